@@ -1,0 +1,20 @@
+"""Shared fixtures: where the real test data stands, and a home for caches that no test shares with a user."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real collections and expansions; unset skips, or fails under EXPANDR_REQUIRE_DATA=1."""
+    where = os.environ.get("EXPANDR_TEST_DATA")
+    if where and Path(where).is_dir():
+        return Path(where)
+    reason = f"EXPANDR_TEST_DATA is {where!r}: set it to the folder with beir/, classic/ and expansions/"
+    if os.environ.get("EXPANDR_REQUIRE_DATA") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
