@@ -36,7 +36,7 @@ class Message:
     content: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Decoding:
     """How an LLM samples; every field is part of a generation's key in the store.
 
