@@ -1,0 +1,90 @@
+"""The `expandr` command: verbs only; the one that was asked for is the only one whose parser is built."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from expandr_ir import __version__
+from expandr_ir.errors import ExpandrError, unknown_name
+
+VERBS = {
+    "demo": "the whole path on an embedded collection: index, search, expand, compare",
+    "doctor": "what is installed and what to type for what is missing",
+    "expand": "write expansions of topics with an LLM",
+    "index": "build a collection's Lucene index",
+    "search": "search topics, plain or with expansions, into a TREC run",
+    "evaluate": "measures of runs, by topic and in the mean",
+    "compare": "runs against a baseline, with tests of significance",
+    "export": "expanded topics for stock Pyserini commands",
+    "store": "what LLMs wrote: ls, show, export, import, verify",
+    "prompts": "the prompts: ls, show",
+}
+
+DISK_FAULTS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EROFS: "the disk is read-only",
+}
+
+
+def usage() -> str:
+    """The text of `expandr --help`."""
+    verbs = "\n".join(f"  {verb:<10} {text}" for verb, text in VERBS.items())
+    return (
+        "usage: expandr VERB [--help] [options]\n\n"
+        "Retrieval with LLM query expansion, a Pyserini extension.\n\n"
+        f"verbs:\n{verbs}\n\n"
+        "Every verb takes --config FILE (YAML), --print_config and --help with examples.\n"
+        "Exit codes: 0 done, 1 a comparison failed, 2 bad arguments or input, 3 not installed,\n"
+        "4 a resource is missing, 6 a failure while running, 7 done in part."
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns its exit code; errors of this package become one message on stderr."""
+    verb, *rest = list(sys.argv[1:] if argv is None else argv) or [""]
+    if verb in {"", "-h", "--help", "help"}:
+        print(usage())
+        return 0 if verb else 2
+    if verb == "--version":
+        print(f"expandr_ir {__version__}")
+        return 0
+    level = logging.INFO if os.environ.get("EXPANDR_VERBOSE") else logging.WARNING
+    logging.basicConfig(format="expandr: %(message)s", level=level)
+    try:
+        return run_verb(verb, rest)
+    except KeyboardInterrupt:
+        print("expandr: interrupted; what was done is kept, the same command goes on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ExpandrError, OSError) as error:
+        return report(error)
+
+
+def report(error: ExpandrError | OSError) -> int:
+    """Prints an error on stderr and returns its exit code."""
+    if isinstance(error, ExpandrError):
+        print(f"expandr: {error}", file=sys.stderr)
+        return error.exit_code
+    what = DISK_FAULTS.get(error.errno or 0, error.strerror or str(error))
+    print(f"expandr: {error.filename or 'writing'}: {what}\nNothing half-written was left behind.", file=sys.stderr)
+    return ExpandrError.exit_code
+
+
+def run_verb(verb: str, argv: list[str]) -> int:
+    """Imports the verb's module and runs it.
+
+    Raises:
+        InputError: there is no such verb.
+    """
+    if verb not in VERBS:
+        raise unknown_name("verb", verb, VERBS)
+    code: int = importlib.import_module(f"expandr_ir.cli.{verb}").run(argv)
+    return code
