@@ -1,0 +1,45 @@
+# `make demo` and `make test` need python3 and make, nothing else: they build .venv and install what they use, Java included.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-deps test-slow lint types docs bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/expandr demo
+
+test: test-deps
+	$(BIN)/python -m pytest -n 2
+
+test-deps: $(VENV)/.test
+
+test-slow: test-deps
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.lint
+	$(BIN)/mypy
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict
+
+bench: test-deps
+	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# One stamp for each extra. torch's range stands in pyproject.toml, so every extra resolves to the same build.
+$(VENV)/.%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@
+
+# Debian splits venv from python3: as root it is fetched, otherwise the command to type is shown.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV) \
+	  || { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv --clear $(VENV); } \
+	  || { echo "no virtual environment: sudo apt-get install python3-venv"; rm -rf $(VENV); exit 3; }

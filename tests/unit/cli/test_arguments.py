@@ -1,0 +1,122 @@
+"""The command line's spellings become dataclasses."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from expandr_ir.cli.arguments import Verb, parse, resolved
+from expandr_ir.config import GeneratorConfig
+from expandr_ir.errors import InputError, MissingResourceError
+
+pytestmark = pytest.mark.flash
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of a verb.
+
+    Args:
+        generator: the LLM.
+        topics_field: a field.
+        measures: measures.
+        dry_run: only say.
+        repeats: a number or a word.
+        weight: a weight.
+        runs: files.
+    """
+
+    generator: GeneratorConfig
+    topics_field: str | None = None
+    measures: list[str] = field(default_factory=list)
+    dry_run: bool = False
+    repeats: int | str = 5
+    weight: float = 0.5
+    runs: list[str] = field(default_factory=list)
+
+
+VERB = Verb("try", "tries", "expandr try --generator echo a.run", positional="runs")
+
+
+def options(*argv: str) -> Options:
+    return parse(VERB, Options, argv)
+
+
+def test_flags_lists_blocks_and_bare_words_in_any_order():
+    got = options(
+        "a.run", "--generator", "echo:x", "-m", "nDCG@10", "--dry-run", "b.run", "--measure", "R@100", "--repeats", "row",
+        "--topics-field=searched", "--weight", "-1.5", "--generator.decoding.max-new-tokens", "7",
+        "--generator.local.trust-remote-code",
+    )  # fmt: skip
+    assert got.runs == ["a.run", "b.run"]
+    assert got.measures == ["nDCG@10", "R@100"]
+    assert (got.dry_run, got.repeats, got.weight, got.topics_field) == (True, "row", -1.5, "searched")
+    assert (got.generator.engine, got.generator.model, got.generator.decoding.max_new_tokens) == ("echo", "x", 7)
+    assert got.generator.local.trust_remote_code
+
+
+def test_a_model_name_may_hold_colons_and_slashes():
+    assert options("--generator", "api:org/model:latest").generator.model == "org/model:latest"
+
+
+def test_a_yaml_block_is_read_and_overridden(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("engine: echo\nmodel: m\ndecoding: {temperature: 0.5, stop: [a, b]}\n")
+    got = options("--generator", str(path), "--generator.decoding.temperature", "0.7")
+    assert (got.generator.decoding.temperature, got.generator.decoding.stop) == (0.7, ("a", "b"))
+
+
+def test_the_command_line_goes_over_the_config_file(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("generator: echo:m\nmeasures: [AP]\nweight: 0.25\ndry_run: true\n")
+    got = options("--config", str(path), "--weight", "0.75", "-m", "R@5")
+    assert (got.generator.model, got.weight, got.dry_run, got.measures) == ("m", 0.75, True, ["AP", "R@5"])
+
+
+def test_printed_config_is_a_config(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        options("--generator", "echo:m", "--weight", "0.75", "--print_config")
+    assert stop.value.code == 0
+    path = tmp_path / "printed.yaml"
+    path.write_text(capsys.readouterr().out)
+    assert options("--config", str(path)) == options("--generator", "echo:m", "--weight", "0.75")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--generator", "echo:m", "--dry-rum"], "Try: --dry-run"),
+        (["--generator", "echo:m", "--generator.decoding.temprature", "1"], "Try: --generator.decoding.temperature"),
+        (["--generator", "echo:m", "--weight", "heavy"], "weight"),
+        (["--generator", "echo:m", "--generator.decoding.max_new_tokens", "4.7"], "max_new_tokens"),
+        (["--generator", "echo:m", "--weight"], "--weight has no value"),
+        (["--generator", "no-such-generator"], "unknown generator 'no-such-generator'"),
+        (["a.run"], "generator"),
+    ],
+)
+def test_bad_arguments_are_named(argv, message):
+    with pytest.raises(InputError, match=message):
+        options(*argv)
+
+
+def test_config_files_are_checked(tmp_path):
+    with pytest.raises(MissingResourceError, match="no such file"):
+        options("--config", str(tmp_path / "none.yaml"))
+    path = tmp_path / "list.yaml"
+    path.write_text("- a\n")
+    with pytest.raises(InputError, match="holds list"):
+        options("--config", str(path))
+    path.write_text("a: [\n")
+    with pytest.raises(InputError, match=r"list\.yaml"):
+        options("--config", str(path))
+
+
+def test_help_shows_hyphens_and_examples(capsys):
+    with pytest.raises(SystemExit):
+        options("--help")
+    text = capsys.readouterr().out
+    assert "--topics-field" in text
+    assert "  expandr try --generator echo a.run" in text
+
+
+def test_resolved_options_are_plain_data():
+    assert resolved(options("--generator", "echo:m"))["generator"]["decoding"]["stop"] == []

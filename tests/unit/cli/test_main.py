@@ -1,0 +1,56 @@
+"""The `expandr` command: exit codes, light imports."""
+
+import errno
+import subprocess
+import sys
+
+import pytest
+
+from expandr_ir import cli
+from expandr_ir.errors import MissingResourceError
+
+pytestmark = pytest.mark.flash
+
+
+def test_help_lists_every_verb(capsys):
+    assert cli.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(verb in text for verb in cli.VERBS)
+    assert cli.main([]) == 2
+
+
+def test_an_unknown_verb_suggests_the_nearest(capsys):
+    assert cli.main(["serach"]) == 2
+    assert "Try: search" in capsys.readouterr().err
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("expandr_ir 0.")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (MissingResourceError("no index"), 4, "no index"),
+        (OSError(errno.ENOSPC, "No space left on device", "x.run"), 6, "x.run: the disk is full"),
+        (OSError(errno.EROFS, "Read-only file system", "x.run"), 6, "x.run: the disk is read-only"),
+        (PermissionError(errno.EACCES, "Permission denied", "x.run"), 6, "x.run: Permission denied"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_errors_become_messages_and_exit_codes(monkeypatch, capsys, error, code, message):
+    def fail(verb, argv):
+        raise error
+
+    monkeypatch.setattr(cli, "run_verb", fail)
+    assert cli.main(["search"]) == code
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("statement", ["import expandr_ir", "from expandr_ir import cli; cli.main(['--help'])"])
+def test_nothing_heavy_is_imported(statement):
+    heavy = {"torch", "jnius", "pyserini", "transformers", "numpy"}
+    check = f"{statement}; import sys; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")

@@ -1,0 +1,30 @@
+"""An error says what was found, what was expected and what to type."""
+
+import pytest
+
+from expandr_ir import errors
+
+pytestmark = pytest.mark.flash
+
+
+def test_the_three_parts_stand_on_lines_of_their_own():
+    error = errors.InputError("found this", expected="that", remedy="type this")
+    assert str(error) == "found this\nExpected: that\nTry: type this"
+
+
+def test_an_unknown_name_suggests_the_nearest():
+    error = errors.unknown_name("aggregation", "repaet", ["repeat", "append", "none"])
+    assert str(error) == "unknown aggregation 'repaet'\nExpected: one of append, none, repeat\nTry: repeat"
+    assert errors.unknown_name("aggregation", "zzz", ["none"]).remedy is None
+
+
+def test_every_error_has_the_exit_code_of_the_house_rules():
+    codes = {kind.__name__: kind.exit_code for kind in errors.ExpandrError.__subclasses__()}
+    assert codes == {
+        "ComparisonFailedError": 1,
+        "InputError": 2,
+        "NotInstalledError": 3,
+        "MissingResourceError": 4,
+        "PartlyDoneError": 7,
+    }
+    assert errors.ExpandrError.exit_code == 6
