@@ -42,11 +42,11 @@ def options(*argv: str) -> Options:
 
 
 def test_flags_lists_blocks_and_bare_words_in_any_order():
-    got = options(
-        "a.run", "--generator", "echo:x", "-m", "nDCG@10", "--dry-run", "b.run", "--measure", "R@100", "--repeats", "row",
-        "--topics-field=searched", "--weight", "-1.5", "--generator.decoding.max-new-tokens", "7",
-        "--generator.local.trust-remote-code",
-    )  # fmt: skip
+    line = (
+        "a.run --generator echo:x -m nDCG@10 --dry-run b.run --measure R@100 --repeats row --topics-field=searched "
+        "--weight -1.5 --generator.decoding.max-new-tokens 7 --generator.local.trust-remote-code"
+    )
+    got = options(*line.split())
     assert got.runs == ["a.run", "b.run"]
     assert got.measures == ["nDCG@10", "R@100"]
     assert (got.dry_run, got.repeats, got.weight, got.topics_field) == (True, "row", -1.5, "searched")
