@@ -1,0 +1,180 @@
+"""Measures of a run by ir_measures' names: per topic and over all judged topics, as `trec_eval -c` computes them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from expandr_ir.errors import InputError, NotInstalledError
+from expandr_ir.records import Hits, Qrels, Run
+from expandr_ir.runs import as_trec_eval_ranks
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a run scores.
+
+    Args:
+        means: measure -> mean over all judged topics (for NumRet, NumRel and NumQ the sum, as trec_eval prints it).
+        per_topic: measure -> topic_id -> value, for every judged topic, in the order of the qrels.
+        missing: judged topics without a hit in the run; they count 0.
+        unjudged: topics of the run that the qrels do not know; they are not scored.
+        without_relevant: judged topics none of whose documents is relevant; they count 0 for every run.
+    """
+
+    means: dict[str, float]
+    per_topic: dict[str, dict[str, float]]
+    missing: tuple[str, ...]
+    unjudged: tuple[str, ...]
+    without_relevant: tuple[str, ...]
+
+    @property
+    def topics(self) -> int:
+        """How many topics the means are over."""
+        return len(next(iter(self.per_topic.values())))
+
+
+def evaluate(run: Run, qrels: Qrels, measures: Sequence[str], *, name: str = "the run") -> Scores:
+    """The scores of a run, keyed by the measures' names as they were given.
+
+    Every measure is computed on the ranking that trec_eval sees (`runs.as_trec_eval_ranks`), and every topic that has
+    judgements counts, as with `trec_eval -c` and in BEIR.
+
+    Args:
+        run: rankings.
+        qrels: judgements.
+        measures: names of ir_measures, such as "nDCG@10", "R@100", "AP", "RR@10", "P(rel=2)@10", "Judged@10".
+        name: how errors call the run.
+
+    Raises:
+        InputError: a measure that does not exist or is incomplete, no measure, no judgement, or no topic that both
+            the run and the qrels have.
+        NotInstalledError: a measure whose back end is not installed.
+    """
+    import ir_measures
+
+    parsed = {measure: _parse(measure) for measure in measures}
+    judged = {topic_id: grades for topic_id, grades in qrels.items() if grades}
+    found = {topic_id: hits for topic_id, hits in run.items() if len(hits)}
+    _check_overlap(parsed, judged, found, name)
+    ranked = {topic_id: _as_scores(hits) for topic_id, hits in found.items() if topic_id in judged}
+    values: dict[Any, dict[str, float]] = {back_end: {} for back_end in parsed.values()}
+    for metric in ir_measures.iter_calc(list(values), judged, ranked):
+        values[metric.measure][metric.query_id] = float(metric.value)
+    per_topic = {
+        measure: {topic_id: values[back_end][topic_id] for topic_id in judged} for measure, back_end in parsed.items()
+    }
+    return Scores(
+        means={measure: _aggregate(parsed[measure], per_topic[measure]) for measure in parsed},
+        per_topic=per_topic,
+        missing=tuple(topic_id for topic_id in judged if topic_id not in found),
+        unjudged=tuple(topic_id for topic_id in run if topic_id not in judged),
+        without_relevant=tuple(topic_id for topic_id, grades in judged.items() if max(grades.values()) <= 0),
+    )
+
+
+def coverage_notes(scores: Mapping[str, Scores]) -> list[str]:
+    """What readers of these scores, by run name, must know: topics that are missing, unjudged, or have no answer."""
+    notes = []
+    hopeless = len(next(iter(scores.values())).without_relevant)
+    if hopeless:
+        notes.append(f"judged topics without a relevant document, counted as 0 for every run: {hopeless}")
+    for name, own in scores.items():
+        if own.missing:
+            notes.append(f"{name}: judged topics without a hit, counted as 0: {len(own.missing)} of {own.topics}")
+        if own.unjudged:
+            notes.append(f"{name}: topics without a judgement, not scored: {len(own.unjudged)}")
+    return notes
+
+
+def _as_scores(hits: Hits) -> dict[str, int]:
+    """The ranking as falling whole numbers, so that no back end can order ties in its own way."""
+    ranked = as_trec_eval_ranks(hits)
+    return {doc_id: len(ranked) - at for at, doc_id in enumerate(ranked.doc_ids)}
+
+
+def _aggregate(measure: Any, values: dict[str, float]) -> float:
+    total = measure.aggregator()
+    for value in values.values():
+        total.add(value)
+    return float(total.result())
+
+
+def _check_overlap(parsed: dict[str, Any], judged: Qrels, found: Run, name: str) -> None:
+    if not parsed:
+        raise InputError("no measure is given", expected="at least one, such as nDCG@10")
+    if not judged:
+        raise InputError("the qrels hold no judgement", expected="at least one judged document")
+    if not found:
+        raise InputError(f"{name} holds no hit", expected="at least one hit")
+    if judged.keys().isdisjoint(found):
+        raise InputError(
+            f"no topic of {name} is judged: it has {_some(found)}, the qrels have {_some(judged)}",
+            expected="a run and qrels of the same topics",
+            remedy="name the collection and split that the run was made with",
+        )
+
+
+def _some(ids: dict[str, Any]) -> str:
+    first = ", ".join(repr(topic_id) for topic_id in list(ids)[:3])
+    return f"{first} ... ({len(ids)} topics)" if len(ids) > 3 else first
+
+
+def _parse(name: str) -> Any:
+    """The ir_measures object of a name, checked to be complete and computable."""
+    import ir_measures
+
+    try:
+        measure = ir_measures.parse_measure(name)
+    except NameError as error:
+        raise _unknown(name, list(ir_measures.measures.registry)) from error
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"the measure {name!r} cannot be read", expected="NAME@CUTOFF, such as nDCG@10") from error
+    unknown = sorted(measure.params.keys() - measure.SUPPORTED_PARAMS.keys())
+    if unknown:
+        known = ", ".join(sorted(measure.SUPPORTED_PARAMS))
+        raise InputError(f"the measure {name!r} has no parameter {unknown[0]!r}", expected=f"one of {known}")
+    for parameter, kind in measure.SUPPORTED_PARAMS.items():
+        if kind.required and parameter not in measure.params:
+            example = f"{name}@10" if parameter == measure.AT_PARAM else f"{name}({parameter}=...)"
+            raise InputError(f"the measure {name!r} lacks its {parameter}", expected=example)
+        if parameter in measure.params and not kind.validate(measure.params[parameter]):
+            raise InputError(f"the measure {name!r}: {parameter} is {measure.params[parameter]!r}", expected=kind.desc)
+    if measure.params.get("cutoff", 1) < 1:
+        raise InputError(f"the measure {name!r} has the cutoff {measure.params['cutoff']}", expected="1 or more")
+    if not ir_measures.DefaultPipeline.supports(measure):
+        raise NotInstalledError(
+            f"nothing that is installed computes {name}",
+            expected="a measure of pytrec_eval, such as nDCG@10",
+            remedy="see which package computes it: https://ir-measur.es/en/latest/measures.html",
+        )
+    return measure
+
+
+def _unknown(name: str, known: list[str]) -> InputError:
+    return InputError(
+        f"unknown measure {name!r}",
+        expected="a name of ir_measures, such as nDCG@10, R@100, AP, RR@10, P(rel=2)@10",
+        remedy=_from_trec_eval(name) or _nearest(name, known),
+    )
+
+
+def _from_trec_eval(name: str) -> str | None:
+    """The measure that trec_eval calls by this name: "ndcg_cut.10" is nDCG@10."""
+    import ir_measures
+
+    try:
+        return str(ir_measures.parse_trec_measure(name)[0])
+    except ValueError:
+        return None
+
+
+def _nearest(name: str, known: list[str]) -> str | None:
+    """Names differ between papers and tools by case most of all, so the nearest is looked for without it."""
+    bare = re.split(r"\W", name)[0]
+    by_lower = {valid.lower(): valid for valid in sorted(known)}
+    near = difflib.get_close_matches(bare.lower(), by_lower, n=1, cutoff=0.5)
+    return by_lower[near[0]] + name.removeprefix(bare) if near else None
