@@ -18,9 +18,9 @@ class LocalOptions:
 
     Args:
         device: "auto" takes CUDA, then MPS, then the CPU.
-        dtype: "auto" takes bfloat16 where the device computes in it, else float32.
-        batch_size: samples decoded together.
-        chat_template: path of a Jinja chat template, for a tokenizer that has none.
+        dtype: "auto" takes bfloat16 where the device computes in it (half the memory, and faster), else float32.
+        batch_size: samples decoded together; halved when CUDA's memory runs out.
+        chat_template: path of a Jinja chat template, in place of the tokenizer's own or where it has none.
         trust_remote_code: run code that comes with the model.
     """
 
@@ -42,6 +42,7 @@ class VllmOptions:
         max_model_len: longest prompt + answer, in tokens; None takes the model's.
         enable_prefix_caching: reuse the keys and values of prompts' common beginning.
         enforce_eager: no CUDA graphs.
+        chat_template: path of a Jinja chat template, in place of the tokenizer's own or where it has none.
         trust_remote_code: run code that comes with the model.
     """
 
@@ -51,6 +52,7 @@ class VllmOptions:
     max_model_len: int | None = None
     enable_prefix_caching: bool = True
     enforce_eager: bool = False
+    chat_template: str | None = None
     trust_remote_code: bool = False
 
 
@@ -60,17 +62,18 @@ class ApiOptions:
 
     Args:
         base_url: such as "http://localhost:8000/v1"; None takes $OPENAI_BASE_URL, else OpenAI's own.
-        api_key_env: the environment variable that holds the key; it is never logged or stored.
+        api_key_env: the environment variable that holds the key, which is never logged or stored; None sends no key.
         max_in_flight: requests under way at once.
         timeout_s: seconds until one request counts as lost.
         max_attempts: tries of one request before its samples are recorded as failed.
         max_total_tokens: budget of prompt + written tokens for one command; None is no limit.
         samples_per_request: most samples asked for in one request (`n`); servers that ignore it are found out.
-        extra_body: further fields of each request, for one server's own options.
+            1 sends every sample's own seed.
+        extra_body: further fields of each request, for one server's own options; null takes a field away.
     """
 
     base_url: str | None = None
-    api_key_env: str = "OPENAI_API_KEY"
+    api_key_env: str | None = "OPENAI_API_KEY"
     max_in_flight: int = 32
     timeout_s: float = 120.0
     max_attempts: int = 6
@@ -87,7 +90,8 @@ class GeneratorConfig:
         engine: what runs the LLM.
         model: hub id, folder, served model name, or the recorded texts' file for `replay`.
         revision: hub revision of the model.
-        adapter: hub id or folder of a LoRA adapter over the model.
+        adapter: hub id or folder of a LoRA adapter over the model (engines local and vllm).
+        adapter_revision: hub revision of the adapter.
         prompt: the prompt this model was trained with, where there is one; used when no prompt is named.
         decoding: how it samples.
         local, vllm, api: options of one engine each.
@@ -98,6 +102,7 @@ class GeneratorConfig:
     model: str
     revision: str | None = None
     adapter: str | None = None
+    adapter_revision: str | None = None
     prompt: str | None = None
     decoding: Decoding = field(default_factory=Decoding)
     local: LocalOptions = field(default_factory=LocalOptions)
@@ -144,9 +149,9 @@ def load_block(block: type[T], path: Path) -> T:
     """
     from jsonargparse import ArgumentError, ArgumentParser
 
-    parser = ArgumentParser(exit_on_error=False, sub_configs=True)
+    parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(block, None, sub_configs=True)
     try:
         return block(**vars(parser.instantiate(parser.parse_path(str(path)))))
-    except ArgumentError as error:
+    except (ArgumentError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: {error}", expected=f"the keys of {block.__name__}") from error

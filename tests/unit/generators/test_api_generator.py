@@ -1,0 +1,288 @@
+"""The api engine against a server that answers, and one that misbehaves."""
+
+import asyncio
+import email.utils
+import json
+import logging
+import threading
+import time
+from collections import Counter
+
+import pytest
+from fake_llm_server import FakeServer, Reply
+from requests_for_tests import request
+
+from expandr_ir.config import ApiOptions, GeneratorConfig
+from expandr_ir.errors import InputError, MissingResourceError, PartlyDoneError
+from expandr_ir.generators import load_generator, retry
+from expandr_ir.records import Decoding, Message
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.01)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+
+
+def api(server, **options):
+    return load_generator(GeneratorConfig("api", "m", api=ApiOptions(base_url=server.url, **options)))
+
+
+def topics(number, samples=1, **more):
+    return [request(str(place), f"t{place}", samples=samples, **more) for place in range(number)]
+
+
+def by_key(generations):
+    found = list(generations)
+    assert max(Counter(generation.key for generation in found).values()) == 1
+    return {generation.key: generation for generation in found}
+
+
+def first(reply, then=None):
+    """A server whose first answer is `reply` and every other one `then`."""
+    return FakeServer(lambda number, _: reply if number == 1 else then or Reply())
+
+
+def test_every_sample_of_every_request_is_answered_once():
+    with FakeServer() as server:
+        done = by_key(api(server, samples_per_request=3).generate(topics(5, samples=4)))
+    assert len(done) == 20
+    assert len(server.bodies) == 10  # 3 + 1 samples each
+    assert done["2-1"].text == "text t2 2001"
+    assert done["2-3"].text == "text t2 2003"
+    one = done["2-1"]
+    assert (one.finish_reason, one.tokens_in, one.tokens_out) == ("stop", 10, 5)
+    assert one.engine_version.endswith(", m")
+    assert 0 < one.seconds < 10
+
+
+def test_tokens_that_do_not_divide_add_up():
+    body = {
+        "choices": [{"message": {"content": "x"}, "finish_reason": "length"}] * 3,
+        "usage": {"completion_tokens": 8},
+    }
+    with FakeServer(lambda *_: Reply(body=json.dumps(body).encode())) as server:
+        done = by_key(api(server).generate(topics(1, samples=3)))
+    assert [generation.tokens_out for generation in done.values()] == [3, 3, 2]
+    assert {generation.finish_reason for generation in done.values()} == {"length"}
+
+
+def test_no_more_than_max_in_flight():
+    with FakeServer(lambda *_: Reply(delay_s=0.02)) as server:
+        assert len(by_key(api(server, max_in_flight=4).generate(topics(20)))) == 20
+    assert server.most_in_flight == 4
+
+
+def test_a_server_that_ignores_n_is_asked_one_at_a_time(caplog):
+    with FakeServer(lambda _, body: Reply(texts=(f"seed {body['seed']}",))) as server:
+        generator = api(server, max_in_flight=2)
+        done = by_key(generator.generate(topics(4, samples=4)))
+        assert len(done) == 16
+        assert len({generation.text for generation in done.values()}) == 16  # each sample with its own seed
+        assert [body.get("n", 1) for body in server.bodies[2:]] == [1] * 14
+        assert len(by_key(generator.generate(topics(1, samples=4)))) == 4
+    assert {body.get("n", 1) for body in server.bodies[16:]} == {1}
+    assert [record.message for record in caplog.records].count(
+        f"{server.url} was asked for 4 texts and wrote 1: it is asked for one at a time from here on"
+    ) == 1
+
+
+def test_equal_samples_at_a_temperature_are_said(caplog):
+    with FakeServer(lambda *_: Reply(texts=("same",))) as server:
+        list(api(server).generate(topics(2, samples=2)))
+        assert "all samples of each prompt are equal" in caplog.text
+        caplog.clear()
+        list(api(server).generate(topics(2, samples=2, decoding=Decoding(temperature=0.0))))
+        list(api(server).generate(topics(2, samples=1)))
+    assert "equal" not in caplog.text
+
+
+def test_empty_text_is_written_and_empty():
+    with FakeServer(lambda *_: Reply(texts=("",))) as server:
+        (done,) = api(server).generate(topics(1))
+    assert (done.finish_reason, done.text, done.error) == ("stop", "", None)
+
+
+def test_a_content_filter_refuses_one_request_alone():
+    with first(Reply(finish_reason="content_filter")) as server:
+        done = Counter(generation.finish_reason for generation in api(server, max_in_flight=1).generate(topics(3)))
+    assert done == {"refused": 1, "stop": 2}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(status=500, body=b"oops"),
+        Reply(status=503, body=b'{"error": {"message": "loading"}}'),
+        Reply(status=429, body=b'{"error": {"message": "slow down"}}'),
+        Reply(body=b'{"choices": [{"message": {"content": "cut'),
+        Reply(body=b"<html>proxy</html>", headers={"Content-Type": "text/html"}),
+        Reply(body=b"{}"),
+        Reply(cut=20),
+        Reply(close=True),
+        Reply(delay_s=30),
+    ],
+    ids=["500", "503", "429", "truncated", "html", "no choices", "cut short", "closed", "hangs"],
+)
+def test_what_passes_is_tried_again(reply):
+    with first(reply) as server:
+        (done,) = api(server, timeout_s=0.3).generate(topics(1))
+    assert (done.finish_reason, done.text) == ("stop", "text t0 0")
+    assert len(server.bodies) == 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (Reply(status=500, body=b"oops"), "answered 500: oops"),
+        (Reply(body=b"{}"), "is no chat completion"),
+        (Reply(close=True), "connection to"),
+        (Reply(delay_s=30), "did not answer within 0.05 s"),
+    ],
+    ids=["500", "garbage", "closed", "hangs"],
+)
+def test_what_does_not_pass_is_an_error_of_its_own(reply, said):
+    def behave(_, body):
+        return reply if body["messages"][-1]["content"].endswith("t1") else Reply()
+
+    with FakeServer(behave) as server:
+        done = by_key(
+            api(server, max_attempts=3, timeout_s=0.05 if reply.delay_s else 10).generate(topics(3, samples=2))
+        )
+    assert len(server.bodies) == 2 + 3
+    assert {key for key, generation in done.items() if generation.error} == {"1-0", "1-1"}
+    assert said in done["1-0"].error
+    assert (done["1-0"].text, done["1-0"].finish_reason) == ("", "error")
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+def test_retry_after_is_honoured(as_date):
+    def behave(number, _):
+        if number > 1:
+            return Reply()
+        wait = email.utils.formatdate(time.time() + 2, usegmt=True) if as_date else "1.2"
+        return Reply(status=429, body=b"", headers={"Retry-After": wait})
+
+    with FakeServer(behave) as server:
+        assert [generation.error for generation in api(server).generate(topics(1))] == [None]
+    assert server.arrived_s[1] - server.arrived_s[0] >= 0.95  # a date has no fractions of a second
+
+
+def test_a_bad_request_is_not_repeated():
+    with first(Reply(status=400, body=b'{"error": {"message": "too long"}}')) as server:
+        done = Counter(generation.finish_reason for generation in api(server, max_in_flight=1).generate(topics(3)))
+    assert done == {"error": 1, "stop": 2}
+    assert len(server.bodies) == 3
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_what_no_request_survives_is_raised_after_what_came(status):
+    def behave(number, _):
+        return Reply() if number < 3 else Reply(status=status, body=b'{"error": {"message": "no"}}')
+
+    came = []
+    with FakeServer(behave) as server, pytest.raises(MissingResourceError, match=f"answered {status}: no"):
+        came.extend(api(server, max_in_flight=1).generate(topics(9)))
+    assert len(came) == 2
+    assert len(server.bodies) == 3
+
+
+def test_no_server_is_raised_and_says_where():
+    with FakeServer() as server:
+        gone = server.url
+    generator = load_generator(GeneratorConfig("api", "m", api=ApiOptions(base_url=gone, max_attempts=2)))
+    with pytest.raises(MissingResourceError, match=f"no server at {gone} after 2 attempts"):
+        list(generator.generate(topics(40)))
+
+
+def test_the_budget_stops_what_is_not_sent_yet():
+    with FakeServer() as server:
+        generator = api(server, max_total_tokens=60, max_in_flight=1)
+        came = []
+        with pytest.raises(PartlyDoneError, match=r"budget of 60 tokens is spent \(60 used\): 12 samples") as caught:
+            came.extend(generator.generate(topics(5, samples=4)))
+        # a request costs 10 + 4 x 5 tokens
+        assert len(came) == 8
+        assert len(server.bodies) == 2
+        assert "max_total_tokens" in caught.value.remedy
+        with pytest.raises(PartlyDoneError, match="4 samples"):
+            list(generator.generate(topics(1, samples=4)))
+    assert len(server.bodies) == 2
+
+
+def test_a_server_that_does_not_count_is_counted_for():
+    body = json.dumps({"choices": [{"message": {"content": "x" * 400}}]}).encode()
+    with FakeServer(lambda *_: Reply(body=body)) as server, pytest.raises(PartlyDoneError, match=r"107 used\): 1 sam"):
+        for generation in api(server, max_total_tokens=100, max_in_flight=1).generate(topics(2)):
+            assert (generation.tokens_in, generation.tokens_out) == (None, None)
+
+
+def test_the_prompt_s_tokens_are_estimated():
+    with FakeServer() as server:
+        assert api(server).count_tokens([Message("system", "x" * 40), Message("user", "y" * 7)]) == 4 + 10 + 4 + 1
+
+
+def test_closing_early_cancels_what_is_in_flight():
+    with FakeServer(lambda number, _: Reply(delay_s=0 if number == 1 else 30)) as server:
+        generations = api(server).generate(topics(50))
+        next(generations)
+        started = time.monotonic()
+        generations.close()
+        assert time.monotonic() - started < 5
+        assert not any(thread.name == "expandr-generator" for thread in threading.enumerate())
+    assert len(server.bodies) < 50
+
+
+def test_it_works_in_a_notebook():
+    async def cell():
+        with FakeServer() as server:
+            return list(api(server).generate(topics(3)))
+
+    assert len(asyncio.run(cell())) == 3
+
+
+def test_the_key_comes_from_the_environment_and_is_never_said(monkeypatch, caplog):
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("MY_KEY", "sk-very-secret")
+    echo = b'{"error": {"message": "Incorrect API key provided: sk-very-secret"}}'
+    with FakeServer(lambda *_: Reply(status=401, body=echo)) as server:
+        with pytest.raises(MissingResourceError, match=r"provided: \*\*\*") as caught:
+            list(api(server, api_key_env="MY_KEY").generate(topics(1)))
+        assert server.headers[0]["authorization"] == "Bearer sk-very-secret"
+    assert "very-secret" not in str(caught.value) + caplog.text
+
+
+def test_a_server_of_one_s_own_needs_no_key(monkeypatch):
+    with FakeServer() as server:
+        list(api(server).generate(topics(1)))
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-mine")
+        list(api(server, api_key_env=None).generate(topics(1)))
+    assert [headers["authorization"] for headers in server.headers] == ["Bearer none", "Bearer none"]
+
+
+def test_openai_needs_one():
+    with pytest.raises(MissingResourceError, match="OPENAI_API_KEY is not set") as caught:
+        load_generator(GeneratorConfig("api", "gpt"))
+    assert "export OPENAI_API_KEY" in caught.value.remedy
+
+
+def test_the_base_url_may_stand_in_the_environment(monkeypatch):
+    with FakeServer() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url + "/")
+        assert len(list(load_generator(GeneratorConfig("api", "m")).generate(topics(1)))) == 1
+
+
+@pytest.mark.parametrize("url", ["localhost:8000/v1", "ftp://h/v1", "http:///v1"])
+def test_a_base_url_that_is_none_is_refused(url):
+    with pytest.raises(InputError, match=r"api\.base_url"):
+        load_generator(GeneratorConfig("api", "m", api=ApiOptions(base_url=url)))
+
+
+def test_extra_fields_are_part_of_the_generator_s_identity():
+    with FakeServer() as server:
+        plain, more = api(server), api(server, extra_body={"top_k": 5})
+        list(more.generate(topics(1)))
+    assert plain.id.revision is None
+    assert more.id.revision
+    assert server.bodies[0]["top_k"] == 5

@@ -1,0 +1,259 @@
+"""The transformers engine on a random Llama of 0.3 M parameters."""
+
+import shutil
+import sys
+
+import pytest
+import torch
+from requests_for_tests import request
+from tiny_models import BOS, END_OF_TURN, EOS, tiny_adapter, tiny_llama
+
+from expandr_ir.config import GeneratorConfig, LocalOptions
+from expandr_ir.errors import InputError, MissingResourceError, NotInstalledError
+from expandr_ir.generators import chat, load_generator
+from expandr_ir.generators.local import pick_dtype
+from expandr_ir.records import Decoding, Message
+
+QUESTIONS = ["flea", "how long is the life cycle of a flea", "aspirin " * 30, "log", "keep only the last lines"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_llama(tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture(scope="module")
+def adapter(model, tmp_path_factory):
+    return tiny_adapter(model, tmp_path_factory.mktemp("lora"))
+
+
+def local(model, *, adapter=None, **options):
+    options = {"dtype": "float32", "device": "cpu", **options}
+    return load_generator(
+        GeneratorConfig("local", str(model), adapter=adapter and str(adapter), local=LocalOptions(**options))
+    )
+
+
+def questions(samples=3, **decoding):
+    asked = Decoding(**{"max_new_tokens": 24, **decoding})
+    return [request(str(place), text, samples=samples, decoding=asked) for place, text in enumerate(QUESTIONS)]
+
+
+def texts(generator, requests):
+    return {generation.key: generation.text for generation in generator.generate(requests)}
+
+
+def greedy(network, ids, steps, ends):
+    """Greedy decoding by hand: the whole sequence again for each token."""
+    ids = list(ids)
+    new = []
+    for _ in range(steps):
+        with torch.inference_mode():
+            token = network(torch.tensor([ids + new])).logits[0, -1].argmax().item()
+        new.append(token)
+        if token in ends:
+            break
+    return new
+
+
+def test_a_sample_is_the_same_alone_and_in_any_batch(model):
+    requests = questions()
+    alone = texts(local(model, batch_size=1), requests)
+    assert len(set(alone.values())) == 15
+    assert texts(local(model, batch_size=15), requests) == alone
+    assert texts(local(model, batch_size=4), requests[::-1]) == alone
+    assert texts(local(model), requests[2:3]) == {key: alone[key] for key in ("2-0", "2-1", "2-2")}
+
+
+def test_a_repetition_penalty_does_not_see_the_padding(model):
+    requests = questions(repetition_penalty=1.5)
+    alone = texts(local(model, batch_size=1), requests)
+    assert texts(local(model, batch_size=15), requests) == alone
+    assert alone != texts(local(model), questions())
+
+
+def test_another_seed_is_another_text(model):
+    generator = local(model)
+    assert texts(generator, [request("1", "flea")])["1-0"] != texts(generator, [request("2", "flea")])["2-0"]
+
+
+def test_temperature_0_is_greedy_and_forgets_the_checkpoint_s_own_sampling(model):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    network, tokenizer = AutoModelForCausalLM.from_pretrained(model), AutoTokenizer.from_pretrained(model)
+    ends = tokenizer.convert_tokens_to_ids([EOS, END_OF_TURN])
+    requests = questions(samples=1, temperature=0.0)
+    done = {generation.key: generation for generation in local(model).generate(requests)}
+    for asked in requests:
+        written = greedy(network, chat.prompt_ids(tokenizer, asked.messages), 24, ends)
+        assert done[asked.samples[0].key].text == tokenizer.decode(written, skip_special_tokens=True)
+        assert done[asked.samples[0].key].tokens_out == len(written)
+
+
+def test_an_adapter_writes_what_its_merged_weights_write(model, adapter):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    merged = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), adapter).merge_and_unload()
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    requests = questions(samples=1, temperature=0.0)
+    generator = local(model, adapter=adapter)
+    done = texts(generator, requests)
+    assert done != texts(local(model), requests)
+    for asked in requests:
+        written = greedy(merged, chat.prompt_ids(tokenizer, asked.messages), 24, [1, 2])
+        assert done[asked.samples[0].key] == tokenizer.decode(written, skip_special_tokens=True)
+    assert generator.id.adapter.startswith(f"{adapter.name}@")
+
+
+def test_an_adapter_that_is_no_safetensors_is_refused(model, tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.bin").write_bytes(b"")
+    with pytest.raises(InputError, match=r"no adapter_model\.safetensors"):
+        next(local(model, adapter=tmp_path).generate(questions()))
+
+
+def test_peft_is_asked_for_by_its_extra(model, adapter, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(NotInstalledError, match=r"expandr-ir\[lora\]"):
+        next(local(model, adapter=adapter).generate(questions()))
+
+
+def test_bos_stands_once(model):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    ids = chat.prompt_ids(tokenizer, (Message("system", "be brief"), Message("user", "why")))
+    bos = tokenizer.convert_tokens_to_ids(BOS)
+    assert ids.count(bos) == 1
+    assert ids[0] == bos
+    expected = f"{BOS}<|role|>system\nbe brief{END_OF_TURN}<|role|>user\nwhy{END_OF_TURN}<|role|>assistant\n"
+    assert tokenizer.decode(ids) == expected
+    assert tokenizer(expected)["input_ids"].count(bos) == 2  # what encoding the templated text again would do
+
+
+def test_tokens_are_counted_without_the_model(model):
+    generator = local(model)
+    asked = questions()[0]
+    expected = len(chat.prompt_ids(chat.load_tokenizer(GeneratorConfig("local", str(model))), asked.messages))
+    assert generator.count_tokens(asked.messages) == expected
+    assert "_model" not in vars(generator)
+    assert {generation.tokens_in for generation in generator.generate([asked])} == {expected}
+    generator.close()
+    assert "_model" not in vars(generator)
+
+
+def test_ends_and_lengths(model):
+    done = list(local(model).generate(questions(samples=12)))
+    reasons = {generation.finish_reason for generation in done}
+    assert reasons == {"stop", "length"}
+    for generation in done:
+        assert (generation.tokens_out == 24) or generation.finish_reason == "stop"
+        assert generation.seconds > 0
+        assert generation.engine_version.startswith("transformers 5")
+        assert EOS not in generation.text
+
+
+def test_a_stop_text_ends_its_own_sample_alone(model):
+    generator = local(model)
+    free = {generation.key: generation for generation in generator.generate(questions())}
+    longest = max(free.values(), key=lambda generation: generation.tokens_out)
+    stop = longest.text[8:11]
+    stopped = {generation.key: generation for generation in generator.generate(questions(stop=(stop,)))}
+    for key, generation in stopped.items():
+        assert generation.text == free[key].text.split(stop)[0]
+        if stop in free[key].text:
+            assert generation.finish_reason == "stop"
+            assert generation.tokens_out <= free[key].tokens_out
+        else:
+            assert generation == free[key] or generation.tokens_out == free[key].tokens_out
+    assert stopped[longest.key].tokens_out < longest.tokens_out
+
+
+def test_a_prompt_that_does_not_fit_is_an_error_of_its_own(model):
+    long = request("9", "flea " * 600, samples=2, decoding=Decoding(max_new_tokens=24))
+    done = {generation.key: generation for generation in local(model).generate([*questions(samples=1), long])}
+    assert len(done) == 7
+    assert {key for key, generation in done.items() if generation.error} == {"9-0", "9-1"}
+    assert "do not fit the model's context of 512" in done["9-0"].error
+    assert done["9-0"].tokens_in > 512
+
+
+def test_a_batch_that_does_not_fit_the_memory_is_halved(model, monkeypatch, caplog):
+    generator = local(model, batch_size=8)
+    expected = texts(local(model), questions())
+    write, sizes = generator._write, []
+
+    def small_memory(batch, decoding):
+        sizes.append(len(batch))
+        if len(batch) > 3:
+            raise torch.OutOfMemoryError
+        return write(batch, decoding)
+
+    monkeypatch.setattr(generator, "_write", small_memory)
+    assert texts(generator, questions()) == expected
+    assert sizes == [8, 4, 2, 2, 2, 2, 2, 2, 2, 1]
+    assert "batches of 2 samples from here on" in caplog.text
+
+
+def test_one_sample_that_does_not_fit_the_memory_is_an_error_of_its_own(model, monkeypatch):
+    generator = local(model, batch_size=2)
+
+    def no_memory(batch, decoding):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(generator, "_write", no_memory)
+    done = list(generator.generate(questions(samples=1)))
+    assert [generation.error for generation in done] == ["CUDA is out of memory"] * 5
+
+
+def test_a_chat_template_is_needed_or_named(model, tmp_path):
+    bare = shutil.copytree(model, tmp_path / "bare")
+    (bare / "chat_template.jinja").unlink()
+    with pytest.raises(InputError, match="has no chat template") as caught:
+        local(bare).count_tokens([Message("user", "why")])
+    assert "local.chat_template" in caught.value.remedy
+    template = tmp_path / "short.jinja"
+    template.write_text("{{ messages[-1]['content'] }}!")
+    named = local(bare, chat_template=str(template))
+    assert named.count_tokens([Message("user", "y")]) == 2  # "y" and "!"
+    assert named.id.revision != local(bare).id.revision
+    with pytest.raises(MissingResourceError, match=r"none\.jinja is not there"):
+        local(bare, chat_template="none.jinja")
+
+
+def test_a_template_that_knows_no_system_message_says_so(model, tmp_path):
+    template = tmp_path / "strict.jinja"
+    template.write_text("{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system here') }}{% endif %}x")
+    generator = local(model, chat_template=str(template))
+    with pytest.raises(InputError, match="refuses the prompt: no system here"):
+        generator.count_tokens([Message("system", "be brief"), Message("user", "why")])
+
+
+def test_a_model_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises((MissingResourceError, InputError), match="empty can"):
+        local(tmp_path / "empty").count_tokens([Message("user", "why")])
+
+
+def test_weights_that_are_no_safetensors_are_refused(model, tmp_path):
+    pickled = shutil.copytree(model, tmp_path / "pickled")
+    torch.save({}, pickled / "pytorch_model.bin")
+    (pickled / "model.safetensors").unlink()
+    with pytest.raises(MissingResourceError, match="safetensors"):
+        next(local(pickled).generate(questions()))
+
+
+def test_auto_is_bfloat16_where_the_cpu_multiplies_in_it(monkeypatch):
+    cpu = torch.device("cpu")
+    for supported, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda supported=supported: supported)
+        assert pick_dtype("auto", cpu) == dtype
+    assert pick_dtype("float16", cpu) == torch.float16
+
+
+def test_bfloat16_runs(model):
+    done = list(local(model, dtype="bfloat16").generate(questions(samples=1)))
+    assert all(generation.error is None for generation in done)
+    assert done[0].engine_version.endswith("bfloat16")
