@@ -1,0 +1,90 @@
+"""Who is writing which batch: processes that share a store share the work, and a dead one holds nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from expandr_ir.store import Store
+
+EXPIRY_S = 60.0
+
+
+class Leases:
+    """The leases of one worker.
+
+    Args:
+        store: where they are kept.
+        expiry_s: seconds until a lease counts as given up; while its owner works, it is extended in a third of that.
+    """
+
+    def __init__(self, store: Store, expiry_s: float = EXPIRY_S) -> None:
+        self._database = store.database
+        self._expiry_s = expiry_s
+        self._owner = f"{_machine()}|{os.getpid()}|{uuid.uuid4().hex}"
+
+    @contextmanager
+    def hold(self, batch: str) -> Iterator[bool]:
+        """True where this worker has the batch to itself until the block ends; False where another one has it.
+
+        Raises:
+            ExpandrError: the store cannot be written.
+        """
+        if not self._take(batch):
+            yield False
+            return
+        done = threading.Event()
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            extending = pool.submit(self._extend, batch, done)
+            try:
+                yield True
+            finally:
+                done.set()
+                self._give_back(batch)
+        extending.result()
+
+    def _take(self, batch: str) -> bool:
+        with self._database.transaction() as connection:
+            row = connection.execute("SELECT owner, expires FROM leases WHERE batch = ?", (batch,)).fetchone()
+            if row and row[1] > time.time() and not _is_dead(row[0]):
+                return False
+            lease = (batch, self._owner, time.time() + self._expiry_s)
+            connection.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", lease)
+            return True
+
+    def _extend(self, batch: str, done: threading.Event) -> None:
+        extend = "UPDATE leases SET expires = ? WHERE batch = ? AND owner = ?"
+        while not done.wait(self._expiry_s / 3):
+            with self._database.transaction() as connection:
+                connection.execute(extend, (time.time() + self._expiry_s, batch, self._owner))
+
+    def _give_back(self, batch: str) -> None:
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM leases WHERE batch = ? AND owner = ?", (batch, self._owner))
+
+
+def _machine() -> str:
+    """This host, and on Linux this container: process ids mean nothing outside of it."""
+    space = Path("/proc/self/ns/pid")
+    return f"{socket.gethostname()} {space.readlink() if space.exists() else ''}"
+
+
+def _is_dead(owner: str) -> bool:
+    """Whether a lease's owner is known to have ended; one on another machine is not known."""
+    machine, process, _ = owner.rsplit("|", 2)
+    if machine != _machine() or os.name != "posix":
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it runs, under another user
+        return False
+    return False

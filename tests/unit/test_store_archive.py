@@ -1,0 +1,256 @@
+"""A store listed, shown, exported, imported and verified."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sqlite3
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from expandr_ir.archive import export_rows, groups, import_rows, show, verify
+from expandr_ir.errors import InputError, MissingResourceError
+from expandr_ir.keys import messages_hash, sample_key, settings_hash
+from expandr_ir.records import Decoding, Generation, GeneratorId, Message
+from expandr_ir.store import Store, StoredGeneration, StoreEntry
+
+WHEN = "2026-01-02T03:04:05.000006+00:00"
+
+
+def entry(
+    text="because", *, user="why", model="tiny", sample=0, prompt="passage@1", reason="stop", error=None, tokens=(7, 3)
+):
+    messages, generator, decoding = (Message("user", user),), GeneratorId("api", model), Decoding(stop=("\n\n",))
+    key = sample_key(messages_hash(messages), settings_hash(generator, decoding), sample)
+    generation = Generation(key, text, reason, *tokens, 0.5, "fake 1", error)
+    return StoreEntry(messages, generator, decoding, sample, StoredGeneration(generation, WHEN, False), prompt)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.open(tmp_path / "s.sqlite") as opened:
+        yield opened
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_an_empty_store(store):
+    assert groups(store) == []
+    assert list(export_rows(store)) == []
+    assert verify(store) == []
+
+
+def test_groups_count_by_generator_decoding_and_prompt(store):
+    store.add(
+        [
+            entry("one"),
+            entry("", sample=1),
+            entry("cut", sample=2, reason="length", tokens=(None, 512)),
+            entry("", sample=3, reason="refused", error="filter", tokens=(None, None)),
+            entry("", sample=4, reason="error", error="timeout", tokens=(None, None)),
+            entry("x", model="other"),
+            entry("x", user="another prompt", prompt=None),
+        ]
+    )
+    first, other, unknown = groups(store)
+    assert (first.generator["model"], first.prompt, first.decoding["stop"]) == ("tiny", "passage@1", ["\n\n"])
+    assert (first.texts, first.empty, first.truncated, first.refused, first.errors) == (3, 1, 1, 1, 1)
+    assert (first.tokens_in, first.tokens_out, first.seconds, first.last) == (14, 518, 2.5, WHEN)
+    assert (other.generator["model"], other.texts) == ("other", 1)
+    assert (unknown.prompt, unknown.texts, unknown.empty) == (None, 1, 0)
+
+
+def test_show_by_the_beginning_of_a_key(store):
+    store.add([entry("one"), entry("two", sample=1)])
+    key = entry().stored.generation.key
+    assert (
+        show(store, key[:10])
+        == show(store, key.upper())
+        == {
+            "key": key,
+            "prompt": "passage@1",
+            "messages": [{"role": "user", "content": "why"}],
+            "generator": {"engine": "api", "model": "tiny", "revision": None, "adapter": None},
+            "decoding": {
+                "temperature": 1.0,
+                "top_p": 0.9,
+                "max_new_tokens": 512,
+                "stop": ["\n\n"],
+                "repetition_penalty": 1.0,
+                "seed": 0,
+            },
+            "sample": 0,
+            "text": "one",
+            "finish_reason": "stop",
+            "tokens_in": 7,
+            "tokens_out": 3,
+            "seconds": 0.5,
+            "engine_version": "fake 1",
+            "error": None,
+            "created": WHEN,
+            "verbatim": False,
+        }
+    )
+    with pytest.raises(InputError, match="several keys begin with ''"):
+        show(store, "")
+    with pytest.raises(InputError, match="no key in the store begins with '%'"):
+        show(store, "%")
+
+
+def test_export_keeps_the_order_and_can_be_narrowed(store):
+    entries = [entry(f"text {number}", user=f"topic {number}", prompt=f"p@{number % 2}") for number in range(1100)]
+    store.add([*entries, entry("x", model="other")])
+    assert [row["text"] for row in export_rows(store, model="tiny")] == [f"text {number}" for number in range(1100)]
+    assert [row["text"] for row in export_rows(store, prompt="p@1")] == [
+        f"text {number}" for number in range(1, 1100, 2)
+    ]
+    assert [row["text"] for row in export_rows(store, model="other", prompt="passage@1")] == ["x"]
+
+
+texts = st.text(st.characters(codec=None), max_size=8)
+tokens = st.none() | st.integers(0, 2**40)
+
+
+@st.composite
+def entries(draw):
+    messages = tuple(draw(st.lists(st.builds(Message, st.sampled_from(["system", "user"]), texts), max_size=3)))
+    plain = st.text(st.characters(codec="utf-8"), max_size=5)
+    generator = draw(st.builds(GeneratorId, plain, plain, st.none() | plain, st.none() | plain))
+    stops = st.lists(texts, max_size=2).map(tuple)
+    decoding = draw(st.builds(Decoding, st.floats(0, 2), st.floats(0, 1), st.integers(1, 9), stops, st.just(1), tokens))
+    sample = draw(st.integers(0, 9))
+    reason = draw(st.sampled_from(["stop", "length", "refused", "error"]))
+    text, error = (draw(texts), None) if reason in ("stop", "length") else ("", draw(texts))
+    key = sample_key(messages_hash(messages), settings_hash(generator, decoding), sample)
+    seconds = draw(st.floats(0, 1e6))
+    generation = Generation(key, text, reason, draw(tokens), draw(tokens), seconds, draw(plain), error)
+    return StoreEntry(
+        messages,
+        generator,
+        decoding,
+        sample,
+        StoredGeneration(generation, WHEN, draw(st.booleans())),
+        draw(st.none() | plain),
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(entries(), max_size=5))
+def test_export_and_import_are_each_others_inverse(written):
+    with ExitStack() as open_things:
+        folder = Path(open_things.enter_context(tempfile.TemporaryDirectory()))
+        one, other = (open_things.enter_context(Store.open(folder / name)) for name in ("a.sqlite", "b.sqlite"))
+        one.add(written)
+        rows = list(export_rows(one))
+        imported = import_rows(other, write(folder / "rows.jsonl", rows))
+        assert (imported.written, imported.kept) == (len(rows), 0)
+        assert list(export_rows(other)) == rows
+        assert verify(other) == []
+
+
+def test_a_text_from_outside_is_verbatim_and_needs_no_key(store, tmp_path):
+    row = {
+        "messages": [{"role": "user", "content": "why"}],
+        "generator": {"engine": "api", "model": "tiny"},
+        "decoding": {"stop": ["\n\n"]},
+        "sample": 0,
+        "text": "Here is a passage: because",
+    }
+    path = tmp_path / "rows.jsonl.gz"
+    path.write_bytes(gzip.compress(json.dumps(row).encode()))
+    assert import_rows(store, path).written == 1
+    (stored,) = store.get([entry().stored.generation.key]).values()
+    assert stored.verbatim
+    assert stored.generation == Generation(entry().stored.generation.key, row["text"], "stop", None, None, 0.0, "")
+
+
+def test_import_passes_over_what_is_there_and_replaces_failures(store, tmp_path):
+    with Store.open(tmp_path / "other.sqlite") as other:
+        other.add([entry("new"), entry("new", sample=1), entry("new", sample=2)])
+        path = write(tmp_path / "rows.jsonl", export_rows(other))
+    store.add([entry("old"), entry("", sample=1, reason="error", error="timeout")])
+    imported = import_rows(store, path)
+    assert (imported.written, imported.kept) == (2, 1)
+    assert sorted((row["sample"], row["text"]) for row in export_rows(store)) == [(0, "old"), (1, "new"), (2, "new")]
+
+
+GOOD = {
+    "messages": [{"role": "user", "content": "why"}],
+    "generator": {"engine": "api", "model": "tiny"},
+    "decoding": {},
+    "sample": 1,
+    "text": "x",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"text": None}, "'text' is a NoneType"),
+        ({"text": 3}, "'text' is a int"),
+        ({"sample": True}, "'sample' is a bool"),
+        ({"sample": "0"}, "'sample' is a str"),
+        ({"messages": "why"}, "'messages' is a str"),
+        ({"messages": ["why"]}, "line 2"),
+        ({"messages": [{"role": "user"}]}, "content"),
+        ({"messages": [{"role": "user", "content": "x", "name": "y"}]}, "name"),
+        ({"generator": {"engine": "api"}}, "model"),
+        ({"decoding": {"temprature": 1}}, "temprature"),
+        ({"decoding": {"temperature": "hot"}}, "hot"),
+        ({"finish_reason": "sotp"}, "stop"),
+        ({"key": "0" * 64}, "the key is 000000"),
+    ],
+)
+def test_a_bad_row_is_named_and_nothing_is_imported(store, tmp_path, change, message):
+    path = write(tmp_path / "rows.jsonl", [{**GOOD, "sample": 0}, {**GOOD, **change}])
+    with pytest.raises(InputError, match="line 2") as caught:
+        import_rows(store, path)
+    assert message in str(caught.value)
+    assert len(store) == 0
+
+
+def test_a_row_without_a_field_is_named(store, tmp_path):
+    row = {name: value for name, value in GOOD.items() if name != "generator"}
+    with pytest.raises(InputError, match="line 1: no field 'generator'"):
+        import_rows(store, write(tmp_path / "rows.jsonl", [row]))
+    with pytest.raises(MissingResourceError):
+        import_rows(store, tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        ("UPDATE generations SET sample = 5 WHERE sample = 1", "does not stand under the hash"),
+        (
+            """UPDATE messages SET messages = '[{"role": "user", "content": "other"}]'""",
+            "not what they were written as",
+        ),
+        ("UPDATE settings SET generator = '{}'", "settings"),
+        ("DELETE FROM messages", "refers to messages that are not there"),
+    ],
+)
+def test_verify_finds_what_was_changed(store, tmp_path, damage, found):
+    store.add([entry("one"), entry("two", sample=1)])
+    assert verify(store) == []
+    with sqlite3.connect(tmp_path / "s.sqlite") as raw:
+        raw.execute(damage)
+    assert any(found in problem for problem in verify(store))
+
+
+def test_verify_reports_what_sqlite_finds(tmp_path):
+    path = tmp_path / "s.sqlite"
+    with Store.open(path) as store:
+        store.add([entry(f"text {number}", sample=number) for number in range(50)])
+    with sqlite3.connect(path) as raw:
+        raw.execute("PRAGMA writable_schema = 1")
+        raw.execute("DELETE FROM sqlite_master WHERE tbl_name = 'leases'")
+    with Store.open(path) as store:
+        assert any(problem.startswith("SQLite: ") for problem in verify(store))
