@@ -1,0 +1,405 @@
+"""From topics to expanded topics: only what is missing is generated, and nothing that came is lost."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+
+import pytest
+
+from expandr_ir import expand as module
+from expandr_ir.archive import export_rows, groups, import_rows
+from expandr_ir.errors import ExpandrError, InputError
+from expandr_ir.expand import expand, plan, rows
+from expandr_ir.prompts import Prompt
+from expandr_ir.records import Decoding, Document, Generation, GeneratorId, Topic
+from expandr_ir.store import Store
+
+PROMPT = Prompt(id="passage", version=3, source="here", user="Write about {topic}.", stop=("END",))
+TOPICS = [Topic(f"t{number}", f"subject number {number}") for number in range(6)]
+
+
+class Writer:
+    """Writes "SUBJECT by SAMPLE" and remembers the calls; `answers` maps a text's beginning to another generation."""
+
+    def __init__(self, answers=None, stop_after=None, stop_with=KeyboardInterrupt):
+        self.id = GeneratorId("fake", "writer")
+        self.calls = []
+        self.written = []
+        self.answers = answers or {}
+        self.stop_after = stop_after
+        self.stop_with = stop_with
+
+    def generate(self, requests):
+        self.calls.append(
+            [(request.topic.topic_id, sample.sample) for request in requests for sample in request.samples]
+        )
+        for request in reversed(requests):
+            for sample in request.samples:
+                if len(self.written) == self.stop_after:
+                    raise self.stop_with("no more")
+                self.written.append((request.topic.text, sample.sample))
+                text = f"{request.topic.text} by writer {sample.sample}"
+                plain = Generation(sample.key, text, "stop", 5, 7, 0.25, "fake 1")
+                yield replace(plain, **self.answers.get((request.topic.topic_id, sample.sample), {}))
+
+    def count_tokens(self, messages):
+        return sum(len(message.content.split()) for message in messages)
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.open(tmp_path / "s.sqlite") as opened:
+        yield opened
+
+
+def planned(store, topics=TOPICS, samples=2, writer=None, decoding=None, **options):
+    return plan(topics, PROMPT, writer or Writer(), decoding or Decoding(), samples=samples, store=store, **options)
+
+
+def run(store, writer, **options):
+    return expand(planned(store, writer=writer, **options), writer, store)
+
+
+def texts(expanded):
+    return {one.topic.topic_id: [expansion.text for expansion in one.expansions] for one in expanded.topics}
+
+
+ALL = {topic.topic_id: [f"{topic.text} by writer {sample}" for sample in range(2)] for topic in TOPICS}
+
+# The plan
+
+
+def test_plan_of_an_empty_store(store):
+    made = planned(store, samples=3)
+    assert (made.stored, made.missing, made.failed, made.refused, len(made.due)) == (0, 18, 0, 0, 18)
+    assert made.prompt_tokens(Writer()) == 6 * 5  # "Write about subject number 0."
+    assert made.most_new_tokens() == 18 * 512
+    assert made.requests["t4"].messages[-1].content == "Write about subject number 4."
+    assert made.requests["t4"].decoding.stop == ("END",)
+    assert made.prompt == "passage@3"
+
+
+def test_plan_counts_what_is_there(store):
+    run(store, Writer(), topics=TOPICS[:2])
+    made = planned(store, samples=3)
+    assert (made.stored, made.missing) == (4, 14)
+    assert made.prompt_tokens(Writer()) == 6 * 5  # sample 2 of the first two topics is missing too
+    assert planned(store, topics=TOPICS[:2]).prompt_tokens(Writer()) == 0
+
+
+def test_batches_hold_whole_requests_and_do_not_depend_on_what_is_stored(store):
+    before = planned(store, batch_samples=5)
+    assert [[request.topic.topic_id for request in batch.requests] for batch in before.batches] == [
+        ["t0", "t1"],
+        ["t2", "t3"],
+        ["t4", "t5"],
+    ]
+    run(store, Writer(), topics=TOPICS[1:4])
+    after = planned(store, batch_samples=5)
+    assert after.batches == before.batches
+    assert len({batch.key for batch in after.batches}) == 3
+
+
+@pytest.mark.parametrize(
+    ("topics", "samples", "sizes"),
+    [(6, 2, [6]), (100, 1, [32, 32, 32, 4]), (2000, 1, [100] * 20), (400, 8, [20] * 20), (3, 50, [1, 1, 1])],
+)
+def test_a_batch_is_a_twentieth_of_the_plan_but_32_samples_at_least(store, topics, samples, sizes):
+    made = planned(store, [Topic(str(number), f"text {number}") for number in range(topics)], samples)
+    assert [len(batch.requests) for batch in made.batches] == sizes
+
+
+def test_seeds_follow_from_the_runs_seed(store):
+    one, other = (planned(store, decoding=Decoding(seed=seed)) for seed in (0, 1))
+    assert one.due.keys().isdisjoint(other.due)
+    seeds = [sample.seed for made in (one, other) for r in made.distinct_requests() for sample in r.samples]
+    assert len(set(seeds)) == len(seeds) == 24
+
+
+def test_context_reaches_the_prompt_by_topic_id(store):
+    prompt = Prompt(id="p", version=1, source="here", user="{topic}: {document}")
+    context = {topic.topic_id: {"document": Document("d", "", f"body {topic.topic_id}")} for topic in TOPICS}
+    made = plan(TOPICS, prompt, Writer(), Decoding(), samples=1, store=store, context=context)
+    assert made.requests["t2"].messages[-1].content == "subject number 2: body t2"
+    with pytest.raises(InputError, match="t0"):
+        plan(TOPICS, prompt, Writer(), Decoding(), samples=1, store=store)
+
+
+@pytest.mark.parametrize("wrong", [{"samples": 0}, {"batch_samples": 0}])
+def test_numbers_below_1(store, wrong):
+    with pytest.raises(InputError, match="at least 1"):
+        planned(store, **wrong)
+
+
+def test_one_id_twice(store):
+    with pytest.raises(InputError, match="two topics have the id 't0'"):
+        planned(store, [*TOPICS, TOPICS[0]])
+
+
+# Expanding
+
+
+def test_each_topic_once_in_order_with_its_expansions_by_sample(store):
+    expanded = run(store, Writer(), batch_samples=4)
+    assert [one.topic for one in expanded.topics] == TOPICS
+    assert texts(expanded) == ALL
+    assert [expansion.sample for expansion in expanded.topics[0].expansions] == [0, 1]
+    counts = expanded.counts
+    assert (counts.stored, counts.generated, counts.failed, counts.refused) == (0, 12, 0, 0)
+    assert (counts.tokens_in, counts.tokens_out, counts.seconds) == (60, 84, 3.0)
+    assert (counts.empty, counts.truncated, counts.topics_missing, counts.topics_empty) == (0, 0, 0, 0)
+
+
+def test_a_second_run_generates_nothing(store):
+    first, writer = run(store, Writer()), Writer()
+    second = run(store, writer)
+    assert writer.calls == []
+    assert second.topics == first.topics
+    assert (second.counts.stored, second.counts.generated) == (12, 0)
+
+
+def test_more_samples_generate_only_the_new_ones(store):
+    run(store, Writer(), samples=4)
+    writer = Writer()
+    expanded = run(store, writer, samples=8)
+    assert sorted(writer.written) == [(topic.text, sample) for topic in TOPICS for sample in range(4, 8)]
+    assert [expansion.sample for expansion in expanded.topics[0].expansions] == list(range(8))
+    assert (expanded.counts.stored, expanded.counts.generated) == (24, 24)
+
+
+def test_a_new_seed_is_not_answered_with_old_samples(store):
+    run(store, Writer())
+    writer = Writer()
+    run(store, writer, decoding=Decoding(seed=1))
+    assert len(writer.written) == 12
+
+
+def test_equal_prompts_share_their_generations(store):
+    writer = Writer()
+    twins = [Topic("a", "the same"), Topic("b", "another"), Topic("c", "the same")]
+    expanded = run(store, writer, topics=twins)
+    assert sorted(writer.written) == [("another", 0), ("another", 1), ("the same", 0), ("the same", 1)]
+    assert texts(expanded)["a"] == texts(expanded)["c"] == ["the same by writer 0", "the same by writer 1"]
+    assert expanded.counts.generated == 4
+
+
+def test_no_topics(store):
+    expanded = run(store, Writer(), topics=[])
+    assert (expanded.topics, expanded.counts.generated) == ((), 0)
+
+
+def test_another_generator_than_the_plans(store):
+    other = Writer()
+    other.id = GeneratorId("fake", "other")
+    with pytest.raises(InputError, match="the plan's"):
+        expand(planned(store), other, store)
+
+
+def test_progress(store):
+    run(store, Writer(), topics=TOPICS[:1])
+    seen = []
+    writer = Writer({("t1", 0): FAILED})
+    expand(planned(store, topics=TOPICS[:3]), writer, store, lambda *state: seen.append(state))
+    assert seen == [(1, 4, 7, 0), (2, 4, 14, 0), (3, 4, 14, 1), (4, 4, 21, 1)]
+
+
+# What goes wrong
+
+FAILED = {"text": "", "finish_reason": "error", "error": "timeout", "tokens_out": None}
+REFUSED = {"text": "", "finish_reason": "refused", "error": "content filter"}
+
+
+def test_failures_are_listed_and_not_served(store):
+    writer = Writer({("t1", 0): FAILED, ("t1", 1): REFUSED, ("t2", 1): REFUSED})
+    expanded = run(store, writer)
+    assert texts(expanded) == {**ALL, "t1": [], "t2": ALL["t2"][:1]}
+    assert [(one.topic_id, one.sample, one.refused, one.error) for one in expanded.failures] == [
+        ("t1", 0, False, "timeout"),
+        ("t1", 1, True, "content filter"),
+        ("t2", 1, True, "content filter"),
+    ]
+    counts = expanded.counts
+    assert (counts.generated, counts.failed, counts.refused, counts.topics_missing) == (9, 1, 2, 1)
+    assert counts.topics_empty == 0
+
+
+def test_a_later_run_tries_errors_again_and_refusals_when_asked(store):
+    run(store, Writer({("t1", 0): FAILED, ("t1", 1): REFUSED}))
+    made = planned(store)
+    assert (made.stored, made.missing, made.failed, made.refused, len(made.due)) == (10, 0, 1, 1, 1)
+    writer = Writer()
+    assert texts(run(store, writer))["t1"] == ["subject number 1 by writer 0"]
+    assert writer.calls == [[("t1", 0)]]
+    writer = Writer()
+    assert texts(run(store, writer, retry_refused=True)) == ALL
+    assert writer.calls == [[("t1", 1)]]
+
+
+def test_ctrl_c_leaves_everything_that_came_in_the_store(store):
+    writer = Writer(stop_after=7)
+    with pytest.raises(KeyboardInterrupt):
+        run(store, writer, batch_samples=4)
+    assert len(store) == 7
+    second = Writer()
+    assert texts(run(store, second, batch_samples=4)) == ALL
+    assert sorted(writer.written + second.written) == sorted((topic.text, s) for topic in TOPICS for s in range(2))
+
+
+def test_a_generator_that_can_give_nothing_more(store):
+    with pytest.raises(ExpandrError, match="no more"):
+        run(store, Writer(stop_after=5, stop_with=ExpandrError))
+    assert len(store) == 5
+    assert texts(run(store, Writer())) == ALL
+
+
+def test_a_resumed_run_asks_for_the_same_batches(store, tmp_path):
+    unbroken = Writer()
+    with Store.open(tmp_path / "other.sqlite") as other:
+        run(other, unbroken, batch_samples=4)
+    broken = Writer(stop_after=4)
+    with pytest.raises(KeyboardInterrupt):
+        run(store, broken, batch_samples=4)
+    resumed = Writer()
+    run(store, resumed, batch_samples=4)
+    assert unbroken.calls == broken.calls[:1] + resumed.calls
+    assert resumed.calls == unbroken.calls[1:]
+
+
+def test_a_sample_that_was_never_answered(store):
+    class Forgetful(Writer):
+        def generate(self, requests):
+            return (one for one in super().generate(requests) if not one.text.endswith("4 by writer 1"))
+
+    expanded = run(store, Forgetful())
+    assert [(one.topic_id, one.sample, one.error) for one in expanded.failures] == [
+        ("t4", 1, "the generator gave no answer")
+    ]
+    assert run(store, Writer()).failures == ()
+
+
+def test_a_full_disk_while_expanding(store):
+    made = planned(store, batch_samples=4)
+    with store.database.reading() as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+    writer = Writer({("t0", 0): {"text": "x" * 50_000}})
+    with pytest.raises(ExpandrError, match="no space is left"):
+        expand(made, writer, store)
+    assert len(writer.calls) == 1
+
+
+# Cleaning
+
+
+def test_texts_are_stored_raw_and_cleaned_when_they_are_read(store):
+    thought = "<think>hm</think>The sky is blue."
+    blank = {"text": "<think>nothing but this</think>"}
+    writer = Writer(
+        {("t0", 0): {"text": thought, "finish_reason": "length"}, ("t1", 0): blank, ("t1", 1): {"text": ""}}
+    )
+    expanded = run(store, writer)
+    first = expanded.topics[0].expansions[0]
+    assert (first.text, first.raw, first.extra) == ("The sky is blue.", thought, {"finish_reason": "length"})
+    assert first.reasons == ("thinking",)
+    assert texts(expanded)["t1"] == ["", ""]
+    counts = expanded.counts
+    assert (counts.generated, counts.failed, counts.empty, counts.truncated) == (12, 0, 2, 1)
+    assert (counts.topics_empty, counts.topics_missing) == (1, 0)
+    assert counts.reasons["thinking"] == 2
+    assert next(export_rows(store, prompt="passage@3"))["text"] in {
+        one.raw for t in expanded.topics for one in t.expansions
+    }
+
+
+def test_max_words(store):
+    writer = Writer()
+    expanded = expand(planned(store), writer, store, max_words=2)
+    assert texts(expanded)["t3"] == ["subject number", "subject number"]
+    assert expanded.counts.reasons["length"] == 12
+
+
+def test_verbatim_texts_are_not_cleaned(store, tmp_path):
+    thought = "<think>hm</think>The sky is blue."
+    with Store.open(tmp_path / "other.sqlite") as other:
+        run(other, Writer(), topics=TOPICS[:1], samples=1)
+        row = {**next(export_rows(other)), "text": thought, "verbatim": True}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    import_rows(store, tmp_path / "rows.jsonl")
+    writer = Writer()
+    assert texts(run(store, writer))["t0"] == [thought, "subject number 0 by writer 1"]
+    assert ("t0", 0) not in writer.calls[0]
+
+
+def test_rows_of_an_expansions_file(store):
+    expanded = run(store, Writer({("t0", 1): {"text": "<think>hm</think>Blue."}}), topics=TOPICS[:1])
+    first, second = rows(expanded)
+    assert first == {
+        "topic_id": "t0",
+        "sample": 0,
+        "topic_text": "subject number 0",
+        "text": "subject number 0 by writer 0",
+        "reasons": [],
+        "key": expanded.plan.requests["t0"].samples[0].key,
+        "prompt": "passage@3",
+        "generator": {"engine": "fake", "model": "writer"},
+        "finish_reason": "stop",
+        "tokens_in": 5,
+        "tokens_out": 7,
+        "seconds": 0.25,
+    }
+    assert (second["text"], second["raw"], second["reasons"]) == ("Blue.", "<think>hm</think>Blue.", ["thinking"])
+
+
+def test_the_store_knows_the_prompt(store):
+    run(store, Writer())
+    assert [(group.prompt, group.texts) for group in groups(store)] == [("passage@3", 12)]
+
+
+# Several at once
+
+
+def test_workers_share_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "POLL_S", 0.01)
+    topics = [Topic(str(number), f"text {number}") for number in range(24)]
+    started = threading.Barrier(3)
+
+    class Slow(Writer):
+        def generate(self, requests):
+            for generation in super().generate(requests):
+                started_once.wait(0.002)
+                yield generation
+
+    started_once = threading.Event()
+    writers, results = [Slow() for _ in range(3)], {}
+
+    def work(number):
+        with Store.open(tmp_path / "s.sqlite") as store:
+            made = planned(store, topics, 1, writers[number], batch_samples=2)
+            started.wait()
+            results[number] = expand(made, writers[number], store)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results[0].topics == results[1].topics == results[2].topics
+    assert sorted(text for writer in writers for text in writer.written) == sorted((topic.text, 0) for topic in topics)
+    assert all(writer.written for writer in writers)
+    assert sum(result.counts.generated for result in results.values()) == 24
+    assert {result.counts.stored + result.counts.generated for result in results.values()} == {24}
+
+
+def test_what_another_process_failed_at_meanwhile_is_not_tried_again(store):
+    made = planned(store)
+    run(store, Writer({("t1", 0): FAILED}))
+    writer, seen = Writer(), []
+    expanded = expand(made, writer, store, lambda *state: seen.append(state))
+    assert writer.calls == []
+    assert [(one.topic_id, one.sample) for one in expanded.failures] == [("t1", 0)]
+    assert seen == [(12, 12, 0, 0)]
