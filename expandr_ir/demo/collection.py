@@ -1,0 +1,35 @@
+"""The demo as a collection: documents from the running interpreter, topics and judgements from this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from expandr_ir.collection import Collection
+from expandr_ir.collection_facts import CollectionFacts
+from expandr_ir.demo import documents, qrels, topics
+from expandr_ir.files import sha256_json
+from expandr_ir.records import Document, Qrels, Topic
+
+
+class DemoCollection(Collection):
+    """The documentation of the Python standard library, with questions as people ask them; its one split is "test"."""
+
+    def __init__(self) -> None:
+        super().__init__("demo", "demo", CollectionFacts())
+
+    def splits(self) -> list[str]:
+        """The split "test"."""
+        return ["test"]
+
+    def fingerprint(self) -> str:
+        """A SHA-256 of the documents themselves: other versions of Python have others."""
+        return sha256_json([[document.doc_id, document.title, document.text] for document in documents()])
+
+    def _read_topics(self) -> dict[str, Topic]:
+        return {topic.topic_id: topic for topic in topics()}
+
+    def _read_qrels(self, split: str) -> Qrels:  # noqa: ARG002 (there is one split)
+        return qrels()
+
+    def _read_documents(self) -> Iterator[tuple[int, Document]]:
+        return enumerate(documents(), start=1)
