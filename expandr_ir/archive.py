@@ -4,42 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
-from typing import Any, get_args
+from typing import Any
 
-from expandr_ir.errors import InputError, unknown_name
+from expandr_ir.database import StoreCorruptError
+from expandr_ir.errors import InputError
 from expandr_ir.files import read_jsonl, sha256_json
-from expandr_ir.keys import messages_hash, sample_key, settings_hash
-from expandr_ir.records import Decoding, FinishReason, Generation, GeneratorId, Message
-from expandr_ir.store import Store, StoredGeneration, StoreEntry, now
+from expandr_ir.store import Store
+from expandr_ir.store_rows import FIELDS, as_entry, as_row
 
-_TYPES: dict[str, tuple[type, ...]] = {
-    "key": (str, NoneType),
-    "prompt": (str, NoneType),
-    "messages": (list,),
-    "generator": (dict,),
-    "decoding": (dict,),
-    "sample": (int,),
-    "text": (str,),
-    "finish_reason": (str,),
-    "tokens_in": (int, NoneType),
-    "tokens_out": (int, NoneType),
-    "seconds": (float, int),
-    "engine_version": (str,),
-    "error": (str, NoneType),
-    "created": (str, NoneType),
-    "verbatim": (bool,),
-}
-_OPTIONAL: dict[str, Any] = {
-    **dict.fromkeys(("key", "prompt", "tokens_in", "tokens_out", "error", "created")),
-    "finish_reason": "stop",
-    "seconds": 0.0,
-    "engine_version": "",
-    "verbatim": True,
-}
-_FORM = "the fields, and their types, that `expandr store export` writes"
+_SMALLEST_ROW_BYTES = 192
+"""Three hashes in hex."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +73,16 @@ _GROUPS = """
     ORDER BY min(g.rowid)
 """
 _ROWS = f"""
-    SELECT key, prompt, m.messages, {", ".join(list(_TYPES)[3:])}, g.rowid
+    SELECT key, prompt, m.messages, {", ".join(FIELDS[3:])}, g.rowid
     FROM generations g JOIN messages m ON m.hash = g.messages JOIN settings s ON s.hash = g.settings
 """  # noqa: S608
 _PAGE = f"""
     {_ROWS} WHERE g.rowid > :after
-        AND (:model IS NULL OR json_extract(generator, '$.model') = :model) AND (:prompt IS NULL OR prompt = :prompt)
+        AND (:model IS NULL OR json_extract(generator, '$.model') = :model)
+        AND (:prompt IS NULL OR :prompt IN (prompt, substr(prompt, 1, instr(prompt, '@') - 1)))
     ORDER BY g.rowid LIMIT 500
 """
+_AT = f"{_ROWS} WHERE g.rowid = ?"
 _ONE = f"{_ROWS} WHERE substr(key, 1, length(:prefix)) = :prefix ORDER BY key LIMIT 6"
 
 
@@ -120,7 +99,7 @@ def show(store: Store, prefix: str) -> dict[str, Any]:
         InputError: no key begins so, or several do (they are named).
     """
     with store.database.reading() as connection:
-        rows = [_json(row) for row in connection.execute(_ONE, {"prefix": prefix.lower()})]
+        rows = [as_row(row) for row in connection.execute(_ONE, {"prefix": prefix.lower()})]
     if len(rows) == 1:
         return rows[0]
     if not rows:
@@ -137,7 +116,7 @@ def export_rows(store: Store, model: str | None = None, prompt: str | None = Non
     Args:
         store: the store.
         model: only what this model wrote.
-        prompt: only what this template asked for.
+        prompt: only what this template asked for: an id, such as "passage", or one version of it, such as "passage@1".
     """
     wanted = {"after": 0, "model": model, "prompt": prompt}
     while True:
@@ -145,8 +124,17 @@ def export_rows(store: Store, model: str | None = None, prompt: str | None = Non
             page = connection.execute(_PAGE, wanted).fetchall()
         if not page:
             return
-        yield from map(_json, page)
+        yield from map(as_row, page)
         wanted["after"] = page[-1][-1]
+
+
+def rescue_rows(store: Store) -> Iterator[dict[str, Any]]:
+    """The rows of a damaged store that can still be read, as `export_rows` gives them; the others are passed over."""
+    for row in range(1, _last_row(store) + 1):
+        readable: list[dict[str, Any]] = []
+        with suppress(StoreCorruptError, ValueError), store.database.reading() as connection:
+            readable = [as_row(found) for found in connection.execute(_AT, (row,))]
+        yield from readable
 
 
 def import_rows(store: Store, path: Path) -> Imported:
@@ -159,7 +147,7 @@ def import_rows(store: Store, path: Path) -> Imported:
         MissingResourceError: there is no such file.
         InputError: a row is not of this form, or its key is not the hash of its parts; with file and line.
     """
-    entries = [_entry(row, f"{path}, line {number}") for number, row in read_jsonl(path)]
+    entries = [as_entry(row, f"{path}, line {number}") for number, row in read_jsonl(path)]
     written = store.add(entries)
     return Imported(written, len(entries) - written)
 
@@ -178,46 +166,28 @@ def verify(store: Store) -> list[str]:
         problems = [f"SQLite: {text}" for text in checks]
         problems += [f"row {row} of {table} refers to {parent} that are not there" for table, row, parent, _ in orphans]
         for key, messages in connection.execute("SELECT hash, messages FROM messages"):
-            if sha256_json(json.loads(messages)) != key:
+            if not _is_hash(key, messages):
                 problems.append(f"messages {key} are not what they were written as")
-        for key, generator, decoding in connection.execute("SELECT hash, generator, decoding FROM settings"):
-            if sha256_json({"generator": json.loads(generator), "decoding": json.loads(decoding)}) != key:
+        for key, *parts in connection.execute("SELECT hash, generator, decoding FROM settings"):
+            if not _is_hash(key, '{{"generator": {}, "decoding": {}}}'.format(*parts)):
                 problems.append(f"settings {key} are not what they were written as")
         for key, *parts, _text in connection.execute("SELECT key, messages, settings, sample, text FROM generations"):
-            if sample_key(*parts) != key:
+            if not _is_hash(key, json.dumps(parts)):
                 problems.append(f"generation {key} does not stand under the hash of its parts")
     return problems
 
 
-def _json(columns: tuple[Any, ...]) -> dict[str, Any]:
-    row = dict(zip(_TYPES, columns, strict=False))
-    parsed = {name: json.loads(row[name]) for name in ("messages", "generator", "decoding")}
-    return {**row, **parsed, "verbatim": bool(row["verbatim"])}
-
-
-def _entry(row: dict[str, Any], where: str) -> StoreEntry:
-    """The entry of a row from outside.
-
-    Raises:
-        InputError: the row is not of the form, or its key is not the hash of its parts.
-    """
-    row = {**_OPTIONAL, **row}
-    for name, types in _TYPES.items():
-        if name not in row:
-            raise InputError(f"{where}: no field {name!r}", expected=_FORM)
-        if type(row[name]) not in types:
-            raise InputError(f"{where}: {name!r} is a {type(row[name]).__name__}", expected=_FORM)
+def _last_row(store: Store) -> int:
     try:
-        messages = tuple(Message(**message) for message in row["messages"])
-        generator = GeneratorId(**row["generator"])
-        decoding = Decoding(**{**row["decoding"], "stop": tuple(row["decoding"].get("stop", ()))})
-        key = sample_key(messages_hash(messages), settings_hash(generator, decoding), row["sample"])
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{where}: {error}", expected=_FORM) from error
-    if row["finish_reason"] not in get_args(FinishReason):
-        raise unknown_name(f"finish_reason in {where}:", row["finish_reason"], get_args(FinishReason))
-    if row["key"] not in (None, key):
-        raise InputError(f"{where}: the key is {row['key']}", expected=f"{key}, the hash of its parts; or no key")
-    generation = Generation(**{field.name: row[field.name] for field in fields(Generation)} | {"key": key})
-    stored = StoredGeneration(generation, row["created"] or now(), row["verbatim"])
-    return StoreEntry(messages, generator, decoding, row["sample"], stored, row["prompt"])
+        with store.database.reading() as connection:
+            return int(connection.execute("SELECT coalesce(max(rowid), 0) FROM generations").fetchone()[0])
+    except StoreCorruptError:  # as many rows as the file has room for
+        return store.database.path.stat().st_size // _SMALLEST_ROW_BYTES
+
+
+def _is_hash(key: str, text: str) -> bool:
+    """Whether a key is the hash of a JSON text."""
+    try:
+        return sha256_json(json.loads(text)) == key
+    except ValueError:
+        return False

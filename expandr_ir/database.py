@@ -22,12 +22,12 @@ class StoreCorruptError(MissingResourceError):
     """The file is damaged; it is never repaired or made anew without being asked."""
 
     def __init__(self, path: Path, why: str) -> None:
-        rescued = path.with_suffix(".rescued.sqlite").name
         super().__init__(
             f"{path} is damaged: {why}",
             expected="a whole SQLite database",
-            remedy=f"expandr store verify --store {path}; save what can be read with: "
-            f"sqlite3 {path.name} .recover | sqlite3 {rescued}; or put a backup in its place, or move it away",
+            remedy=f"expandr store verify --store {path}; save what can be read with "
+            f"`expandr store export --rescue --store {path} --output rescued.jsonl` (or sqlite3's .recover), "
+            "move the file away, and `expandr store import rescued.jsonl`; or put a backup in its place",
         )
 
 

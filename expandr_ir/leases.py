@@ -52,8 +52,9 @@ class Leases:
 
     def _take(self, batch: str) -> bool:
         with self._database.transaction() as connection:
-            row = connection.execute("SELECT owner, expires FROM leases WHERE batch = ?", (batch,)).fetchone()
-            if row and row[1] > time.time() and not _is_dead(row[0]):
+            connection.execute("DELETE FROM leases WHERE expires <= ?", (time.time(),))
+            owner = connection.execute("SELECT owner FROM leases WHERE batch = ?", (batch,)).fetchone()
+            if owner and not _is_dead(*owner):
                 return False
             lease = (batch, self._owner, time.time() + self._expiry_s)
             connection.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", lease)

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expandr_ir.archive import export_rows, groups, import_rows, show, verify
+from expandr_ir.archive import export_rows, groups, import_rows, rescue_rows, show, verify
+from expandr_ir.database import StoreCorruptError
 from expandr_ir.errors import InputError, MissingResourceError
 from expandr_ir.keys import messages_hash, sample_key, settings_hash
 from expandr_ir.records import Decoding, Generation, GeneratorId, Message
@@ -112,6 +113,7 @@ def test_export_keeps_the_order_and_can_be_narrowed(store):
     assert [row["text"] for row in export_rows(store, prompt="p@1")] == [
         f"text {number}" for number in range(1, 1100, 2)
     ]
+    assert len(list(export_rows(store, prompt="p"))) == 1100
     assert [row["text"] for row in export_rows(store, model="other", prompt="passage@1")] == ["x"]
 
 
@@ -198,6 +200,9 @@ GOOD = {
         ({"text": 3}, "'text' is a int"),
         ({"sample": True}, "'sample' is a bool"),
         ({"sample": "0"}, "'sample' is a str"),
+        ({"sample": -1}, "'sample' is -1"),
+        ({"tokens_in": 2**63}, "'tokens_in' is 9223372036854775808"),
+        ({"seconds": float("nan")}, "'seconds' is nan"),
         ({"messages": "why"}, "'messages' is a str"),
         ({"messages": ["why"]}, "line 2"),
         ({"messages": [{"role": "user"}]}, "content"),
@@ -205,6 +210,7 @@ GOOD = {
         ({"generator": {"engine": "api"}}, "model"),
         ({"decoding": {"temprature": 1}}, "temprature"),
         ({"decoding": {"temperature": "hot"}}, "hot"),
+        ({"decoding": {"stop": "END"}}, "'stop' is a str, not a list"),
         ({"finish_reason": "sotp"}, "stop"),
         ({"key": "0" * 64}, "the key is 000000"),
     ],
@@ -233,6 +239,7 @@ def test_a_row_without_a_field_is_named(store, tmp_path):
             """UPDATE messages SET messages = '[{"role": "user", "content": "other"}]'""",
             "not what they were written as",
         ),
+        ("UPDATE messages SET messages = 'no JSON'", "not what they were written as"),
         ("UPDATE settings SET generator = '{}'", "settings"),
         ("DELETE FROM messages", "refers to messages that are not there"),
     ],
@@ -254,3 +261,26 @@ def test_verify_reports_what_sqlite_finds(tmp_path):
         raw.execute("DELETE FROM sqlite_master WHERE tbl_name = 'leases'")
     with Store.open(path) as store:
         assert any(problem.startswith("SQLite: ") for problem in verify(store))
+
+
+def test_rescue_reads_what_a_damaged_store_still_has(tmp_path):
+    path = tmp_path / "s.sqlite"
+    with Store.open(path) as store:
+        store.add([entry("word " * 100, sample=number) for number in range(200)])
+    with path.open("r+b") as file:
+        file.seek(20 * 4096)
+        file.write(b"\xff" * 2 * 4096)
+    with Store.open(path) as store:
+        with pytest.raises(StoreCorruptError):
+            list(export_rows(store))
+        rescued = list(rescue_rows(store))
+    assert 100 < len(rescued) < 200
+    with Store.open(tmp_path / "new.sqlite") as store:
+        assert import_rows(store, write(tmp_path / "rows.jsonl", rescued)).written == len(rescued)
+        assert verify(store) == []
+
+
+def test_rescue_of_a_whole_store_is_its_export(store):
+    store.add([entry("", sample=number, reason="error", error="x") for number in range(3)])
+    store.add([entry("text", sample=number) for number in range(3)])
+    assert list(rescue_rows(store)) == list(export_rows(store))
