@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expandr_ir.config import conf_dir, names
+from expandr_ir.errors import InputError
+from expandr_ir.prompts import PLACEHOLDERS, Prompt, load_prompt
+from expandr_ir.records import Document, Message, Topic
+
+TOPIC = Topic("7", "why is the sky blue")
+WHALE = Document("d1", "Whales", "Whales are mammals.\nThey breathe air.")
+UNTITLED = Document("d2", "", "Fish  have gills.")
+
+
+def prompt(user: str, **fields) -> Prompt:
+    return Prompt(id="p", version=1, source="a test", user=user, **fields)
+
+
+def write(folder, text: str) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("name", names("prompts"))
+def test_every_prompt_of_conf(name):
+    loaded = load_prompt(name)
+    assert loaded.id == name
+    assert loaded.version >= 1
+    assert loaded.source
+    messages = loaded.render(TOPIC, document=WHALE, passages=[WHALE, UNTITLED])
+    assert messages[-1].role == "user"
+    assert TOPIC.text in messages[-1].content
+    assert not any(f"{{{known}}}" in message.content for message in messages for known in PLACEHOLDERS)
+    assert messages == load_prompt(str(conf_dir() / "prompts" / f"{name}.yaml")).render(
+        TOPIC, document=WHALE, passages=[WHALE, UNTITLED]
+    )
+
+
+def test_the_prompts_that_are_promised():
+    assert set(names("prompts")) >= {
+        "passage", "passage-scientific-claim", "passage-counter-argument", "passage-finance", "passage-covid",
+        "passage-news", "passage-entity", "answer", "keywords", "step-by-step", "query", "passage-with-context",
+        "passage-few-shot", "expandr-llm", "llm-qe-dpo",
+    }  # fmt: skip
+    needs = {name: load_prompt(name).needs for name in names("prompts")}
+    assert {name: need for name, need in needs.items() if need} == {
+        "answer": ("document",),
+        "passage-with-context": ("passages",),
+    }
+    assert len(load_prompt("passage-few-shot").examples) == 4
+
+
+@pytest.mark.parametrize("name", ["expandr-llm", "llm-qe-dpo"])
+def test_interfaces_of_released_checkpoints_are_verbatim(name):
+    assert load_prompt(name).render(TOPIC) == (
+        Message("user", "Please write a passage to answer the question.\nQuestion: why is the sky blue\nPassage:"),
+    )
+
+
+def test_rendering_by_hand():
+    asked = prompt(
+        "{topic}?\n{document}\n{passages}\n{examples}", system="About {topic}", examples=({"Q": "a", "P": "b"},)
+    )
+    assert asked.placeholders == ("topic", "document", "passages", "examples")
+    assert asked.needs == ("document", "passages")
+    assert asked.render(TOPIC, document=WHALE, passages=[WHALE, UNTITLED]) == (
+        Message("system", "About why is the sky blue"),
+        Message(
+            "user",
+            "why is the sky blue?\nWhales\nWhales are mammals.\nThey breathe air.\n"
+            "[1] Whales Whales are mammals. They breathe air.\n[2] Fish have gills.\nQ: a\nP: b",
+        ),
+    )
+
+
+def test_a_search_that_found_nothing_is_said():
+    assert prompt("{topic}: {passages}").render(TOPIC, passages=[]) == (Message("user", "why is the sky blue: (none)"),)
+
+
+def test_examples_stand_apart_and_are_not_templates():
+    examples = ({"Query": "{topic}", "Passage": "x"}, {"Query": "y", "Passage": "{document}"})
+    rendered = prompt("{examples}\n\n{topic}", examples=examples).render(TOPIC)
+    assert rendered[0].content == ("Query: {topic}\nPassage: x\n\nQuery: y\nPassage: {document}\n\nwhy is the sky blue")
+
+
+@given(
+    st.text() | st.sampled_from(["{document}", "{topic}", "{0}", "{", "}", "$topic", "\\1", "\\g<0>", "%s", "{{x}}"])
+)
+def test_what_is_filled_in_is_never_read_as_a_template(text):
+    rendered = prompt("a {topic} b {document} c {passages}").render(
+        Topic("1", text), document=Document("d", "", "D"), passages=[Document("e", "", "{topic}")]
+    )
+    assert rendered[0].content == f"a {text} b D c [1] {{topic}}"
+
+
+def test_other_braces_stand_for_themselves():
+    template = 'Reply with {"passage": "..."} or {} about {topic}'
+    assert prompt(template).placeholders == ("topic",)
+    assert prompt(template).render(TOPIC)[0].content == 'Reply with {"passage": "..."} or {} about why is the sky blue'
+
+
+@pytest.mark.parametrize("name", ["document", "passages"])
+def test_missing_context_names_placeholder_and_prompt(name):
+    with pytest.raises(InputError, match=rf"prompt 'p' holds \{{{name}\}}, and no {name} was given for topic '7'"):
+        prompt(f"{{topic}} {{{name}}}").render(TOPIC)
+
+
+def test_an_unknown_placeholder_of_a_prompt_made_by_hand():
+    with pytest.raises(InputError, match=r"unknown placeholder of prompt 'p' 'topik'") as error:
+        prompt("{topik}").render(TOPIC)
+    assert error.value.remedy == "topic"
+
+
+def test_the_hash_is_of_what_decides_the_rendering():
+    plain = prompt("{topic}")
+    assert plain.sha256 == hashlib.sha256(b'[null,"{topic}",[]]').hexdigest()
+    assert plain.sha256 == Prompt("other", 2, "elsewhere", "{topic}", notes="n", stop=("x",), system="").sha256
+    different = [
+        prompt("{topic} "),
+        prompt("{topic}", system="s"),
+        prompt("{topic}{examples}", examples=({"a": "1", "b": "2"},)),
+        prompt("{topic}{examples}", examples=({"b": "2", "a": "1"},)),
+        prompt("{topic}{examples}", examples=({"a": "1"}, {"b": "2"})),
+    ]
+    assert len({plain.sha256, *(other.sha256 for other in different)}) == 6
+
+
+GOOD = {"id": "mine", "version": 1, "source": "me", "user": "{topic}"}
+
+
+def test_a_file_of_ones_own(tmp_path):
+    fields = {"user": "{topic}{examples}", "system": "s", "stop": ["\n"], "examples": [{"Q": "a"}]}
+    assert load_prompt(write(tmp_path, yaml.safe_dump(GOOD | fields))) == Prompt(
+        "mine", 1, "me", "{topic}{examples}", system="s", stop=("\n",), examples=({"Q": "a"},)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"user": "{topic} {documnt}"}, "documnt"),
+        ({"user": "{ topic }"}, " topic "),
+        ({"system": "{0}", "user": "{topic}"}, "{0}"),
+        ({"user": "write something"}, "neither {topic} nor {document}"),
+        ({"user": "{topic} {examples}"}, "{examples} without examples"),
+        ({"examples": [{"Query": "q"}]}, "examples that no {examples} shows"),
+        ({"usr": "x"}, "usr"),
+        ({"version": "one"}, "version"),
+        ({"id": 3}, "id"),
+        ({"stop": "x"}, "stop"),
+        ({"examples": ["x"]}, "examples"),
+        ({"user": None}, "user"),
+    ],
+)
+def test_faults_in_a_file_name_it(tmp_path, change, complaint):
+    path = write(tmp_path, yaml.safe_dump(GOOD | change))
+    with pytest.raises(InputError) as error:
+        load_prompt(path)
+    assert path in str(error.value)
+    assert complaint in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "id: [", "id: mine\nversion: 1\nsource: me\n"])
+def test_what_is_no_prompt_file(tmp_path, text):
+    path = write(tmp_path, text)
+    with pytest.raises(InputError, match=r"mine\.yaml"):
+        load_prompt(path)
+
+
+def test_invalid_utf8(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"id: \xff\n")
+    with pytest.raises(InputError, match=r"mine\.yaml"):
+        load_prompt(str(path))
+
+
+def test_an_unknown_name_suggests_the_nearest():
+    with pytest.raises(InputError, match="unknown prompt 'pasage'") as error:
+        load_prompt("pasage")
+    assert error.value.remedy == "passage"
