@@ -83,6 +83,10 @@ class Collection(ABC):
             )
         return judged
 
+    def all_topics(self) -> dict[str, Topic]:
+        """All topics by topic_id, judged or not, in the order of their source."""
+        return self._read_topics()
+
     def qrels(self, split: str | None = None) -> Qrels:
         """The judgements of a split, those of topics without a text included; None is the default split.
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_type_hints
 
 from expandr_ir.errors import InputError, unknown_name
 from expandr_ir.records import Decoding
 
 T = TypeVar("T")
+
+JsonField: TypeAlias = str | int | float | bool | list[Any] | dict[str, Any] | None
+"""A field of a JSON object; str goes first, so that a string that looks like JSON stays a string."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class ApiOptions:
     max_attempts: int = 6
     max_total_tokens: int | None = None
     samples_per_request: int = 8
-    extra_body: dict[str, Any] = field(default_factory=dict)
+    extra_body: dict[str, JsonField] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,72 @@ class GeneratorConfig:
     local: LocalOptions = field(default_factory=LocalOptions)
     vllm: VllmOptions = field(default_factory=VllmOptions)
     api: ApiOptions = field(default_factory=ApiOptions)
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """How an encoder runs.
+
+    Args:
+        devices: "auto" takes CUDA (under torchrun the process's own GPU), then MPS, then the CPU; several devices, such
+            as cuda:0 and cuda:1, run one process each.
+        precision: of the matrix products; "auto" takes bfloat16 where the device computes in it, else float32. Weights,
+            normalisation and vectors stay float32.
+        batch_tokens: most tokens of one batch, padding counted; None is 4,096 on a CPU, 65,536 elsewhere. It is halved
+            when CUDA's memory runs out.
+        trust_remote_code: run code that comes with the model.
+    """
+
+    devices: list[str] = field(default_factory=lambda: ["auto"])
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    batch_tokens: int | None = None
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """An encoder (conf/encoders/). What is None is taken from the model's own sentence-transformers configuration.
+
+    Vectors are always compared by their dot product; cosine similarity is a dot product of normalised vectors.
+
+    Args:
+        model: hub id, folder, or "package:NAME" for weights that an installed package brings (its get_model_path()).
+        revision: hub revision.
+        pooling: how token states become one vector; "first-decoder-token" is a T5's read-out.
+        normalize: L2-normalise every vector.
+        similarity: what the model was made for; "cosine" needs normalize.
+        query_prefix, document_prefix: put before each text as they are, blanks included.
+        query_prefix_exceptions: other query prefixes for single collections, by their name in conf/collections/.
+        document_template: a document's text, of {title} and {text}.
+        max_length: longest text in tokens, special tokens counted.
+        query_max_length: the same for queries, where it differs.
+        expansion_role: whether an expansion is encoded as a query or as a document.
+        expansion_prefix: put before each expansion; None takes the prefix of its role.
+        weights_sha256: SHA-256 that model.safetensors must have.
+        options: how it runs.
+        licence: of the weights, as their source states it.
+        source: where these facts stand.
+        notes: what a reader should know.
+    """
+
+    model: str
+    revision: str | None = None
+    pooling: Literal["mean", "cls", "first-decoder-token"] | None = None
+    normalize: bool | None = None
+    similarity: Literal["dot", "cosine"] | None = None
+    query_prefix: str | None = None
+    document_prefix: str | None = None
+    query_prefix_exceptions: dict[str, str] = field(default_factory=dict)
+    document_template: str = "{title} {text}"
+    max_length: int | None = None
+    query_max_length: int | None = None
+    expansion_role: Literal["query", "document"] = "document"
+    expansion_prefix: str | None = None
+    weights_sha256: str | None = None
+    options: EncodeOptions = field(default_factory=EncodeOptions)
+    licence: str = ""
+    source: str = ""
     notes: str = ""
 
 
@@ -155,3 +224,25 @@ def load_block(block: type[T], path: Path) -> T:
         return block(**vars(parser.instantiate(parser.parse_path(str(path)))))
     except (ArgumentError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: {error}", expected=f"the keys of {block.__name__}") from error
+
+
+def generator_block(spec: str) -> Path | dict[str, str]:
+    """What a --generator value means: the YAML file of a name or path, or the block that `engine:model` stands for.
+
+    Raises:
+        InputError: no such name or file.
+    """
+    engine, colon, model = spec.partition(":")
+    if colon and engine in get_args(get_type_hints(GeneratorConfig)["engine"]):
+        return {"engine": engine, "model": model}
+    return conf_path("generators", spec)
+
+
+def generator_config(spec: str) -> GeneratorConfig:
+    """The generator that a --generator value means.
+
+    Raises:
+        InputError: no such name or file, or one that does not fit.
+    """
+    block = generator_block(spec)
+    return load_block(GeneratorConfig, block) if isinstance(block, Path) else GeneratorConfig(**block)  # type: ignore[arg-type]

@@ -12,6 +12,9 @@ from expandr_ir.errors import InputError, NotInstalledError
 from expandr_ir.records import Hits, Qrels, Run
 from expandr_ir.runs import as_trec_eval_ranks
 
+DEFAULT_MEASURES = ("nDCG@10", "R@100")
+"""What is computed where no measure is named: BEIR's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from expandr_ir.errors import InputError, MissingResourceError
 
@@ -21,7 +21,7 @@ def home() -> Path:
     return Path(os.environ.get("EXPANDR_HOME") or "~/.cache/expandr_ir").expanduser()
 
 
-def open_bytes(path: Path) -> IO[bytes]:
+def open_bytes(path: Path) -> BinaryIO | gzip.GzipFile:
     """A binary stream of a plain or gzipped file (by its .gz ending).
 
     Raises:
@@ -30,8 +30,7 @@ def open_bytes(path: Path) -> IO[bytes]:
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "is not there"
         raise MissingResourceError(f"{path} {what}", expected="a readable file")
-    raw: IO[bytes] = path.open("rb")
-    return io.BufferedReader(gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -130,7 +129,7 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     try:
         with temporary.open("wb") as raw:
             if path.suffix == ".gz":
-                with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed:
+                with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as packed:
                     yield from _as_mode(packed, mode)
             else:
                 yield from _as_mode(raw, mode)

@@ -30,6 +30,11 @@ class InputFile:
     path: str
     sha256: str | None
 
+    def is_unchanged(self) -> bool:
+        """Whether the file is there and still has this hash."""
+        path = Path(self.path)
+        return path.is_file() and sha256_file(path) == self.sha256
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:

@@ -18,13 +18,13 @@ from typing import Any, TypeVar
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
-from expandr_ir.config import GeneratorConfig, conf_path
+from expandr_ir.config import generator_block
 from expandr_ir.errors import InputError, MissingResourceError, unknown_name
 
 T = TypeVar("T")
 
-BLOCKS = {"generator": "generators"}
-"""Options that are blocks of conf/, with the folder their names stand in."""
+BLOCKS = ("generator",)
+"""Options that are blocks of conf/, so that a name can stand for them."""
 
 SHORT = {"-m": "--measures", "--measure": "--measures", "-o": "--output"}
 PASSED_ON = ("-h", "--help", "--print_config")
@@ -140,17 +140,15 @@ def _spell_value(name: str, kind: str, value: str) -> str:
         return f"--config={_config_text(value)}"
     if kind == "list":
         return f"--{name}={value}" if value.startswith("[") else f"--{name}+={value}"
-    return f"--{name}={_block_value(name, value) if name in BLOCKS else value}"
+    return f"--{name}={_block_value(value) if name in BLOCKS else value}"
 
 
-def _block_value(name: str, value: str) -> str:
+def _block_value(value: str) -> str:
     """A conf/ name, a YAML path or `engine:model` as what jsonargparse reads: a path or JSON."""
-    engine, colon, model = value.partition(":")
-    if name == "generator" and colon and engine in typing.get_args(typing.get_type_hints(GeneratorConfig)["engine"]):
-        return json.dumps({"engine": engine, "model": model})
     if value.lstrip().startswith("{"):
         return value
-    return str(conf_path(BLOCKS[name], value).resolve())
+    block = generator_block(value)
+    return str(block.resolve()) if isinstance(block, Path) else json.dumps(block)
 
 
 def _config_text(path: str) -> str:
@@ -165,7 +163,7 @@ def _config_text(path: str) -> str:
         raise InputError(f"--config {path}: holds {type(data).__name__}", expected="a mapping of options")
     for name in BLOCKS:
         if isinstance(data.get(name), str):
-            data[name] = _block_value(name, data[name])
+            data[name] = _block_value(data[name])
             if data[name].startswith("{"):
                 data[name] = json.loads(data[name])
     return json.dumps(data)

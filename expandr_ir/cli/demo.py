@@ -1,0 +1,65 @@
+"""`expandr demo`."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from expandr_ir.cli.arguments import Verb, parse
+from expandr_ir.config import GeneratorConfig
+from expandr_ir.demo.tour import Answer, ask, tour
+from expandr_ir.pipeline import ExpandOptions
+from expandr_ir.report import render
+
+VERB = Verb(
+    "demo",
+    "The whole path on an embedded collection: questions about the Python standard library.",
+    """
+expandr demo
+expandr demo --ask "keep only the last n lines of a log while reading it"
+expandr demo --ask "merge two sorted lists" --generator openai
+""",
+)
+
+
+@dataclass(frozen=True)
+class Options(ExpandOptions):
+    """Options of `expandr demo`.
+
+    Args:
+        output: folder for the runs.
+        ask: one question, answered from the index.
+        generator: an LLM that expands the question first: a name of conf/generators, a YAML file, or engine:model.
+        hits: documents shown for a question.
+    """
+
+    output: str = "runs/demo"
+    ask: str | None = None
+    generator: GeneratorConfig | None = None
+    hits: int = 5
+
+
+def run(argv: list[str]) -> int:
+    """Prints the comparison, or the answer to one question."""
+    started = time.perf_counter()
+    options = parse(VERB, Options, argv)
+    if options.ask is not None:
+        _show(ask(options.ask, options.generator, options, options.hits))
+        return 0
+    comparison = tour(Path(options.output), lambda message: print(message, file=sys.stderr))
+    print(render(comparison, "text", colour=sys.stdout.isatty()))
+    print(f"{time.perf_counter() - started:.0f} s in all; the runs are in {options.output}", file=sys.stderr)
+    return 0
+
+
+def _show(answer: Answer) -> None:
+    for expansion in answer.expanded.expansions:
+        print(textwrap.fill(expansion.text, 100, initial_indent="  | ", subsequent_indent="  | ") + "\n")
+    for hit, document in answer.hits:
+        print(f"{hit.rank}. {document.doc_id}  ({hit.score:.2f})")
+        print(f"   {textwrap.shorten(document.text, 160, placeholder=' ...')}")
+    if not answer.hits:
+        print("nothing was found")

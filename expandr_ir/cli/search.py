@@ -1,0 +1,89 @@
+"""`expandr search`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from expandr_ir.cli.arguments import Verb, parse, resolved
+from expandr_ir.cli.sources import TopicSource, collection_of, expanded_of, files_of, say, topics_of
+from expandr_ir.manifest import write_manifest
+from expandr_ir.retrieve import SearchOptions, aggregation_name, search
+from expandr_ir.runs import write_run
+
+VERB = Verb(
+    "search",
+    "Search topics, plain or with expansions, into a TREC run with a manifest beside it.",
+    """
+expandr search --collection demo --output bm25.run
+expandr search --collection beir/scifact --expansions q2d.jsonl --aggregation repeat --repeats 5 --output q2d.run
+expandr search --collection beir/scifact --topics q2d.jsonl --topics-field searched --output searched.run
+expandr search --collection irds:msmarco-passage/dev/small --index msmarco-v1-passage --output dev.run
+""",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(SearchOptions, TopicSource):
+    """Options of `expandr search`.
+
+    Args:
+        output: the run; a name that ends in .gz is compressed.
+        expansions: a JSONL of expansions.
+        skip_missing: leave out topics without an expansion, where that would be an error.
+        tag: last column of the run; None takes the aggregation's name.
+    """
+
+    output: str
+    expansions: str | None = None
+    skip_missing: bool = False
+    tag: str | None = None
+
+
+def run(argv: list[str]) -> int:
+    """Writes the run and its manifest."""
+    started = datetime.now(UTC)
+    options = parse(VERB, Options, argv)
+    collection = collection_of(options)
+    topics = topics_of(options, collection)
+    expanded, expansions = expanded_of(options.expansions, topics, options.skip_missing)
+    aggregation = aggregation_name(options.aggregation, expanded)
+    searched = search(expanded, collection, options)
+    output = Path(options.output)
+    write_run(output, searched.run, options.tag or f"bm25-{aggregation}")
+    written = [one for topic in expanded.values() for one in topic.expansions]
+    write_manifest(
+        output,
+        command=["expandr", "search", *argv],
+        started=started,
+        config=resolved(options),
+        inputs=files_of(topics=options.topics, expansions=options.expansions),
+        counts=searched.counts
+        | {
+            "missing_topics": len(expansions.missing) if expansions else 0,
+            "empty_expansions": expansions.empty if expansions else 0,
+        },
+        seconds=searched.seconds | {"generate": sum(one.seconds or 0.0 for one in written)},
+        tokens={
+            "in": sum(one.tokens_in or 0 for one in written),
+            "out": sum(one.tokens_out or 0 for one in written),
+        },
+        details={"aggregation": aggregation, "index": searched.index, "collection": _identity(collection)},
+    )
+    _report(searched.counts, searched.seconds["search"], output)
+    return 0
+
+
+def _identity(collection: object) -> dict[str, str] | None:
+    name, spec = getattr(collection, "name", None), getattr(collection, "spec", None)
+    return {"name": name, "spec": spec} if name and spec else None
+
+
+def _report(counts: dict[str, int], seconds: float, output: Path) -> None:
+    if counts["topics_searched_alone"]:
+        say(f"{counts['topics_searched_alone']} topics have only empty expansions and were searched alone")
+    if counts["topics_without_hits"]:
+        say(f"{counts['topics_without_hits']} topics have no hit")
+    print(f"{output}: {counts['topics']} topics in {seconds:.2f} s", file=sys.stderr)
