@@ -50,6 +50,10 @@ def work(arguments):
     topics = [Topic(str(number), f"subject {number}") for number in range(TOPICS)]
     writer = SlowWriter(arguments.log, arguments.delay, arguments.words)
     prompt = Prompt(id="p", version=1, source="here", user="{topic}")
+    if arguments.together:
+        arguments.log.with_name(f"ready.{os.getpid()}").touch()
+        while len(list(arguments.log.parent.glob("ready.*"))) < arguments.together:
+            time.sleep(0.005)
     if arguments.user:
         os.seteuid(arguments.user)
     try:
@@ -62,9 +66,10 @@ def work(arguments):
     print(json.dumps({"texts": texts, "generated": expanded.counts.generated, "stored": expanded.counts.stored}))
 
 
-def start(folder, delay_s=0.02, words=1, user=None, store=None):
+def start(folder, delay_s=0.02, words=1, user=None, store=None, together=0):
     command = [sys.executable, __file__, "--store", store or folder / "s.sqlite", "--log", folder / "log"]
-    command += ["--delay", str(delay_s), "--words", str(words), *(["--user", str(user)] if user else [])]
+    command += ["--delay", str(delay_s), "--words", str(words), "--together", str(together)]
+    command += ["--user", str(user)] if user else []
     search = os.pathsep.join(
         [str(Path(expandr_ir.__file__).parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     )
@@ -142,7 +147,7 @@ def test_killed_again_and_again(tmp_path):
 
 
 def test_two_at_once_share_the_work(tmp_path):
-    one, other = start(tmp_path), start(tmp_path)
+    one, other = (start(tmp_path, together=2) for _ in range(2))
     results = [finish(one), finish(other)]
     assert [result["texts"] for result in results] == [all_texts(), all_texts()]
     assert twice(tmp_path) == []
@@ -157,7 +162,7 @@ def test_two_at_once_share_the_work(tmp_path):
 
 
 def test_one_of_three_is_killed(tmp_path):
-    processes = [start(tmp_path) for _ in range(3)]
+    processes = [start(tmp_path, together=3) for _ in range(3)]
     wait_for(tmp_path, 9, processes[0])
     processes[0].kill()
     processes[0].wait()
@@ -234,4 +239,5 @@ if __name__ == "__main__":
     parser.add_argument("--delay", type=float)
     parser.add_argument("--words", type=int)
     parser.add_argument("--user", type=int)
+    parser.add_argument("--together", type=int, help="begin when so many processes are ready")
     work(parser.parse_args())
