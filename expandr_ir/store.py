@@ -13,8 +13,8 @@ from types import TracebackType
 
 from expandr_ir.database import Database, Schema
 from expandr_ir.errors import ExpandrError
-from expandr_ir.files import home
-from expandr_ir.keys import messages_hash, messages_json, sample_key, settings_hash, settings_json
+from expandr_ir.files import home, sha256_json
+from expandr_ir.keys import messages_json, sample_key, settings_json
 from expandr_ir.records import Decoding, Generation, GenerationRequest, GeneratorId, Message
 
 _SCHEMA = Schema(
@@ -203,16 +203,16 @@ class Store:
 
 def _insert(connection: sqlite3.Connection, entry: StoreEntry) -> int:
     generation, stored = entry.stored.generation, entry.stored
-    messages, settings = messages_hash(entry.messages), settings_hash(entry.generator, entry.decoding)
+    asked, how = messages_json(entry.messages), settings_json(entry.generator, entry.decoding)
+    messages, settings = sha256_json(asked), sha256_json(how)
     key = sample_key(messages, settings, entry.sample)
     if key != generation.key:
         raise ExpandrError(
             f"sample {entry.sample} of {entry.generator.model} is said to have the key {generation.key}",
             expected=f"{key}, the hash of its messages, generator, decoding and index",
         )
-    parts = settings_json(entry.generator, entry.decoding)
-    connection.execute(_INSERT_MESSAGES, (messages, json.dumps(messages_json(entry.messages)), entry.prompt))
-    connection.execute(_INSERT_SETTINGS, (settings, json.dumps(parts["generator"]), json.dumps(parts["decoding"])))
+    connection.execute(_INSERT_MESSAGES, (messages, json.dumps(asked), entry.prompt))
+    connection.execute(_INSERT_SETTINGS, (settings, json.dumps(how["generator"]), json.dumps(how["decoding"])))
     connection.execute(_DELETE_FAILURE, (key,))
     row = {name: getattr(generation, name) for name in _GENERATION}
     row |= {"text": _utf8(generation.text), "error": None if generation.error is None else _utf8(generation.error)}

@@ -29,13 +29,16 @@ BATCH = 4
 
 
 class SlowWriter:
-    """Takes its time, and writes down each sample the moment it is done, in one file for all processes."""
+    """Waits until so many processes have a batch; logs each sample when it is done, in one file for all of them."""
 
-    def __init__(self, log, delay_s, words):
+    def __init__(self, log, delay_s, words, together):
         self.id = GeneratorId("fake", "slow")
-        self.log, self.delay_s, self.words = log, delay_s, words
+        self.log, self.delay_s, self.words, self.together = log, delay_s, words, together
 
     def generate(self, requests):
+        self.log.with_name(f"at_work.{os.getpid()}").touch()
+        while len(list(self.log.parent.glob("at_work.*"))) < self.together:
+            time.sleep(0.005)
         for request in requests:
             for sample in request.samples:
                 time.sleep(self.delay_s)
@@ -48,12 +51,8 @@ class SlowWriter:
 def work(arguments):
     """One process: plans and expands all topics, and prints what it got."""
     topics = [Topic(str(number), f"subject {number}") for number in range(TOPICS)]
-    writer = SlowWriter(arguments.log, arguments.delay, arguments.words)
+    writer = SlowWriter(arguments.log, arguments.delay, arguments.words, arguments.together)
     prompt = Prompt(id="p", version=1, source="here", user="{topic}")
-    if arguments.together:
-        arguments.log.with_name(f"ready.{os.getpid()}").touch()
-        while len(list(arguments.log.parent.glob("ready.*"))) < arguments.together:
-            time.sleep(0.005)
     if arguments.user:
         os.seteuid(arguments.user)
     try:
@@ -239,5 +238,5 @@ if __name__ == "__main__":
     parser.add_argument("--delay", type=float)
     parser.add_argument("--words", type=int)
     parser.add_argument("--user", type=int)
-    parser.add_argument("--together", type=int, help="begin when so many processes are ready")
+    parser.add_argument("--together", type=int, help="write when so many processes have a batch")
     work(parser.parse_args())

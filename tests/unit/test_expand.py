@@ -366,21 +366,19 @@ def test_the_store_knows_the_prompt(store):
 def test_workers_share_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "POLL_S", 0.01)
     topics = [Topic(str(number), f"text {number}") for number in range(24)]
-    started = threading.Barrier(3)
+    each_has_a_batch = threading.Barrier(3)
 
-    class Slow(Writer):
+    class Patient(Writer):
         def generate(self, requests):
-            for generation in super().generate(requests):
-                started_once.wait(0.002)
-                yield generation
+            if not self.calls:
+                each_has_a_batch.wait(30)
+            yield from super().generate(requests)
 
-    started_once = threading.Event()
-    writers, results = [Slow() for _ in range(3)], {}
+    writers, results = [Patient() for _ in range(3)], {}
 
     def work(number):
         with Store.open(tmp_path / "s.sqlite") as store:
             made = planned(store, topics, 1, writers[number], batch_samples=2)
-            started.wait()
             results[number] = expand(made, writers[number], store)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
