@@ -19,7 +19,7 @@ Reason: TypeAlias = Literal[
     "thinking",  # <think> blocks, unclosed ones too
     "markdown",  # fences, rules, marks of headings and emphasis; their words stay
     "lead_in",  # "Certainly! Here is a passage ...:", "Passage:"
-    "echo",  # a last line of the prompt, such as the topic, said again at the beginning
+    "echo",  # one of the prompt's last lines, such as the topic, said again at the beginning
     "quotes",  # quotation marks around the whole text
     "chatter",  # "Let me know if ..." at the end
     "repetition",  # the same text over and over at the end; one copy stays
@@ -45,7 +45,7 @@ def clean(raw: str, prompt_text: str | None = None, max_words: int | None = None
 
     Args:
         raw: any string.
-        prompt_text: the user message it answers, whose last lines are recognised when they are said again.
+        prompt_text: the user message it answers; the last lines of it are recognised when they are said again.
         max_words: most words kept, as white space separates them; None keeps all.
 
     Raises:
@@ -205,8 +205,8 @@ _ECHO_STOP = re.compile(r"[\"”’')*]*+(?:(?:[.?!:…]++[\"”’')*]*+|(?<=[\
 
 
 def _echoes(prompt_text: str) -> list[list[str]]:
-    """The words of the prompt's last lines, with and without a label such as "Query:" before them."""
-    lines = [line for line in prompt_text.splitlines() if line.strip()][-_ECHO_LINES:]
+    """The words of the last lines of the prompt's last paragraph, with and without a label such as "Query:"."""
+    lines = prompt_text.rstrip().rsplit("\n\n", 1)[-1].splitlines()[-_ECHO_LINES:]
     bare = [_PROMPT_LABEL.sub("", line, count=1) for line in lines]
     words = [re.findall(r"\w+", line.casefold()) for line in (*lines, *bare)]
     return [echo for echo in words if echo]

@@ -145,6 +145,12 @@ def test_an_echo_is_a_reason_only_with_its_prompt():
     assert clean(f"Do statins help? {P}").reasons == ()
 
 
+def test_what_a_prompt_shows_may_be_said_again():
+    shown = f"Passages:\n[1] {P}\n\nQuery: do statins help"
+    assert clean(f"{P} They help.", shown).text == f"{P} They help."
+    assert clean(f"Do statins help? {P}", shown).text == P
+
+
 def test_length_counts_words():
     assert clean("one two  three four", max_words=3) == clean("one two three", max_words=3).__class__(
         "one two three", ("length",)
