@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def prepare(
     generator: Generator,
     store: Store,
 ) -> Plan:
-    """The plan of the topics' expansions: the prompt's own stops added, its context fetched.
+    """The plan of the topics' expansions, with what the prompt shows besides the topic.
 
     Args:
         topics: what to expand.
@@ -81,12 +81,11 @@ def prepare(
         InputError: an unknown prompt, or one that needs documents where there is no collection.
     """
     prompt = load_prompt(options.prompt or config.prompt or DEFAULT_PROMPT)
-    decoding = replace(config.decoding, stop=tuple(dict.fromkeys((*config.decoding.stop, *prompt.stop))))
     return plan(
         list(topics.values()),
         prompt,
         generator,
-        decoding,
+        config.decoding,
         options.samples,
         store,
         context=_context(prompt, topics, collection, split, options.passages),
