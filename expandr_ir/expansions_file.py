@@ -77,11 +77,11 @@ def read_expansions(path: str | Path, topics: Mapping[str, Topic], skip_missing:
             others[topic_id] = None
             other_rows += 1
             continue
-        _check_topic_text(row, topic, where)
+        check_topic_text(row, topic, where)
         if row.get("finish_reason") in FAILED:
             failed += 1
             continue
-        _add_expansions(found.setdefault(topic_id, {}), row, where)
+        add_expansions(found.setdefault(topic_id, {}), row, where)
         _add_repeats(repeats, topic_id, row, where)
     missing = tuple(topic_id for topic_id in topics if topic_id not in found)
     if not found or (missing and not skip_missing):
@@ -115,7 +115,17 @@ def write_expansions(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int
     return count
 
 
-def _check_topic_text(row: dict[str, Any], topic: Topic, where: str) -> None:
+def check_topic_text(row: Mapping[str, Any], topic: Topic, where: str) -> None:
+    """Refuses a row that was written for another topic.
+
+    Args:
+        row: one row; it may have the topic's text as `query` or `topic_text`.
+        topic: the topic with the row's id.
+        where: file and line, for the error.
+
+    Raises:
+        InputError: the texts differ in more than white space.
+    """
     for name in ("query", "topic_text"):
         text = row.get(name)
         if text is not None and str(text).split() != topic.text.split():
@@ -126,8 +136,17 @@ def _check_topic_text(row: dict[str, Any], topic: Topic, where: str) -> None:
             )
 
 
-def _add_expansions(samples: dict[int, Expansion], row: dict[str, Any], where: str) -> None:
-    """Adds a row's texts to those of its topic."""
+def add_expansions(samples: dict[int, Expansion], row: dict[str, Any], where: str) -> None:
+    """Adds a row's texts to those of its topic.
+
+    Args:
+        samples: the topic's expansions so far, by sample.
+        row: one row.
+        where: file and line, for the error.
+
+    Raises:
+        InputError: the row has no texts, a field that does not fit, or a sample that the topic has already.
+    """
     texts = _texts(row, where)
     details = _details(row, where) if "text" in row else {}
     first = row.get("sample", len(samples))

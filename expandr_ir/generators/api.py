@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import PartlyDoneError
 from expandr_ir.generators.background import iterate
-from expandr_ir.generators.base import failure
+from expandr_ir.generators.base import cut_at_stop, failure
 from expandr_ir.generators.completions import Answer, RejectedError, request_body
 from expandr_ir.generators.identity import identify
 from expandr_ir.generators.retry import TransientError
@@ -115,7 +115,7 @@ class ApiGenerator:
                 *(self._server.url, len(samples), len(answer.choices)),
             )
         self._tokens_spent += self._cost(request, answer)
-        return self._generations(samples, answer, time.perf_counter() - started)
+        return self._generations(samples, answer, request.decoding.stop, time.perf_counter() - started)
 
     def _cost(self, request: GenerationRequest, answer: Answer) -> int:
         """Tokens of an answer, estimated where the server does not count them."""
@@ -124,8 +124,13 @@ class ApiGenerator:
             return read + answer.tokens_out
         return read + sum(len(choice.text) for choice in answer.choices) // CHARACTERS_PER_TOKEN
 
-    def _generations(self, samples: Sequence[SampleKey], answer: Answer, seconds: float) -> list[Generation]:
-        """A Generation for each choice; time and written tokens are shared out evenly."""
+    def _generations(
+        self, samples: Sequence[SampleKey], answer: Answer, stop: Sequence[str], seconds: float
+    ) -> list[Generation]:
+        """A Generation for each choice; time and written tokens are shared out evenly.
+
+        Some servers leave the stop text in: it is cut off here.
+        """
         version = ", ".join(filter(None, (self._server.version, answer.version)))
         n = len(answer.choices)
         done = []
@@ -135,10 +140,10 @@ class ApiGenerator:
                 done.append(failure(sample.key, said, version, finish_reason="refused", seconds=seconds / n))
                 continue
             share = None if answer.tokens_out is None else answer.tokens_out // n + (place < answer.tokens_out % n)
-            generation = Generation(
-                sample.key, choice.text, choice.finish_reason, answer.tokens_in, share, seconds / n, version
+            text = cut_at_stop(choice.text, stop)
+            done.append(
+                Generation(sample.key, text, choice.finish_reason, answer.tokens_in, share, seconds / n, version)
             )
-            done.append(generation)
         return done
 
     def count_tokens(self, messages: Sequence[Message]) -> int:

@@ -73,3 +73,8 @@ def require(package: str, extra: str | None = None) -> ModuleType:
             raise
         wanted = f"expandr-ir[{extra}]" if extra else "expandr-ir"
         raise NotInstalledError(f"{package} is not installed", remedy=f"pip install '{wanted}'") from error
+
+
+def cut_at_stop(text: str, stop: Sequence[str]) -> str:
+    """The text up to the first stop text in it; all of it where there is none."""
+    return text[: min((at for at in map(text.find, stop) if at >= 0), default=len(text))]

@@ -16,9 +16,6 @@ from expandr_ir.errors import MissingResourceError
 from expandr_ir.generators.retry import TransientError
 from expandr_ir.records import Decoding, Message
 
-SEEDS = 2**31
-"""Seeds are sent modulo this: some servers keep them in 32 bits."""
-
 
 class RejectedError(Exception):
     """The server will not answer this request, however often it is asked.
@@ -77,7 +74,7 @@ def request_body(
         "temperature": decoding.temperature,
         "top_p": decoding.top_p,
         "max_tokens": decoding.max_new_tokens,
-        "seed": seed % SEEDS,
+        "seed": seed,
         "n": n if n > 1 else None,
         "stop": list(decoding.stop) or None,
         "repetition_penalty": decoding.repetition_penalty if decoding.repetition_penalty != 1.0 else None,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from expandr_ir.config import GeneratorConfig, LocalOptions
 from expandr_ir.generators import chat, sampling
-from expandr_ir.generators.base import failure, require
+from expandr_ir.generators.base import cut_at_stop, failure, require
 from expandr_ir.generators.identity import identify
 from expandr_ir.records import Decoding, FinishReason, Generation, GenerationRequest, Message, SampleKey
 
@@ -144,7 +144,7 @@ class LocalGenerator:
         ends = self._model.generation_config.eos_token_id
         end = next((place for place, token in enumerate(ids) if token in ends), None)
         whole = sampling.read_back(self._tokenizer, [ids[:end]])[0]
-        text = sampling.cut_at_stop(whole, decoding.stop)
+        text = cut_at_stop(whole, decoding.stop)
         tokens_out = len(ids) if end is None else end + (text == whole)  # after a stop text stands padding, not an end
         reason: FinishReason = "length" if end is None and text == whole else "stop"
         return Generation(row.sample.key, text, reason, len(row.ids), tokens_out, seconds, self._version)

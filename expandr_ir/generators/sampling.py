@@ -86,8 +86,3 @@ def read_back(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
     """The texts of rows of token ids, without special tokens and as they were written."""
     texts: list[str] = tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return texts
-
-
-def cut_at_stop(text: str, stop: Sequence[str]) -> str:
-    """The text up to the first stop text in it; all of it where there is none."""
-    return text[: min((at for at in map(text.find, stop) if at >= 0), default=len(text))]

@@ -104,6 +104,12 @@ def test_empty_text_is_written_and_empty():
     assert (done.finish_reason, done.text, done.error) == ("stop", "", None)
 
 
+def test_a_stop_text_that_a_server_left_in_is_cut_off():
+    with FakeServer(lambda *_: Reply(texts=("life END of it",))) as server:
+        (done,) = api(server).generate(topics(1, decoding=Decoding(stop=("END",))))
+    assert done.text == "life "
+
+
 def test_a_content_filter_refuses_one_request_alone():
     with first(Reply(finish_reason="content_filter")) as server:
         done = Counter(generation.finish_reason for generation in api(server, max_in_flight=1).generate(topics(3)))

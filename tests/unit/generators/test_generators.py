@@ -9,7 +9,7 @@ import pytest
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import InputError, NotInstalledError
 from expandr_ir.generators import ENGINES, load_generator
-from expandr_ir.generators.base import failure, require
+from expandr_ir.generators.base import cut_at_stop, failure, require
 
 pytestmark = pytest.mark.flash
 
@@ -54,3 +54,17 @@ def test_a_package_that_lacks_something_itself_is_not_called_missing(tmp_path, m
 def test_a_failure_has_no_text():
     failed = failure("key", "why", "engine 1", seconds=2.0)
     assert (failed.text, failed.finish_reason, failed.error, failed.tokens_out) == ("", "error", "why", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "cut"),
+    [
+        ("one two three", ("two",), "one "),
+        ("one two three", ("three", "one"), ""),
+        ("one two", ("x",), "one two"),
+        ("one", (), "one"),
+        ("", ("x",), ""),
+    ],
+)
+def test_text_is_cut_at_the_first_stop(text, stop, cut):
+    assert cut_at_stop(text, stop) == cut

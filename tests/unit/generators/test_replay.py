@@ -44,7 +44,8 @@ def test_a_sample_number_goes_first(tmp_path):
 
 
 def test_what_is_not_recorded_is_an_error_of_its_own(tmp_path):
-    generator = replay(tmp_path / "e.jsonl", {"topic_id": "1", "text": ""})
+    failed = {"topic_id": "1", "sample": 1, "text": "", "finish_reason": "error"}
+    generator = replay(tmp_path / "e.jsonl", {"topic_id": "1", "text": ""}, failed)
     empty, missing, other = generator.generate([request("1", "x", samples=2), request("9", "z")])
     assert (empty.finish_reason, empty.text, empty.error) == ("stop", "", None)
     assert (missing.finish_reason, missing.error) == ("error", "e.jsonl has no sample 1 of topic '1'")
@@ -69,7 +70,7 @@ def test_texts_for_other_topics_are_refused_before_anything_is_served(tmp_path, 
         {"topic_id": "2", "text": "b", name: "dogs"},
     )
     assert texts(generator, request("1", "flea life")) == {"1-0": "a"}  # white space is no difference
-    with pytest.raises(InputError, match=r"e\.jsonl, line 2: topic '2' is 'dogs' there, but 'cats' here"):
+    with pytest.raises(InputError, match=rf"e\.jsonl, line 2: '{name}' is 'dogs', but topic '2' is 'cats'"):
         next(generator.generate([request("1", "flea life"), request("2", "cats")]))
 
 
@@ -77,12 +78,12 @@ def test_texts_for_other_topics_are_refused_before_anything_is_served(tmp_path, 
     ("row", "message"),
     [
         ({"text": "a"}, "no field 'topic_id'"),
-        ({"topic_id": "1"}, "no field 'text'"),
-        ({"topic_id": "1", "texts": "a"}, "'texts' is not a list of strings"),
-        ({"topic_id": "1", "texts": [1]}, "'texts' is not a list of strings"),
+        ({"topic_id": "1"}, "neither text nor texts"),
+        ({"topic_id": "1", "texts": "a"}, "'texts' is"),
+        ({"topic_id": "1", "texts": [1]}, "'texts' is"),
         ({"topic_id": "1", "text": "a", "sample": "0"}, "'sample' is '0'"),
         ({"topic_id": "1", "text": "a", "sample": -1}, "'sample' is -1"),
-        ({"topic_id": "0", "text": "a", "sample": 0}, "a second text for sample 0 of topic '0'"),
+        ({"topic_id": "0", "text": "a", "sample": 0}, "topic '0' has sample 0 a second time"),
     ],
 )
 def test_a_broken_row_is_named_with_its_line(tmp_path, row, message):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_models import tiny_tokenizer
 
-from expandr_ir.generators.sampling import GumbelNoise, StopTexts, cut_at_stop, logits_processors, read_back
+from expandr_ir.generators.sampling import GumbelNoise, StopTexts, logits_processors, read_back
 from expandr_ir.records import Decoding
 
 CPU = torch.device("cpu")
@@ -74,20 +74,6 @@ def test_what_the_nucleus_excludes_stays_excluded():
 def test_the_penalty_comes_before_the_temperature():
     processors = logits_processors(Decoding(temperature=0.0, repetition_penalty=2.0), [0], CPU)
     assert processors(torch.tensor([[0, 5]]), LOGITS[None])[0].tolist()[:6] == [1.0, 1.0, 0.5, 0.0, -0.5, -2.0]
-
-
-@pytest.mark.parametrize(
-    ("text", "stop", "cut"),
-    [
-        ("one two three", ("two",), "one "),
-        ("one two three", ("three", "one"), ""),
-        ("one two", ("x",), "one two"),
-        ("one", (), "one"),
-        ("", ("x",), ""),
-    ],
-)
-def test_text_is_cut_at_the_first_stop(text, stop, cut):
-    assert cut_at_stop(text, stop) == cut
 
 
 def test_stop_texts_are_looked_for_in_what_was_written():

@@ -1,0 +1,56 @@
+"""How much 32 requests in flight gain over one, against a server that takes 100 ms: target 20 x.
+
+`python tests/benchmarks/bench_api.py [REQUESTS]`; both are measured in one run, on one server, and the connections are
+made anew for each. One request carries one sample.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fake_llm_server import FakeServer, Reply
+
+from expandr_ir.config import ApiOptions, GeneratorConfig
+from expandr_ir.generators import load_generator
+from expandr_ir.records import Decoding, GenerationRequest, Message, SampleKey, Topic
+
+DELAY_S = 0.1
+
+
+def requests(number: int) -> list[GenerationRequest]:
+    """As many requests of one sample each."""
+    return [
+        GenerationRequest(Topic(str(i), ""), (Message("user", f"topic {i}"),), (SampleKey(0, str(i), i),), Decoding())
+        for i in range(number)
+    ]
+
+
+def throughput(config: GeneratorConfig, number: int, in_flight: int) -> float:
+    """Requests a second."""
+    generator = load_generator(replace(config, api=replace(config.api, max_in_flight=in_flight)))
+    started = time.perf_counter()
+    answered = sum(generation.error is None for generation in generator.generate(requests(number)))
+    seconds = time.perf_counter() - started
+    assert answered == number
+    print(f"{in_flight:3d} in flight: {number} requests in {seconds:6.2f} s, {number / seconds:6.1f} a second")
+    return number / seconds
+
+
+def main() -> None:
+    """Measures both and prints the ratio."""
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else 640
+    with FakeServer(lambda *_: Reply(delay_s=DELAY_S)) as server:
+        config = GeneratorConfig("api", "fake", api=ApiOptions(base_url=server.url, api_key_env=None))
+        throughput(config, 32, 32)  # imports and first connections are nobody's
+        one = throughput(config, number // 16, 1)
+        many = throughput(config, number, 32)
+    print(f"ratio: {many / one:.1f} (32 would be perfect, 20 is the target)")
+
+
+if __name__ == "__main__":
+    main()
