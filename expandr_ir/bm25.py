@@ -140,11 +140,13 @@ def adjust_ties(scores: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
     rounded = (np.floor(scores.astype(np.float64) * 1e4 + 0.5) / 1e4).astype(np.float32)
     position = np.arange(len(rounded))
+    begins = np.zeros(len(rounded) + 1, dtype=bool)
+    begins[starts] = True
     adjusted = rounded
     while True:
         # Anserini compares with the adjusted score before, so that a tie may carry over a gap of 0.0001: go on until
         # nothing changes. Each turn settles at least one more score, and two or three are enough in practice.
-        fresh = np.isin(position, starts)
+        fresh = begins[:-1].copy()
         fresh[1:] |= adjusted[:-1] - rounded[1:] > np.float32(1e-4)
         ties = position - np.maximum.accumulate(np.where(fresh, position, 0))
         previous, adjusted = adjusted, rounded - np.float32(1e-6) * ties.astype(np.float32)

@@ -40,9 +40,8 @@ def doc_ids(index: Path, reader: Any) -> np.ndarray:
         places = [index / name, home() / "docids" / name]
         path = next((place for place in places if place.is_file()), places[not os.access(index, os.W_OK)])
         if not path.is_file():
-            ids = _read(index, reader)
             with atomic_write(path, "wb") as stream:
-                np.save(stream, ids)
+                np.save(stream, _read(index, reader))
     ids: np.ndarray = np.load(path, mmap_mode="r")
     return ids
 

@@ -22,6 +22,8 @@ from expandr_ir.records import Document
 log = logging.getLogger(__name__)
 
 _COLLECTION_CLASS = {"flat": "BeirFlatCollection", "multifield": "BeirMultifieldCollection"}
+_LACKS = {"flat": "neither title nor text", "multifield": "no text"}
+"""What an empty document lacks, which Anserini leaves out."""
 
 
 class Indexable(Protocol):
@@ -90,7 +92,7 @@ def build_index(
         on_progress: called now and then while documents are read, with how many there are so far.
 
     Raises:
-        InputError: `directory` exists, there are no documents, or one document id occurs twice.
+        InputError: `directory` exists, there are no documents, all are empty, or one document id occurs twice.
         ExpandrError: not every document came to be in the index.
         OSError: the folder cannot be written, or the disk is full.
     """
@@ -115,9 +117,11 @@ def _build(
         (temporary / "corpus").mkdir()
         written = _write_corpus(documents, temporary / "corpus" / "corpus.jsonl", on_progress)
         index = temporary / "index"
-        _run_anserini(temporary / "corpus", index, fields, threads)
+        empty = _run_anserini(temporary / "corpus", index, fields, threads)
+        if empty == written:
+            raise InputError(f"all {written} documents have {_LACKS[fields]}", expected="at least one to index")
         with closing(open_index(index)) as built:
-            _check(built, written, fields, fingerprint)
+            _check(built, written, empty, fields, fingerprint)
         try:
             index.rename(directory)
         except OSError:
@@ -155,8 +159,8 @@ def _write_corpus(documents: Iterable[Document], path: Path, on_progress: Callab
     return count
 
 
-def _run_anserini(corpus: Path, index: Path, fields: Fields, threads: int) -> None:
-    """Indexes a folder with the options of the BEIR regressions."""
+def _run_anserini(corpus: Path, index: Path, fields: Fields, threads: int) -> int:
+    """Indexes a folder with the options of the BEIR regressions; returns how many empty documents were left out."""
     with in_java(f"indexing into {index.parent}"):
         memory = java_class("java.lang.Runtime").getRuntime().maxMemory() // 2**20
         options = {
@@ -168,29 +172,38 @@ def _run_anserini(corpus: Path, index: Path, fields: Fields, threads: int) -> No
             # Anserini's own 4 GiB of buffer would not fit into a small heap; the scores do not depend on it.
             "-memoryBuffer": str(min(4096, memory // 2)),
         }
-        arguments = [part for option in options.items() for part in option]
-        arguments += ["-storePositions", "-storeDocvectors", "-storeRaw", "-quiet"]
-        arguments += ["-fields", "title"] if fields == "multifield" else []
-        java_class("io.anserini.index.IndexCollection").main(arguments)
+        words = [word for option in options.items() for word in option]
+        words += ["-storePositions", "-storeDocvectors", "-storeRaw", "-quiet"]
+        words += ["-fields", "title"] if fields == "multifield" else []
+        arguments = java_class("io.anserini.index.IndexCollection$Args")()
+        parser = java_class("org.kohsuke.args4j.CmdLineParser")(arguments)
+        parser.parseArgument(java_class("java.util.Arrays").asList(*words))
+        indexer = java_class("io.anserini.index.IndexCollection")(arguments)
+        indexer.run()
+        empty: int = indexer.getCounters().empty.get()
+        return empty
 
 
-def _check(index: LuceneIndex, written: int, fields: Fields, fingerprint: str) -> None:
+def _check(index: LuceneIndex, written: int, empty: int, fields: Fields, fingerprint: str) -> None:
     """Counts the documents, looks for twins, and writes the manifest that makes the index complete."""
     import numpy as np
 
     stats = index.stats()
-    if stats.documents != written:
+    if stats.documents + empty != written:
         raise ExpandrError(
-            f"Anserini indexed {stats.documents} of {written} documents",
-            expected="all of them",
-            remedy="look for what it wrote to stdout; memory and disk are the usual reasons",
+            f"Anserini indexed {stats.documents} of {written} documents, and left out {empty} empty ones",
+            expected="each document in the index or empty",
+            remedy="look at what it wrote to stdout; memory and disk are the usual reasons",
         )
+    if empty:
+        log.warning("%d of %d documents have %s: they are not in the index", empty, written, _LACKS[fields])
     ids = np.sort(index.doc_ids)
     twins = ids[1:][ids[1:] == ids[:-1]]
     if len(twins):
         raise InputError(f"document {twins[0].decode()!r} occurs twice", expected="each document id once")
     manifest = {
         "documents": stats.documents,
+        "empty_left_out": empty,
         "non_empty": stats.non_empty,
         "terms": stats.terms,
         "fields": fields,
