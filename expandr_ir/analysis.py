@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from expandr_ir.handles import bind, chain, method, parallel_map, static_method
+from expandr_ir.handles import bind, chain, mapper, method, run_in_threads, static_method
 from expandr_ir.jvm import in_java, java_class, java_text
 
 TEXTS_AT_ONCE = 10_000
@@ -30,17 +30,17 @@ def analyze(texts: Sequence[str], threads: int | None = None) -> list[list[str]]
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         with in_java("analysing texts"):
             chunk = [java_text(text) for text in texts[start : start + TEXTS_AT_ONCE]]
-            terms += parallel_map(_terms(), java_class("java.util.Arrays").asList(*chunk), threads).toArray()
+            terms += run_in_threads(_terms(), java_class("java.util.Arrays").asList(*chunk), threads).toArray()
     return terms
 
 
 @cache
 def _terms() -> Any:
-    """A handle from a String to the array of its terms."""
+    """A handle from a collection of texts to the list of the arrays of their terms."""
     analyze_text = static_method(
         "io.anserini.analysis.AnalyzerUtils",
         "analyze",
         "(Lorg/apache/lucene/analysis/Analyzer;Ljava/lang/String;)Ljava/util/List;",
     )
     to_array = method("java.util.List", "toArray", "()[Ljava/lang/Object;")
-    return chain(bind(analyze_text, 0, default_analyzer()), to_array)
+    return mapper(chain(bind(analyze_text, 0, default_analyzer()), to_array))

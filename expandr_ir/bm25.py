@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 from expandr_ir.analysis import default_analyzer
 from expandr_ir.errors import InputError, unknown_name
 from expandr_ir.feedback import Feedback, RM3Options, RocchioOptions
-from expandr_ir.handles import bind, bind_function, chain, element, getter, method, parallel_map, static_method
+from expandr_ir.handles import (
+    bind,
+    bind_function,
+    chain,
+    element,
+    getter,
+    mapper,
+    method,
+    run_in_threads,
+    static_method,
+)
 from expandr_ir.jvm import in_java, java_class, java_text
 from expandr_ir.lucene import LuceneIndex
 from expandr_ir.records import Hits, Run, SparseQuery
@@ -80,13 +90,15 @@ class BM25:
         if hits < 1:
             raise InputError(f"hits = {hits}", expected="at least 1")
         threads = threads or os.cpu_count() or 1
+        with in_java(f"searching {self.index.path}"):
+            top = self._top(hits)
         run: Run = {}
         pending = iter(queries.items())
         while chunk := dict(itertools.islice(pending, max(1, HITS_AT_ONCE // hits))):
             with in_java(f"searching {self.index.path}"):
                 built = [self._query(topic_id, query, hits) for topic_id, query in chunk.items()]
-                found = parallel_map(self._top(hits), java_class("java.util.Arrays").asList(*built), threads)
-                numbers, scores = (parallel_map(column(), found, threads).toArray() for column in (_numbers, _scores))
+                found = run_in_threads(top, java_class("java.util.Arrays").asList(*built), threads)
+                numbers, scores = (run_in_threads(column(), found, threads).toArray() for column in (_numbers, _scores))
             run.update(zip(chunk, self._hits(numbers, scores), strict=True))
         return run
 
@@ -103,7 +115,7 @@ class BM25:
         return built
 
     def _top(self, hits: int) -> Any:
-        """A handle from a query to its hits, by score and then by document id.
+        """A handle from a collection of queries to the list of their hits, by score and then by document id.
 
         Lucene leaves the score out of each hit unless asked to compute it a second time; the sort has kept the first.
         """
@@ -111,7 +123,7 @@ class BM25:
         search = method("org.apache.lucene.search.IndexSearcher", "search", f"({query}I{sort}){found}")
         by_score = java_class("io.anserini.search.SearchCollection").BREAK_SCORE_TIES_BY_DOCID
         search = bind(bind(search, 2, hits, by_score), 0, self._searcher)
-        return chain(search, getter("org.apache.lucene.search.TopDocs", "scoreDocs"))
+        return mapper(chain(search, getter("org.apache.lucene.search.TopDocs", "scoreDocs")))
 
     def _hits(self, numbers: list[list[int]], scores: list[list[float]]) -> list[Hits]:
         """The rankings of Lucene's document numbers and scores."""
@@ -167,20 +179,23 @@ def _java_weights(weights: Mapping[str, float], whose: str) -> Any:
 
 @cache
 def _numbers() -> Any:
-    """A handle from a ScoreDoc[] to its documents' numbers, an int[]."""
+    """A handle from a collection of ScoreDoc[] to the list of their documents' numbers, int[]."""
     return _column("Int", getter("org.apache.lucene.search.ScoreDoc", "doc"))
 
 
 @cache
 def _scores() -> Any:
-    """A handle from a ScoreDoc[] to its scores, a double[]: the first value that each hit was sorted by."""
+    """A handle from a collection of ScoreDoc[] to the list of their scores, double[].
+
+    The score is the first of the values that a hit was sorted by.
+    """
     return _column("Double", chain(getter("org.apache.lucene.search.FieldDoc", "fields"), element(0)))
 
 
 def _column(kind: str, read: Any) -> Any:
-    """A handle from an Object[] to the array of what `read` makes of each element."""
+    """A handle from a collection of Object[] to the list of the arrays of what `read` makes of each element."""
     array, function = {"Int": "[I", "Double": "[D"}[kind], f"java/util/function/To{kind}Function"
     stream = static_method("java.util.Arrays", "stream", "([Ljava/lang/Object;)Ljava/util/stream/Stream;")
     mapped = method("java.util.stream.Stream", f"mapTo{kind}", f"(L{function};)Ljava/util/stream/{kind}Stream;")
     gathered = method(f"java.util.stream.{kind}Stream", "toArray", f"(){array}")
-    return chain(stream, bind_function(mapped, 1, function.replace("/", "."), read), gathered)
+    return mapper(chain(stream, bind_function(mapped, 1, function.replace("/", "."), read), gathered))

@@ -8,11 +8,13 @@ Java calls Python. A handle is best made once and used often: Java compiles it a
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from expandr_ir.jvm import java_class
 
 
+@cache
 def method(owner: str, name: str, descriptor: str) -> Any:
     """A handle to a method of objects; its first parameter is the object.
 
@@ -24,11 +26,13 @@ def method(owner: str, name: str, descriptor: str) -> Any:
     return _lookup().findVirtual(_class(owner), name, _type(descriptor))
 
 
+@cache
 def static_method(owner: str, name: str, descriptor: str) -> Any:
     """A handle to a static method; the arguments are those of `method`."""
     return _lookup().findStatic(_class(owner), name, _type(descriptor))
 
 
+@cache
 def getter(owner: str, field: str) -> Any:
     """A handle that reads a public field of the object it is given."""
     return _lookup().unreflectGetter(_class(owner).getField(field))
@@ -50,17 +54,7 @@ def bind_function(handle: Any, position: int, interface: str, step: Any) -> Any:
     Java makes the object of that interface and binds it itself: from Java 22 on the object's class is hidden, and
     Python could not hold it.
     """
-    make = static_method(
-        "java.lang.invoke.MethodHandleProxies",
-        "asInterfaceInstance",
-        "(Ljava/lang/Class;Ljava/lang/invoke/MethodHandle;)Ljava/lang/Object;",
-    )
-    insert = static_method(
-        "java.lang.invoke.MethodHandles",
-        "insertArguments",
-        "(Ljava/lang/invoke/MethodHandle;I[Ljava/lang/Object;)Ljava/lang/invoke/MethodHandle;",
-    ).asCollector(_class("[Ljava.lang.Object;"), 1)
-    return call(chain(bind(make, 0, _class(interface)), bind(insert, 0, handle, position)), step)
+    return call(_binder(), handle, position, _class(interface), step)
 
 
 def chain(first: Any, *rest: Any) -> Any:
@@ -79,21 +73,20 @@ def call(handle: Any, *values: Any) -> Any:
     return handle.invokeWithArguments(java_class("java.util.Arrays").asList(*_boxed(values)))
 
 
-def parallel_map(step: Any, items: Any, threads: int) -> Any:
-    """The Java list of what a handle of one parameter makes of each item, in the items' order.
+def mapper(step: Any) -> Any:
+    """A handle from a Java collection to the Java list of what `step` makes of each item, in the items' order."""
+    stream = method("java.util.Collection", "parallelStream", "()Ljava/util/stream/Stream;")
+    mapped = method("java.util.stream.Stream", "map", "(Ljava/util/function/Function;)Ljava/util/stream/Stream;")
+    gathered = method("java.util.stream.Stream", "toList", "()Ljava/util/List;")
+    return chain(stream, bind_function(mapped, 1, "java.util.function.Function", step), gathered)
 
-    Args:
-        step: the handle.
-        items: a Java collection.
-        threads: Java threads that share the items.
+
+def run_in_threads(handle: Any, value: Any, threads: int) -> Any:
+    """What a handle of one parameter, such as a mapper, returns for a value, run in that many Java threads.
 
     Raises:
         JavaException: what the handle threw.
     """
-    stream = method("java.util.Collection", "parallelStream", "()Ljava/util/stream/Stream;")
-    mapped = method("java.util.stream.Stream", "map", "(Ljava/util/function/Function;)Ljava/util/stream/Stream;")
-    gathered = method("java.util.stream.Stream", "toList", "()Ljava/util/List;")
-    task = bind(chain(stream, bind_function(mapped, 1, "java.util.function.Function", step), gathered), 0, items)
     submit = method(
         "java.util.concurrent.ForkJoinPool",
         "submit",
@@ -102,27 +95,47 @@ def parallel_map(step: Any, items: Any, threads: int) -> Any:
     # A parallel stream that a thread of a pool starts runs in that pool.
     pool = java_class("java.util.concurrent.ForkJoinPool")(threads)
     try:
-        return call(bind_function(submit, 1, "java.util.concurrent.Callable", task), pool).get()
+        return call(bind_function(submit, 1, "java.util.concurrent.Callable", bind(handle, 0, value)), pool).get()
     finally:
         pool.shutdown()
+
+
+@cache
+def _binder() -> Any:
+    """A handle that binds, for `bind_function`: (handle, position, interface, step) to the bound handle."""
+    make = static_method(
+        "java.lang.invoke.MethodHandleProxies",
+        "asInterfaceInstance",
+        "(Ljava/lang/Class;Ljava/lang/invoke/MethodHandle;)Ljava/lang/Object;",
+    )
+    insert = static_method(
+        "java.lang.invoke.MethodHandles",
+        "insertArguments",
+        "(Ljava/lang/invoke/MethodHandle;I[Ljava/lang/Object;)Ljava/lang/invoke/MethodHandle;",
+    ).asCollector(_class("[Ljava.lang.Object;"), 1)
+    return _handles().collectArguments(insert, 2, make)
 
 
 def _boxed(values: tuple[Any, ...]) -> list[Any]:
     return [java_class("java.lang.Integer")(value) if isinstance(value, int) else value for value in values]
 
 
+@cache
 def _handles() -> Any:
     return java_class("java.lang.invoke.MethodHandles")
 
 
+@cache
 def _lookup() -> Any:
     # publicLookup() does not find asInterfaceInstance before Java 24, and lookup() fails where Python is the caller.
     return java_class("java.lang.invoke.MethodHandles$Lookup").IMPL_LOOKUP
 
 
+@cache
 def _class(name: str) -> Any:
     return java_class("java.lang.Class").forName(name)
 
 
+@cache
 def _type(descriptor: str) -> Any:
     return java_class("java.lang.invoke.MethodType").fromMethodDescriptorString(descriptor, None)
