@@ -1,0 +1,15 @@
+"""How a topic and its expansions become one query, by name: a text or term weights (sparse), or a vector (dense)."""
+
+from expandr_ir.aggregate.dense import DENSE, DenseOptions, dense_vectors
+from expandr_ir.aggregate.sparse import SPARSE, TEXTUAL, Analyze, SparseOptions, sparse_query
+
+__all__ = [
+    "DENSE",
+    "SPARSE",
+    "TEXTUAL",
+    "Analyze",
+    "DenseOptions",
+    "SparseOptions",
+    "dense_vectors",
+    "sparse_query",
+]
