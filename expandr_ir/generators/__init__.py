@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 from expandr_ir.config import GeneratorConfig
-from expandr_ir.errors import unknown_name
+from expandr_ir.errors import InputError, unknown_name
 from expandr_ir.generators.base import Generator
 
 __all__ = ["Generator", "load_generator"]
@@ -30,6 +30,25 @@ def load_generator(config: GeneratorConfig) -> Generator:
     """
     if config.engine not in ENGINES:
         raise unknown_name("engine", config.engine, ENGINES)
+    _check(config)
     module, name = ENGINES[config.engine]
     generator: Generator = getattr(importlib.import_module(module), name)(config)
     return generator
+
+
+def _check(config: GeneratorConfig) -> None:
+    """Refuses numbers that no engine can use."""
+    decoding, local, api = config.decoding, config.local, config.api
+    for name, value, fits, expected in (
+        ("decoding.temperature", decoding.temperature, decoding.temperature >= 0, "0 (greedy) or more"),
+        ("decoding.top_p", decoding.top_p, 0 < decoding.top_p <= 1, "more than 0, at most 1"),
+        ("decoding.max_new_tokens", decoding.max_new_tokens, decoding.max_new_tokens >= 1, "1 or more"),
+        ("decoding.repetition_penalty", decoding.repetition_penalty, decoding.repetition_penalty > 0, "more than 0"),
+        ("local.batch_size", local.batch_size, local.batch_size >= 1, "1 or more"),
+        ("api.max_in_flight", api.max_in_flight, api.max_in_flight >= 1, "1 or more"),
+        ("api.max_attempts", api.max_attempts, api.max_attempts >= 1, "1 or more"),
+        ("api.samples_per_request", api.samples_per_request, api.samples_per_request >= 1, "1 or more"),
+        ("api.timeout_s", api.timeout_s, api.timeout_s > 0, "more than 0"),
+    ):
+        if not fits:
+            raise InputError(f"{name} is {value}", expected=expected)

@@ -167,7 +167,7 @@ def pick_dtype(option: str, device: torch.device) -> torch.dtype:
     """The weights' type.
 
     "auto" is bfloat16 wherever the device multiplies in it: CUDA from Ampere on, MPS, and CPUs with AVX512-BF16, where
-    it halves the memory and measured 15-45 % more tokens/s than float32. Elsewhere it is emulated and slow: float32.
+    it halves the memory and measured 13-45 % more tokens/s than float32. Elsewhere it is emulated and slow: float32.
 
     Args:
         option: of `LocalOptions.dtype`.

@@ -74,9 +74,9 @@ def logits_processors(decoding: Decoding, seeds: Sequence[int], device: torch.de
     processors = transformers.LogitsProcessorList()
     if decoding.repetition_penalty != 1.0:
         processors.append(transformers.RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty))
-    if decoding.temperature > 0:
+    if decoding.temperature != 0.0:
         processors.append(transformers.TemperatureLogitsWarper(decoding.temperature))
-        if decoding.top_p < 1:
+        if decoding.top_p != 1.0:
             processors.append(transformers.TopPLogitsWarper(decoding.top_p))
         processors.append(GumbelNoise(seeds, device))
     return processors

@@ -6,10 +6,11 @@ import typing
 
 import pytest
 
-from expandr_ir.config import GeneratorConfig
+from expandr_ir.config import ApiOptions, GeneratorConfig, LocalOptions
 from expandr_ir.errors import InputError, NotInstalledError
 from expandr_ir.generators import ENGINES, load_generator
 from expandr_ir.generators.base import cut_at_stop, failure, require
+from expandr_ir.records import Decoding
 
 pytestmark = pytest.mark.flash
 
@@ -18,6 +19,27 @@ def test_an_unknown_engine_suggests_the_nearest():
     with pytest.raises(InputError, match="unknown engine 'vlm'") as caught:
         load_generator(GeneratorConfig("vlm", "m"))
     assert caught.value.remedy == "vllm"
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"decoding": Decoding(temperature=-1.0)}, "decoding.temperature is -1.0"),
+        ({"decoding": Decoding(temperature=float("nan"))}, "decoding.temperature is nan"),
+        ({"decoding": Decoding(top_p=0.0)}, "decoding.top_p is 0.0"),
+        ({"decoding": Decoding(top_p=1.1)}, "decoding.top_p is 1.1"),
+        ({"decoding": Decoding(max_new_tokens=0)}, "decoding.max_new_tokens is 0"),
+        ({"decoding": Decoding(repetition_penalty=0.0)}, "decoding.repetition_penalty is 0.0"),
+        ({"local": LocalOptions(batch_size=0)}, "local.batch_size is 0"),
+        ({"api": ApiOptions(max_in_flight=0)}, "api.max_in_flight is 0"),
+        ({"api": ApiOptions(max_attempts=0)}, "api.max_attempts is 0"),
+        ({"api": ApiOptions(samples_per_request=0)}, "api.samples_per_request is 0"),
+        ({"api": ApiOptions(timeout_s=0)}, "api.timeout_s is 0"),
+    ],
+)
+def test_numbers_that_no_engine_can_use_are_refused(fields, name):
+    with pytest.raises(InputError, match=name):
+        load_generator(GeneratorConfig("echo", "m", **fields))
 
 
 def test_the_package_imports_no_engine():
