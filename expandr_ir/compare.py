@@ -141,9 +141,11 @@ def compare(
         seed: of the randomisation test.
 
     Raises:
-        InputError: no run, a run that has the baseline's name, or what `evaluate` refuses.
+        InputError: no run, fewer than 0 examples, a run that has the baseline's name, or what `evaluate` refuses.
         NotInstalledError: a measure whose back end is not installed.
     """
+    if examples < 0:
+        raise InputError(f"examples is {examples}", expected="0 or more")
     if not runs:
         raise InputError("there is no run to compare", expected="at least one run beside the baseline")
     if baseline_name in runs:

@@ -86,7 +86,9 @@ def _torch() -> Finding:
 
 def _faiss() -> Finding:
     if importlib.util.find_spec("faiss") is None:
-        return Finding("faiss", "absent", "not installed (dense search)", "pip install 'expandr-ir[cpu]' or 'expandr-ir[gpu]'")
+        return Finding(
+            "faiss", "absent", "not installed (dense search)", "pip install 'expandr-ir[cpu]' or 'expandr-ir[gpu]'"
+        )
     owners = [f"{name} {found}" for name in ("faiss-cpu", "faiss-gpu-cu12") if (found := _installed(name))]
     if len(owners) > 1:
         return Finding("faiss", "broken", f"{' and '.join(owners)} overwrite each other", "pip uninstall faiss-cpu")

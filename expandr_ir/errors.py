@@ -57,8 +57,12 @@ class PartlyDoneError(ExpandrError):
     exit_code = 7
 
 
+MOST_LISTED = 40
+"""Valid names that an error lists; of more, it lists the nearest ones."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """An InputError for an unknown name, with the nearest valid one first and all valid ones listed.
+    """An InputError for an unknown name, with the valid ones, of which the nearest is what to try.
 
     Args:
         kind: what the name names, such as "aggregation".
@@ -66,9 +70,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
         known: the valid names.
     """
     valid = sorted(known)
-    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, valid, n=5, cutoff=0.5)
+    listed = ", ".join(valid if len(valid) <= MOST_LISTED else [*(near or valid[:5]), f"... ({len(valid)} in all)"])
     return InputError(
         f"unknown {kind} {name!r}",
-        expected=f"one of {', '.join(valid)}" if valid else f"a {kind}; there are none here",
+        expected=f"one of {listed}" if valid else f"a {kind}; there are none here",
         remedy=near[0] if near else None,
     )

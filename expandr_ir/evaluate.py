@@ -135,7 +135,9 @@ def _parse(name: str) -> Any:
     except NameError as error:
         raise _unknown(name, list(ir_measures.measures.registry)) from error
     except (ValueError, AttributeError) as error:
-        raise InputError(f"the measure {name!r} cannot be read", expected="NAME@CUTOFF, such as nDCG@10") from error
+        raise InputError(
+            f"the measure {name!r} cannot be read", expected="NAME@CUTOFF, such as nDCG@10", remedy=_readable(name)
+        ) from error
     unknown = sorted(measure.params.keys() - measure.SUPPORTED_PARAMS.keys())
     if unknown:
         known = ", ".join(sorted(measure.SUPPORTED_PARAMS))
@@ -163,6 +165,12 @@ def _unknown(name: str, known: list[str]) -> InputError:
         expected="a name of ir_measures, such as nDCG@10, R@100, AP, RR@10, P(rel=2)@10",
         remedy=_from_trec_eval(name) or _nearest(name, known),
     )
+
+
+def _readable(name: str) -> str | None:
+    """What was meant by a name that cannot be read: trec_eval's, or several in one."""
+    several = [part.strip() for part in name.split(",") if part.strip()]
+    return " ".join(f"-m {part}" for part in several) if len(several) > 1 else _from_trec_eval(name)
 
 
 def _from_trec_eval(name: str) -> str | None:

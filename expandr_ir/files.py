@@ -136,6 +136,10 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             raw.flush()
             os.fsync(raw.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.filename in {None, str(temporary)}:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -112,7 +112,7 @@ def open_named(name: str) -> LuceneIndex:
     with LOCK:
         known = import_pyserini("pyserini.prebuilt_index_info").TF_INDEX_INFO
         if name not in known:
-            raise unknown_name("Pyserini index", name, known)
+            raise unknown_name("folder or Pyserini index", name, known)
         try:
             with contextlib.redirect_stdout(sys.stderr):  # where Pyserini reports what it downloads
                 path = Path(import_pyserini("pyserini.util").download_prebuilt_index(name, verbose=False))

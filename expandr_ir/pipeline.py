@@ -45,6 +45,12 @@ class ExpandOptions:
     batch_samples: int | None = None
     store: str | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("samples", "passages", "max_words", "batch_samples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name.replace('_', ' ')} is {value}", expected="1 or more")
+
 
 @contextmanager
 def opened(config: GeneratorConfig, options: ExpandOptions) -> Iterator[tuple[Generator, Store]]:
@@ -55,6 +61,15 @@ def opened(config: GeneratorConfig, options: ExpandOptions) -> Iterator[tuple[Ge
             yield generator, store
     finally:
         generator.close()
+
+
+def prompt_of(config: GeneratorConfig, options: ExpandOptions) -> Prompt:
+    """The prompt in force: the one that is named, else the one the generator was trained with, else "passage".
+
+    Raises:
+        InputError: an unknown prompt.
+    """
+    return load_prompt(options.prompt or config.prompt or DEFAULT_PROMPT)
 
 
 def prepare(
@@ -80,7 +95,7 @@ def prepare(
     Raises:
         InputError: an unknown prompt, or one that needs documents where there is no collection.
     """
-    prompt = load_prompt(options.prompt or config.prompt or DEFAULT_PROMPT)
+    prompt = prompt_of(config, options)
     return plan(
         list(topics.values()),
         prompt,

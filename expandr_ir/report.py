@@ -158,8 +158,9 @@ def _levels() -> str:
 
 def _examples(comparison: Comparison) -> Iterator[tuple[str, Sequence[TopicChange]]]:
     for run in comparison.runs:
-        yield f"{run.name}: helped most on {comparison.measures[0]}", run.helped
-        yield f"{run.name}: hurt most on {comparison.measures[0]}", run.hurt
+        if run.helped or run.hurt:
+            yield f"{run.name}: helped most on {comparison.measures[0]}", run.helped
+            yield f"{run.name}: hurt most on {comparison.measures[0]}", run.hurt
 
 
 def _text_examples(comparison: Comparison) -> Iterator[str]:

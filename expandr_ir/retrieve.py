@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from expandr_ir.aggregate import TEXTUAL, SparseOptions, sparse_query
-from expandr_ir.errors import InputError
+from expandr_ir.aggregate import SPARSE, TEXTUAL, SparseOptions, sparse_query
+from expandr_ir.collection_facts import CollectionFacts
+from expandr_ir.errors import InputError, unknown_name
 from expandr_ir.records import ExpandedTopic, Run, SparseQuery, Topic
 from expandr_ir.runs import remove_own_document
 
@@ -31,7 +33,8 @@ class SearchOptions(SparseOptions):
         hits: documents a topic.
         fields: "flat" (title and text in one field) or "multifield" (in two, with equal boosts).
         index: a Lucene index to search instead of the collection's own: a folder or a Pyserini prebuilt name.
-        k1, b: BM25's parameters; None takes the collection's published ones, else 0.9 and 0.4.
+        k1: BM25's k1; None takes the collection's published one, else 0.9.
+        b: BM25's b; None takes the collection's published one, else 0.4.
         rm3: RM3 feedback with Pyserini's settings.
         rocchio: Rocchio feedback with Pyserini's settings.
         own_document: what happens to a document whose id is the topic's: "auto" removes it where the collection's
@@ -52,6 +55,12 @@ class SearchOptions(SparseOptions):
     threads: int | None = None
     heap: str | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, value in (("hits", self.hits), ("threads", self.threads)):
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}", expected="1 or more")
+
 
 @dataclass(frozen=True)
 class Searched:
@@ -60,13 +69,17 @@ class Searched:
     Args:
         run: topic_id -> ranking.
         index: the folder of the index that was searched.
-        seconds: wall time by stage ("index", "aggregate", "search").
+        k1: BM25's k1 that was in force.
+        b: BM25's b that was in force.
+        seconds: wall time by stage ("aggregate", "search"), without what opening or building the index took.
         counts: "topics", "topics_searched_alone" (their expansions are empty), "topics_without_hits",
             "own_documents_removed".
     """
 
     run: Run
     index: Path
+    k1: float
+    b: float
     seconds: dict[str, float]
     counts: dict[str, int]
 
@@ -85,19 +98,20 @@ def search(topics: Mapping[str, ExpandedTopic], collection: Collection | None, o
         options: how.
 
     Raises:
-        InputError: an unknown aggregation, a number that makes no sense, or neither collection nor index.
+        InputError: an unknown aggregation, a number that makes no sense, neither collection nor index, or an index of
+            another collection.
         MissingResourceError: there is no such index.
     """
     from expandr_ir import jvm
 
-    _check(options)
+    aggregation = aggregation_name(options.aggregation, topics)
     jvm.start(options.heap)
-    clock = _Clock()
     index = open_index(collection, options)
-    clock.lap("index")
-    queries = sparse_queries(aggregation_name(options.aggregation, topics), topics, options)
+    k1, b = bm25_parameters(collection, options)
+    clock = _Clock()
+    queries = sparse_queries(aggregation, topics, options)
     clock.lap("aggregate")
-    run = _bm25(index, collection, options).search(queries, hits=options.hits, threads=options.threads)
+    run = _bm25(index, k1, b, options).search(queries, hits=options.hits, threads=options.threads)
     clock.lap("search")
     kept = remove_own_document(run) if _removes_own(collection, options) else run
     counts = {
@@ -106,7 +120,7 @@ def search(topics: Mapping[str, ExpandedTopic], collection: Collection | None, o
         "topics_without_hits": sum(not len(hits) for hits in kept.values()),
         "own_documents_removed": sum(map(len, run.values())) - sum(map(len, kept.values())),
     }
-    return Searched(kept, index.path, clock.seconds, counts)
+    return Searched(kept, index.path, k1, b, clock.seconds, counts)
 
 
 def sparse_queries(name: str, topics: Mapping[str, ExpandedTopic], options: SparseOptions) -> dict[str, SparseQuery]:
@@ -138,8 +152,10 @@ def aggregation_name(named: str | None, topics: Mapping[str, ExpandedTopic]) -> 
     """The aggregation in force: the one that is named, else "repeat" where there are expansions, else "none".
 
     Raises:
-        InputError: the one that is named needs expansions, and there are none.
+        InputError: the one that is named does not exist, or needs expansions and there are none.
     """
+    if named is not None and named not in SPARSE:
+        raise unknown_name("aggregation", named, SPARSE)
     expanded = any(topic.expansions for topic in topics.values())
     if named not in {None, "none"} and not expanded:
         raise InputError(
@@ -154,14 +170,17 @@ def open_index(collection: Collection | None, options: SearchOptions) -> LuceneI
     """The index that `options.index` names, else the collection's own, built where it is not there yet.
 
     Raises:
-        InputError: neither collection nor index.
+        InputError: neither collection nor index, or an index that was built of another collection.
         MissingResourceError: there is no such index.
     """
     from expandr_ir import indexing, lucene
 
     if options.index:
         folder = Path(options.index).expanduser()
-        return lucene.open_index(folder) if folder.is_dir() else lucene.open_named(options.index)
+        if not folder.exists() and os.sep not in options.index:
+            return lucene.open_named(options.index)
+        _check_origin(folder, collection)
+        return lucene.open_index(folder)
     if collection is None:
         raise InputError("there is nothing to search in", expected="a collection or an index", remedy="--collection C")
     if collection.index_name:
@@ -169,19 +188,34 @@ def open_index(collection: Collection | None, options: SearchOptions) -> LuceneI
     return indexing.cached_index(collection, options.fields)
 
 
-def _bm25(index: LuceneIndex, collection: Collection | None, options: SearchOptions) -> BM25:
+def _check_origin(folder: Path, collection: Collection | None) -> None:
+    """Refuses an index that was built here of other documents than the collection's; others do not say."""
+    from expandr_ir.lucene import read_index_manifest
+
+    built_of = read_index_manifest(folder).get("fingerprint")
+    if collection and built_of and built_of != collection.fingerprint():
+        raise InputError(
+            f"the index {folder} was built of other documents than {collection.spec} has",
+            expected="an index of this collection",
+            remedy="leave --index out: the collection's own index is found or built; "
+            "to search other documents on purpose, --topics FILE in place of --collection",
+        )
+
+
+def bm25_parameters(collection: Collection | None, options: SearchOptions) -> tuple[float, float]:
+    """k1 and b: the ones that are asked for, else the collection's published ones, else Pyserini's defaults."""
+    facts = collection.facts if collection else CollectionFacts()
+    k1 = next(value for value in (options.k1, facts.k1, K1) if value is not None)
+    b = next(value for value in (options.b, facts.b, B) if value is not None)
+    return k1, b
+
+
+def _bm25(index: LuceneIndex, k1: float, b: float, options: SearchOptions) -> BM25:
     from expandr_ir.bm25 import BM25
     from expandr_ir.feedback import RM3Options, RocchioOptions
 
-    facts = collection.facts if collection else None
-    k1 = _first(options.k1, facts.k1 if facts else None, K1)
-    b = _first(options.b, facts.b if facts else None, B)
     rm3, rocchio = RM3Options() if options.rm3 else None, RocchioOptions() if options.rocchio else None
     return BM25(index, k1, b, rm3=rm3, rocchio=rocchio)
-
-
-def _first(*values: float | None) -> float:
-    return next(value for value in values if value is not None)
 
 
 def _removes_own(collection: Collection | None, options: SearchOptions) -> bool:
@@ -192,11 +226,6 @@ def _removes_own(collection: Collection | None, options: SearchOptions) -> bool:
 
 def _is_alone(topic: ExpandedTopic) -> bool:
     return bool(topic.expansions) and not any(expansion.text.strip() for expansion in topic.expansions)
-
-
-def _check(options: SearchOptions) -> None:
-    if options.hits < 1:
-        raise InputError(f"--hits {options.hits}", expected="1 or more")
 
 
 class _Clock:

@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run_verb(verb, rest)
     except KeyboardInterrupt:
-        print("expandr: interrupted; what was done is kept, the same command goes on from there", file=sys.stderr)
+        print("expandr: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -74,7 +74,8 @@ def report(error: ExpandrError | OSError) -> int:
         print(f"expandr: {error}", file=sys.stderr)
         return error.exit_code
     what = DISK_FAULTS.get(error.errno or 0, error.strerror or str(error))
-    print(f"expandr: {error.filename or 'writing'}: {what}\nNothing half-written was left behind.", file=sys.stderr)
+    remedy = "Try: make room there, or name another folder (--output, or EXPANDR_HOME for what is cached)"
+    print(f"expandr: {error.filename or 'writing'}: {what}\n{remedy}", file=sys.stderr)
     return ExpandrError.exit_code
 
 

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import types
 import typing
+from argparse import SUPPRESS
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,8 @@ from typing import Any, TypeVar
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
+from expandr_ir.cli.faults import Option, fault, flag_of
+from expandr_ir.cli.help import Formatter, tidy
 from expandr_ir.config import generator_block
 from expandr_ir.errors import InputError, MissingResourceError, unknown_name
 
@@ -52,27 +55,29 @@ def parse(verb: Verb, block: type[T], argv: Sequence[str]) -> T:
 
     Raises:
         InputError: an unknown option or name (the nearest one is suggested), or a value that does not fit.
+        MissingResourceError: there is no such --config file.
         SystemExit: code 0 after --help and --print_config.
     """
-    kinds = dict(_kinds(block))
+    options = {name: option for name, option in _options(block) if name != verb.positional}
+    bare = f" {verb.positional.removesuffix('s').upper()} ..." if verb.positional else ""
     parser = ArgumentParser(
         prog=f"expandr {verb.name}",
-        usage=f"expandr {verb.name} [options]" + (f" {verb.positional.upper()} ..." if verb.positional else ""),
+        usage=f"expandr {verb.name} [options]{bare}",
         description=verb.about,
         epilog="examples:\n" + "\n".join(f"  {line}" for line in verb.examples.strip().splitlines()),
-        formatter_class=_formatter(),
+        formatter_class=Formatter,
         exit_on_error=False,
     )
     parser.add_argument("--config", action="config", help="YAML file with these options; may be repeated")
     skip: set[str | int] = {verb.positional} if verb.positional else set()
     parser.add_class_arguments(block, None, as_group=False, sub_configs=True, skip=skip)
     if verb.positional:
-        parser.add_argument(verb.positional, nargs="*", type=str, default=[])
-    _hyphenate(parser, kinds)
+        parser.add_argument(verb.positional, nargs="*", type=str, default=[], help=SUPPRESS)
+    tidy(parser, options, {name: short for short, name in SHORT.items() if len(short) == 2})
     try:
-        values = parser.instantiate(parser.parse_args(_spell(argv, kinds, verb)))
+        values = parser.instantiate(parser.parse_args(_spell(argv, options, verb)))
     except ArgumentError as error:
-        raise InputError(f"expandr {verb.name}: {error}", remedy=f"expandr {verb.name} --help") from error
+        raise fault(str(error), options, f"expandr {verb.name} --help") from error
     return block(**{field.name: values[field.name] for field in dataclasses.fields(block)})  # type: ignore[arg-type]
 
 
@@ -82,31 +87,33 @@ def resolved(options: Any) -> dict[str, Any]:
     return plain
 
 
-def _kinds(block: type[Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Each option's dotted name with its kind: "flag", "list", "block" or "value"."""
+def _options(block: type[Any], prefix: str = "") -> Iterator[tuple[str, Option]]:
+    """Each option by its dotted name."""
     hints = typing.get_type_hints(block)
     for field in dataclasses.fields(block):
         hint, name = hints[field.name], prefix + field.name
-        options = typing.get_args(hint) if typing.get_origin(hint) in {typing.Union, types.UnionType} else (hint,)
-        inner = next((option for option in options if dataclasses.is_dataclass(option)), None)
+        forms = typing.get_args(hint) if typing.get_origin(hint) in {typing.Union, types.UnionType} else (hint,)
+        inner = next((form for form in forms if dataclasses.is_dataclass(form)), None)
         if isinstance(inner, type):
-            yield name, "block"
-            yield from _kinds(inner, f"{name}.")
-        elif any(typing.get_origin(option) is list for option in options):
-            yield name, "list"
+            yield name, Option("block", hint)
+            yield from _options(inner, f"{name}.")
+        elif any(typing.get_origin(form) in {list, tuple} for form in forms):
+            yield name, Option("list" if typing.get_origin(hint) is list else "tuple", hint)
         else:
-            yield name, "flag" if hint is bool else "value"
+            yield name, Option("flag" if hint is bool else "value", hint)
 
 
-def _spell(argv: Sequence[str], kinds: Mapping[str, str], verb: Verb) -> list[str]:
+def _spell(argv: Sequence[str], options: Mapping[str, Option], verb: Verb) -> list[str]:
     """The arguments in jsonargparse's own spelling, bare ones last."""
     spelled: list[str] = []
     bare: list[str] = []
+    tuples: dict[str, list[str]] = {}
     rest = list(argv)
     while rest:
         word = rest.pop(0)
         if word == "--":
-            return [*spelled, "--", *bare, *rest]
+            bare += rest
+            break
         if word in PASSED_ON or word.startswith("--print_config="):
             spelled.append(word)
             continue
@@ -115,16 +122,20 @@ def _spell(argv: Sequence[str], kinds: Mapping[str, str], verb: Verb) -> list[st
             continue
         flag, equals, value = word.partition("=")
         name = SHORT.get(flag, flag).lstrip("-").replace("-", "_")
-        if name not in kinds and name != "config":
-            depth = name.count(".")
-            known = [f"--{option.replace('_', '-')}" for option in kinds if option.count(".") == depth]
+        if name not in options and name != "config":
+            known = [flag_of(option) for option in options if option.count(".") == name.count(".")]
             raise unknown_name(f"option of expandr {verb.name}", flag, known)
+        kind = options[name].kind if name in options else "value"
         if not equals:
-            value = _next_value(rest, flag, kinds.get(name, "value"))
-        spelled.append(_spell_value(name, kinds.get(name, "value"), value))
+            value = _next_value(rest, flag, kind)
+        if kind == "tuple":
+            tuples.setdefault(name, []).extend(_items(value))
+        else:
+            spelled.append(_spell_value(name, kind, value, options))
     if bare and not verb.positional:
-        raise InputError(f"expandr {verb.name}: {bare[0]!r} is not an option", remedy=f"expandr {verb.name} --help")
-    return spelled + bare
+        raise InputError(f"{bare[0]!r} is not an option", remedy=f"expandr {verb.name} --help")
+    spelled += [f"--{name}={json.dumps(values)}" for name, values in tuples.items()]
+    return [*spelled, "--", *bare] if bare else spelled
 
 
 def _next_value(rest: list[str], flag: str, kind: str) -> str:
@@ -135,59 +146,59 @@ def _next_value(rest: list[str], flag: str, kind: str) -> str:
     return rest.pop(0)
 
 
-def _spell_value(name: str, kind: str, value: str) -> str:
+def _items(value: str) -> list[str]:
+    """A JSON list's strings, or the value itself."""
+    return list(map(str, json.loads(value))) if value.startswith("[") else [value]
+
+
+def _spell_value(name: str, kind: str, value: str, options: Mapping[str, Option]) -> str:
     if name == "config":
-        return f"--config={_config_text(value)}"
+        return f"--config={json.dumps(_config(Path(value), options))}"
     if kind == "list":
         return f"--{name}={value}" if value.startswith("[") else f"--{name}+={value}"
-    return f"--{name}={_block_value(value) if name in BLOCKS else value}"
+    return f"--{name}={json.dumps(_block(name, value, options)) if name in BLOCKS else value}"
 
 
-def _block_value(value: str) -> str:
-    """A conf/ name, a YAML path or `engine:model` as what jsonargparse reads: a path or JSON."""
-    if value.lstrip().startswith("{"):
+def _block(name: str, value: Any, options: Mapping[str, Option]) -> Any:
+    """A conf/ name, a YAML path, `engine:model` or JSON as the block's own data."""
+    if not isinstance(value, str):
         return value
+    if value.lstrip().startswith("{"):
+        return _mapping(value, f"--{name}", f"{name}.", options)
     block = generator_block(value)
-    return str(block.resolve()) if isinstance(block, Path) else json.dumps(block)
+    if isinstance(block, Path):
+        return _mapping(block.read_text(encoding="utf-8"), str(block), f"{name}.", options)
+    return block
 
 
-def _config_text(path: str) -> str:
-    """A --config file as JSON text, its named blocks resolved."""
-    if not Path(path).is_file():
+def _config(path: Path, options: Mapping[str, Option]) -> dict[str, Any]:
+    """A --config file, its named blocks resolved."""
+    if not path.is_file():
         raise MissingResourceError(f"--config {path}: no such file", expected="a YAML file")
+    data = _mapping(path.read_bytes(), f"--config {path}", "", options)
+    return data | {name: _block(name, data[name], options) for name in BLOCKS if name in data}
+
+
+def _mapping(text: str | bytes, where: str, prefix: str, options: Mapping[str, Option]) -> dict[str, Any]:
+    """The options of a YAML text, unknown names refused.
+
+    Raises:
+        InputError: no YAML, no mapping, or an unknown name; the message says where.
+    """
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"--config {path}: {error}", expected="YAML") from error
+        raise InputError(f"{where}: {error}", expected="YAML") from error
     if not isinstance(data, dict):
-        raise InputError(f"--config {path}: holds {type(data).__name__}", expected="a mapping of options")
-    for name in BLOCKS:
-        if isinstance(data.get(name), str):
-            data[name] = _block_value(data[name])
-            if data[name].startswith("{"):
-                data[name] = json.loads(data[name])
-    return json.dumps(data)
+        raise InputError(f"{where}: holds {type(data).__name__}", expected="a mapping of options")
+    _check_names(data, where, prefix, options)
+    return data
 
 
-def _hyphenate(parser: ArgumentParser, kinds: Mapping[str, str]) -> None:
-    """Shows flags in --help as they are best typed; both spellings parse."""
-    for action in parser._actions:
-        names = action.option_strings
-        if len(names) == 1 and "_" in names[0] and names[0] != "--print_config":
-            action.option_strings = [names[0].replace("_", "-")]
-        if kinds.get(action.dest) == "flag":
-            action.metavar = ""
-        elif kinds.get(action.dest) == "list" and names:
-            action.metavar = "VALUE"
-
-
-def _formatter() -> type[Any]:
-    """Help with the examples' line breaks kept."""
-    import argparse
-
-    from jsonargparse import DefaultHelpFormatter
-
-    class Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-        pass
-
-    return Formatter
+def _check_names(data: Mapping[Any, Any], where: str, prefix: str, options: Mapping[str, Option]) -> None:
+    for key, value in data.items():
+        if (name := f"{prefix}{key}") not in options:
+            siblings = [other.removeprefix(prefix) for other in options if other.startswith(prefix)]
+            raise unknown_name(f"option in {where}", str(key), [other for other in siblings if "." not in other])
+        if isinstance(value, dict) and options[name].kind == "block":
+            _check_names(value, where, f"{name}.", options)

@@ -6,9 +6,9 @@ import sys
 import textwrap
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from expandr_ir.cli.arguments import Verb, parse
+from expandr_ir.cli.outputs import output_folder
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.demo.tour import Answer, ask, tour
 from expandr_ir.pipeline import ExpandOptions
@@ -32,7 +32,7 @@ class Options(ExpandOptions):
     Args:
         output: folder for the runs.
         ask: one question, answered from the index.
-        generator: an LLM that expands the question first: a name of conf/generators, a YAML file, or engine:model.
+        generator: an LLM that expands the question first: a name, a YAML file, or engine:model.
         hits: documents shown for a question.
     """
 
@@ -49,7 +49,7 @@ def run(argv: list[str]) -> int:
     if options.ask is not None:
         _show(ask(options.ask, options.generator, options, options.hits))
         return 0
-    comparison = tour(Path(options.output), lambda message: print(message, file=sys.stderr))
+    comparison = tour(output_folder(options.output), lambda message: print(message, file=sys.stderr))
     print(render(comparison, "text", colour=sys.stdout.isatty()))
     print(f"{time.perf_counter() - started:.0f} s in all; the runs are in {options.output}", file=sys.stderr)
     return 0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from expandr_ir.aggregate import TEXTUAL, SparseOptions
 from expandr_ir.cli.arguments import Verb, parse
+from expandr_ir.cli.outputs import output_file
 from expandr_ir.cli.sources import TopicSource, collection_of, expanded_of, topics_of
 from expandr_ir.cli.verbs import dispatch
 from expandr_ir.errors import InputError
@@ -48,7 +48,8 @@ def run(argv: list[str]) -> int:
 
 def _topics(argv: list[str]) -> int:
     options = parse(TOPICS, Options, argv)
-    if Path(options.output).suffix != ".json":
+    output = output_file(options.output, [options.topics, options.expansions])
+    if output.suffix != ".json":
         raise InputError(f"--output {options.output}", expected="a name that ends in .json: Pyserini goes by it")
     expanded, _ = expanded_of(options.expansions, topics_of(options, collection_of(options)), options.skip_missing)
     name = aggregation_name(options.aggregation, expanded)
@@ -59,6 +60,6 @@ def _topics(argv: list[str]) -> int:
             remedy="expandr search, which searches the weights themselves",
         )
     texts = {topic_id: str(query) for topic_id, query in sparse_queries(name, expanded, options).items()}
-    write_topics_json(options.output, texts)
-    print(f"{options.output}: {len(texts)} topics", file=sys.stderr)
+    write_topics_json(output, texts)
+    print(f"{output}: {len(texts)} topics", file=sys.stderr)
     return 0

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from expandr_ir.cli.arguments import Verb, parse, resolved
-from expandr_ir.cli.sources import TopicSource, collection_of, expanded_of, files_of, say, topics_of
+from expandr_ir.cli.outputs import output_file
+from expandr_ir.cli.sources import TopicSource, collection_of, expanded_of, files_of, identity, say, topics_of
 from expandr_ir.manifest import write_manifest
 from expandr_ir.retrieve import SearchOptions, aggregation_name, search
 from expandr_ir.runs import write_run
@@ -46,12 +47,12 @@ def run(argv: list[str]) -> int:
     """Writes the run and its manifest."""
     started = datetime.now(UTC)
     options = parse(VERB, Options, argv)
+    output = output_file(options.output, [options.topics, options.expansions])
     collection = collection_of(options)
     topics = topics_of(options, collection)
     expanded, expansions = expanded_of(options.expansions, topics, options.skip_missing)
     aggregation = aggregation_name(options.aggregation, expanded)
     searched = search(expanded, collection, options)
-    output = Path(options.output)
     write_run(output, searched.run, options.tag or f"bm25-{aggregation}")
     written = [one for topic in expanded.values() for one in topic.expansions]
     write_manifest(
@@ -70,15 +71,16 @@ def run(argv: list[str]) -> int:
             "in": sum(one.tokens_in or 0 for one in written),
             "out": sum(one.tokens_out or 0 for one in written),
         },
-        details={"aggregation": aggregation, "index": searched.index, "collection": _identity(collection)},
+        details={
+            "aggregation": aggregation,
+            "k1": searched.k1,
+            "b": searched.b,
+            "index": searched.index,
+            "collection": identity(collection),
+        },
     )
     _report(searched.counts, searched.seconds["search"], output)
     return 0
-
-
-def _identity(collection: object) -> dict[str, str] | None:
-    name, spec = getattr(collection, "name", None), getattr(collection, "spec", None)
-    return {"name": name, "spec": spec} if name and spec else None
 
 
 def _report(counts: dict[str, int], seconds: float, output: Path) -> None:

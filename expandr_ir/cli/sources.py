@@ -81,6 +81,11 @@ def qrels_of(qrels: str | None, collection: str | None, split: str | None) -> tu
     return loaded.qrels(split), loaded.all_topics()
 
 
+def identity(collection: Collection | None) -> dict[str, str] | None:
+    """What a manifest says of the collection."""
+    return {"name": collection.name, "spec": collection.spec} if collection else None
+
+
 def files_of(**named: str | None) -> dict[str, Path]:
     """The files among a command's inputs, by role, for its manifest."""
     return {role: Path(name) for role, name in named.items() if name and Path(name).exists()}

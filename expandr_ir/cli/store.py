@@ -10,6 +10,7 @@ from typing import Literal
 
 from expandr_ir import archive
 from expandr_ir.cli.arguments import Verb, parse
+from expandr_ir.cli.outputs import output_file
 from expandr_ir.cli.verbs import dispatch
 from expandr_ir.errors import ExpandrError, InputError
 from expandr_ir.expansions_file import write_expansions
@@ -131,10 +132,11 @@ def _show(argv: list[str]) -> int:
 
 def _export(argv: list[str]) -> int:
     options = parse(EXPORT, Exported, argv)
+    output = output_file(options.output)
     with _open(options) as store:
         chosen = archive.export_rows(store, options.model, options.prompt)
-        count = write_expansions(options.output, archive.rescue_rows(store) if options.rescue else chosen)
-    print(f"{options.output}: {count:,} generations", file=sys.stderr)
+        count = write_expansions(output, archive.rescue_rows(store) if options.rescue else chosen)
+    print(f"{output}: {count:,} generations", file=sys.stderr)
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from expandr_ir.errors import unknown_name
+from expandr_ir.errors import InputError, unknown_name
 
 
 def dispatch(verb: str, table: Mapping[str, Callable[[list[str]], int]], argv: list[str]) -> int:
@@ -16,6 +16,8 @@ def dispatch(verb: str, table: Mapping[str, Callable[[list[str]], int]], argv: l
     if argv[:1] in (["--help"], ["-h"]):
         print(f"usage: expandr {verb} {'|'.join(table)} [--help] [options]")
         return 0
-    if not argv or argv[0] not in table:
-        raise unknown_name(f"verb of expandr {verb}", argv[0] if argv else "", table)
+    if not argv:
+        raise InputError(f"expandr {verb} has verbs of its own", expected=f"expandr {verb} {'|'.join(table)}")
+    if argv[0] not in table:
+        raise unknown_name(f"verb of expandr {verb}", argv[0], table)
     return table[argv[0]](argv[1:])

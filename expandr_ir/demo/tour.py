@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from expandr_ir.collection import Collection, load_collection
 from expandr_ir.compare import Comparison, compare
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.demo import expansions_path
-from expandr_ir.errors import ExpandrError
+from expandr_ir.errors import ExpandrError, InputError
 from expandr_ir.expand import expand
 from expandr_ir.expansions_file import read_expansions
 from expandr_ir.manifest import write_manifest
@@ -41,6 +41,8 @@ class Answer:
 def tour(folder: Path, say: Callable[[str], None]) -> Comparison:
     """The comparison of plain BM25 with three aggregations of the recorded expansions; the runs are in `folder`.
 
+    Topics helped and hurt are those of the best run alone.
+
     Args:
         folder: where the runs and their manifests are written.
         say: is told each step.
@@ -54,7 +56,7 @@ def tour(folder: Path, say: Callable[[str], None]) -> Comparison:
         label = f"{BASELINE}+{name}"
         runs[label] = _searched(collection, folder, label, expanded, SearchOptions(aggregation=name), say)
     texts = {topic_id: [one.text for one in topic.expansions] for topic_id, topic in expanded.items()}
-    return compare(
+    comparison = compare(
         runs.pop(BASELINE),
         runs,
         collection.qrels(),
@@ -63,6 +65,9 @@ def tour(folder: Path, say: Callable[[str], None]) -> Comparison:
         topics=topics,
         expansions=dict.fromkeys(runs, texts),
     )
+    best = max(comparison.runs, key=lambda run: run.scores.means[MEASURES[0]])
+    shown = (run if run is best else replace(run, helped=(), hurt=()) for run in comparison.runs)
+    return replace(comparison, runs=tuple(shown))
 
 
 def _searched(
@@ -100,8 +105,11 @@ def ask(question: str, generator: GeneratorConfig | None, options: ExpandOptions
         hits: how many documents.
 
     Raises:
+        InputError: the question is blank.
         ExpandrError: the generator gave no text.
     """
+    if not question.strip():
+        raise InputError("the question is blank", expected="a question about the Python standard library")
     collection = load_collection("demo")
     topic = Topic("ask", question)
     topics = plain([topic])

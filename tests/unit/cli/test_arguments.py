@@ -87,7 +87,7 @@ def test_printed_config_is_a_config(tmp_path, capsys):
         (["--generator", "echo:m", "--dry-rum"], "Try: --dry-run"),
         (["--generator", "echo:m", "--generator.decoding.temprature", "1"], "Try: --generator.decoding.temperature"),
         (["--generator", "echo:m", "--weight", "heavy"], "weight"),
-        (["--generator", "echo:m", "--generator.decoding.max_new_tokens", "4.7"], "max_new_tokens"),
+        (["--generator", "echo:m", "--generator.decoding.max_new_tokens", "4.7"], "max-new-tokens 4.7\nExpected: a whole number"),
         (["--generator", "echo:m", "--weight"], "--weight has no value"),
         (["--generator", "no-such-generator"], "unknown generator 'no-such-generator'"),
         (["a.run"], "generator"),
