@@ -149,7 +149,7 @@ def test_long_queries(flat, terms):
 
 
 def test_a_query_past_all_limits_is_an_error_not_a_cut(flat):
-    with pytest.raises(ExpandrError, match="maxClauseCount|TooManyClauses"):
+    with pytest.raises(ExpandrError, match=r"maxClauseCount|TooManyClauses"):
         search(flat, {f"word{number}": 1.0 for number in range(70_000)})
 
 
@@ -160,7 +160,7 @@ def test_parameters_out_of_range(flat, k1, b):
 
 
 def test_wrong_arguments(flat):
-    with pytest.raises(InputError, match="unknown field .* 'content'"):
+    with pytest.raises(InputError, match=r"unknown field .* 'content'"):
         BM25(flat, fields={"content": 1.0})
     with pytest.raises(InputError, match="'contents' has the weight -1"):
         BM25(flat, fields={"contents": -1.0})

@@ -1,0 +1,105 @@
+"""Expanded topics through BM25: this package, Pyserini's batch_search, and bare Lucene, in turn in one process.
+
+    EXPANDR_TEST_DATA=FOLDER python tests/benchmarks/bench_lucene.py [--rounds 5] [--threads 2]
+
+SciFact's 300 test topics with the passages of `query2doc-zs.gpt-4.1`, about 155 words each, at k = 1000. Pyserini's
+call is timed without reading a hit. "Bare Lucene" is IndexSearcher.search with Anserini's sort, one query after the
+other, built before, the hits left where they are. The fastest round counts. All runs are checked to be identical.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from expandr_ir.analysis import default_analyzer
+from expandr_ir.bm25 import BM25
+from expandr_ir.collection import load_collection
+from expandr_ir.indexing import build_index
+from expandr_ir.jvm import find_java, import_pyserini, java_class
+from expandr_ir.lucene import LuceneIndex
+from expandr_ir.records import Hits, Run
+
+HITS = 1000
+
+
+def expanded_topics(data: Path) -> dict[str, str]:
+    """The searched texts by topic_id."""
+    with gzip.open(data / "expansions" / "scifact" / "query2doc-zs.gpt-4.1.jsonl.gz", "rt", encoding="utf-8") as lines:
+        return {row["topic_id"]: row["searched"] for row in map(json.loads, lines)}
+
+
+def bare_lucene(index: LuceneIndex, queries: dict[str, str]) -> Callable[[], Any]:
+    """Searches on one thread, as Anserini does it, and leaves the hits in Java."""
+    generator = java_class("io.anserini.search.query.BagOfWordsQueryGenerator")()
+    built = [generator.buildQuery("contents", default_analyzer(), text) for text in queries.values()]
+    searcher = index.searcher(0.9, 0.4)
+    ties = java_class("io.anserini.search.SearchCollection").BREAK_SCORE_TIES_BY_DOCID
+    return lambda: [searcher.search(query, HITS, ties, True) for query in built]
+
+
+def batch_search(index: LuceneIndex, queries: dict[str, str], threads: int) -> Callable[[], Any]:
+    """Pyserini's batch_search; its hits are objects in Java still."""
+    searcher = import_pyserini("pyserini.search.lucene").LuceneSearcher(str(index.path))
+    return lambda: searcher.batch_search(list(queries.values()), list(queries), HITS, threads)
+
+
+def as_run(found: Any, queries: dict[str, str]) -> Run:
+    """What batch_search found, as a run."""
+    return {key: Hits([hit.docid for hit in found[key]], [hit.score for hit in found[key]]) for key in queries}
+
+
+def fastest(contestants: dict[str, Callable[[], Any]], rounds: int) -> tuple[dict[str, float], dict[str, Any]]:
+    """The least seconds, and the last result, of each contestant; every round runs each of them once."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    results: dict[str, Any] = {}
+    for _ in range(rounds):
+        for name, run in contestants.items():
+            begin = time.perf_counter()
+            results[name] = run()
+            seconds[name].append(time.perf_counter() - begin)
+    return {name: min(times) for name, times in seconds.items()}, results
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    options = parser.parse_args()
+    data = Path(os.environ["EXPANDR_TEST_DATA"])
+    queries = expanded_topics(data)
+    with tempfile.TemporaryDirectory() as folder:
+        collection = load_collection(data / "beir" / "scifact")
+        index = build_index(collection.documents(), "flat", Path(folder) / "index", "benchmark")
+        ours = BM25(index)
+        contestants = {
+            "Pyserini's batch_search": batch_search(index, queries, options.threads),
+            "bare IndexSearcher.search, 1 thread": bare_lucene(index, queries),
+            "expandr_ir, 1 thread": lambda: ours.search(queries, HITS, 1),
+            f"expandr_ir, {options.threads} threads": lambda: ours.search(queries, HITS, options.threads),
+        }
+        seconds, runs = fastest(contestants, options.rounds)
+    names = list(contestants)
+    assert as_run(runs[names[0]], queries) == runs[names[2]] == runs[names[3]], "the runs differ"
+    words = sum(len(text.split()) for text in queries.values()) / len(queries)
+    documents = f"{index.stats().documents:,} documents"
+    print(f"{len(queries)} topics of {words:.0f} words, k = {HITS}, {documents}; all runs identical.")
+    versions = f"Java {find_java().version}, Python {platform.python_version()}"
+    print(f"{versions}, {os.cpu_count()} cores, the fastest of {options.rounds} rounds.\n")
+    print("| | seconds | topics/s | to batch_search | to bare Lucene |\n|---|---:|---:|---:|---:|")
+    for name, least in seconds.items():
+        ratios = " | ".join(f"{seconds[other] / least:.1f} x" for other in names[:2])
+        print(f"| {name} | {least:.2f} | {len(queries) / least:,.0f} | {ratios} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""BM25 on SciFact: published figures, and runs identical to Pyserini's own searcher."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import ir_measures
+import pytest
+
+from expandr_ir.bm25 import BM25
+from expandr_ir.collection import load_collection
+from expandr_ir.feedback import RM3Options, RocchioOptions
+from expandr_ir.indexing import build_index
+from expandr_ir.jvm import import_pyserini
+from expandr_ir.lucene import IndexStats
+from expandr_ir.records import Hits
+
+pytestmark = [pytest.mark.java, pytest.mark.slow]
+
+MEASURES = [ir_measures.nDCG @ 10, ir_measures.R @ 100, ir_measures.R @ 1000]
+
+
+@pytest.fixture(scope="module")
+def scifact(test_data):
+    return load_collection(test_data / "beir" / "scifact")
+
+
+@pytest.fixture(scope="module")
+def topics(scifact):
+    return {topic_id: topic.text for topic_id, topic in scifact.topics("test").items()}
+
+
+@pytest.fixture(scope="module")
+def indexes(scifact, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scifact")
+    return {fields: build_index(scifact.documents(), fields, folder / fields, "f") for fields in ("flat", "multifield")}
+
+
+@pytest.fixture(scope="module")
+def expanded(test_data):
+    with gzip.open(test_data / "expansions" / "scifact" / "query2doc-zs.gpt-4.1.jsonl.gz", "rt") as lines:
+        return {row["topic_id"]: row["searched"] for row in map(json.loads, lines)}
+
+
+def scores(scifact, run):
+    flat = {topic_id: dict(zip(hits.doc_ids, hits.scores, strict=True)) for topic_id, hits in run.items()}
+    found = ir_measures.calc_aggregate(MEASURES, scifact.qrels("test"), flat)
+    return tuple(round(found[measure], 4) for measure in MEASURES)
+
+
+def by_pyserini(index, queries, fields, feedback):
+    """Pyserini's batch_search; the fields' boosts are those of the BEIR regressions."""
+    searcher = import_pyserini("pyserini.search.lucene").LuceneSearcher(str(index.path))
+    if feedback:
+        getattr(searcher, f"set_{feedback[0]}")(**feedback[1])
+    boosts = {"contents": 1.0, "title": 1.0} if fields == "multifield" else {}
+    found = searcher.batch_search(list(queries.values()), list(queries), 1000, 2, fields=boosts)
+    return {
+        topic_id: Hits([hit.docid for hit in found[topic_id]], [hit.score for hit in found[topic_id]])
+        for topic_id in queries
+    }
+
+
+def test_index_statistics_of_the_regressions(indexes):
+    assert indexes["flat"].stats() == IndexStats(documents=5183, non_empty=5183, terms=838_128)
+    assert indexes["multifield"].stats() == IndexStats(documents=5183, non_empty=5183, terms=784_591)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"), [("flat", (0.6789, 0.9253, 0.9767)), ("multifield", (0.6647, 0.9076, 0.98))]
+)
+def test_published_figures(scifact, indexes, topics, fields, expected):
+    assert scores(scifact, BM25(indexes[fields]).search(topics)) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "options", "expected"),
+    [
+        ("flat", {"rm3": RM3Options()}, 0.6457),
+        ("flat", {"rocchio": RocchioOptions()}, 0.6278),
+        ("multifield", {"rm3": RM3Options()}, 0.638),
+        ("multifield", {"rocchio": RocchioOptions()}, 0.6076),
+    ],
+)
+def test_figures_with_feedback(scifact, indexes, topics, fields, options, expected):
+    assert scores(scifact, BM25(indexes[fields], **options).search(topics))[0] == expected
+
+
+def test_expanded_topics_as_published(scifact, indexes, expanded):
+    assert scores(scifact, BM25(indexes["flat"]).search(expanded))[:2] == (0.7203, 0.9477)
+
+
+@pytest.mark.parametrize("fields", ["flat", "multifield"])
+@pytest.mark.parametrize("texts", ["topics", "expanded"])
+def test_runs_are_pyserinis(indexes, request, fields, texts):
+    queries = request.getfixturevalue(texts)
+    assert BM25(indexes[fields]).search(queries) == by_pyserini(indexes[fields], queries, fields, None)
+
+
+@pytest.mark.parametrize("fields", ["flat", "multifield"])
+@pytest.mark.parametrize(
+    ("name", "arguments", "options"),
+    [
+        ("rm3", {}, {"rm3": RM3Options()}),
+        (
+            "rm3",
+            {"fb_terms": 20, "fb_docs": 3, "original_query_weight": 0.3, "filter_terms": False},
+            {"rm3": RM3Options(20, 3, 0.3, filter_terms=False)},
+        ),
+        ("rocchio", {}, {"rocchio": RocchioOptions()}),
+        (
+            "rocchio",
+            {"gamma": 0.15, "use_negative": True},
+            {"rocchio": RocchioOptions(gamma=0.15, use_negative=True)},
+        ),
+    ],
+)
+def test_runs_with_feedback_are_pyserinis(indexes, topics, fields, name, arguments, options):
+    some = dict(list(topics.items())[:40])
+    expected = by_pyserini(indexes[fields], some, fields, (name, arguments))
+    assert BM25(indexes[fields], **options).search(some) == expected
+
+
+def test_odd_queries_give_pyserinis_runs(indexes):
+    queries = {
+        "empty": "", "stopwords": "the of and", "marks": "?!", "cjk": "癌症 細胞", "emoji": "😀 cancer",
+        "nul": "a\0cancer", "repeats": "cancer " * 3000, "syntax": "cancer^2 +cell -(gene)", "one term": "a-123",
+    }  # fmt: skip
+    assert BM25(indexes["flat"]).search(queries) == by_pyserini(indexes["flat"], queries, "flat", None)
+    long = {"t": " ".join(f"term{number} cancer" for number in range(3000))}  # Pyserini itself stops at 1,024 terms
+    assert BM25(indexes["flat"]).search(long) == by_pyserini(indexes["flat"], long, "flat", None)
