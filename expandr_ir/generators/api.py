@@ -141,9 +141,8 @@ class ApiGenerator:
                 continue
             share = None if answer.tokens_out is None else answer.tokens_out // n + (place < answer.tokens_out % n)
             text = cut_at_stop(choice.text, stop)
-            done.append(
-                Generation(sample.key, text, choice.finish_reason, answer.tokens_in, share, seconds / n, version)
-            )
+            reason = choice.finish_reason if text == choice.text else "stop"
+            done.append(Generation(sample.key, text, reason, answer.tokens_in, share, seconds / n, version))
         return done
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
