@@ -69,7 +69,7 @@ class BM25:
         self.index = index
         with in_java(f"opening {index.path}"):
             self._searcher = index.searcher(k1, b)
-            self._fields = _java_weights(fields, "boosts of fields") if fields else "contents"
+            self._fields = java_weights(fields, "boosts of fields") if fields else "contents"
             self._generator = java_class("io.anserini.search.query.BagOfWordsQueryGenerator")()
             options = rm3 or rocchio
             self._feedback = Feedback(self._searcher, options) if options else None
@@ -107,7 +107,7 @@ class BM25:
         if not isinstance(query, str):
             if self._feedback:
                 raise InputError(f"topic {topic_id} is weights of terms", expected="a text, which feedback starts from")
-            return self._generator.buildQuery(self._fields, _java_weights(query, f"topic {topic_id}"))
+            return self._generator.buildQuery(self._fields, java_weights(query, f"topic {topic_id}"))
         text = java_text(query)
         built = self._generator.buildQuery(self._fields, default_analyzer(), text)
         if self._feedback:
@@ -166,8 +166,16 @@ def adjust_ties(scores: np.ndarray, starts: np.ndarray) -> np.ndarray:
             return adjusted
 
 
-def _java_weights(weights: Mapping[str, float], whose: str) -> Any:
-    """The Java map of the weights that are not 0."""
+def java_weights(weights: Mapping[str, float], whose: str) -> Any:
+    """The Java map of the weights that are not 0.
+
+    Args:
+        weights: by name of a field or term.
+        whose: what they are, for the error.
+
+    Raises:
+        InputError: a weight is negative or not finite.
+    """
     number, result = java_class("java.lang.Float"), java_class("java.util.HashMap")()
     for name, weight in weights.items():
         if not 0 <= weight < math.inf:
