@@ -130,11 +130,12 @@ def convert(model: str, revision: str | None = None) -> Path:
     import torch
     from safetensors.torch import save_file
 
-    folder = Path(model).expanduser()
+    folder, target = Path(model).expanduser(), _converted(model, revision)
     fetched = not folder.is_dir()
+    if fetched and target.is_dir():
+        return target
     if fetched:
-        partial = _converted(model, revision).with_suffix(".partial")
-        folder = _fetch(model, revision, (*FILES, PICKLED), partial)
+        folder = _fetch(model, revision, (*FILES, PICKLED), target.with_name(f"{target.name}.partial"))
     if not any(folder.rglob(PICKLED)):
         raise MissingResourceError(f"{model} has no pickled weights", expected=PICKLED)
     for place in sorted({path.parent for path in folder.rglob(PICKLED)}):
@@ -143,12 +144,14 @@ def convert(model: str, revision: str | None = None) -> Path:
             state |= torch.load(path, map_location="cpu", weights_only=True)
         if odd := [name for name, value in state.items() if not isinstance(value, torch.Tensor)]:
             raise InputError(f"{place} holds more than tensors: {', '.join(odd)}", expected="a model's state")
-        save_file({name: value.clone() for name, value in state.items()}, place / "model.safetensors", {"format": "pt"})
+        own = {name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()}
+        save_file(own, place / "model.partial", {"format": "pt"})
+        (place / "model.partial").rename(place / "model.safetensors")
     if not fetched:
         return folder
     for path in folder.rglob(PICKLED):
         path.unlink()
-    return folder.rename(_converted(model, revision))
+    return folder.rename(target)
 
 
 def _converted(model: str, revision: str | None) -> Path:

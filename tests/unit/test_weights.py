@@ -84,7 +84,7 @@ def test_a_hub_id_is_converted_under_the_home_and_found_there(bert, tmp_path, mo
     made = convert("owner/name", "v2")
     assert made.is_relative_to(tmp_path / "home")
     assert not list(made.glob("*.bin"))
-    assert model_folder(config("owner/name", revision="v2")) == made
+    assert model_folder(config("owner/name", revision="v2")) == convert("owner/name", "v2") == made
 
 
 def test_what_is_missing_is_named(folder, tmp_path):
