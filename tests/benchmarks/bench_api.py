@@ -1,25 +1,22 @@
 """How much 32 requests in flight gain over one, against a server that takes 100 ms: target 20 x.
 
-`python tests/benchmarks/bench_api.py [REQUESTS]`; both are measured in one run, on one server, and the connections are
-made anew for each. One request carries one sample.
+`python tests/benchmarks/bench_api.py [REQUESTS]`; both are measured in one run, on one server in a process of its own,
+and the connections are made anew for each. One request carries one sample.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from fake_llm_server import FakeServer, Reply
-
 from expandr_ir.config import ApiOptions, GeneratorConfig
 from expandr_ir.generators import load_generator
 from expandr_ir.records import Decoding, GenerationRequest, Message, SampleKey, Topic
 
-DELAY_S = 0.1
+SERVER = [sys.executable, str(Path(__file__).parents[1] / "fake_llm_server.py"), "--delay", "0.1"]
 
 
 def requests(number: int) -> list[GenerationRequest]:
@@ -44,11 +41,14 @@ def throughput(config: GeneratorConfig, number: int, in_flight: int) -> float:
 def main() -> None:
     """Measures both and prints the ratio."""
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 640
-    with FakeServer(lambda *_: Reply(delay_s=DELAY_S)) as server:
-        config = GeneratorConfig("api", "fake", api=ApiOptions(base_url=server.url, api_key_env=None))
+    with subprocess.Popen(SERVER, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        url = server.stdout.readline().strip()
+        config = GeneratorConfig("api", "fake", api=ApiOptions(base_url=url, api_key_env=None))
         throughput(config, 32, 32)  # imports and first connections are nobody's
         one = throughput(config, number // 16, 1)
         many = throughput(config, number, 32)
+        server.terminate()
     print(f"ratio: {many / one:.1f} (32 would be perfect, 20 is the target)")
 
 
