@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from expandr_ir import __version__
-from expandr_ir.errors import ExpandrError, unknown_name
+from expandr_ir.errors import ExpandrError, InputError, unknown_name
 
 VERBS = {
     "demo": "the whole path on an embedded collection: index, search, expand, compare",
@@ -48,12 +48,6 @@ def usage() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb and returns its exit code; errors of this package become one message on stderr."""
     verb, *rest = list(sys.argv[1:] if argv is None else argv) or [""]
-    if verb in {"", "-h", "--help", "help"}:
-        print(usage())
-        return 0 if verb else 2
-    if verb == "--version":
-        print(f"expandr_ir {__version__}")
-        return 0
     level = logging.INFO if os.environ.get("EXPANDR_VERBOSE") else logging.WARNING
     logging.basicConfig(format="expandr: %(message)s", level=level)
     try:
@@ -85,6 +79,12 @@ def run_verb(verb: str, argv: list[str]) -> int:
     Raises:
         InputError: there is no such verb.
     """
+    if verb in {"", "-h", "--help", "help"}:
+        print(usage())
+        return 0 if verb else InputError.exit_code
+    if verb == "--version":
+        print(f"expandr_ir {__version__}")
+        return 0
     if verb not in VERBS:
         raise unknown_name("verb", verb, VERBS)
     code: int = importlib.import_module(f"expandr_ir.cli.{verb}").run(argv)
