@@ -30,8 +30,8 @@ from expandr_ir.records import Hits, Run, SparseQuery
 if TYPE_CHECKING:
     import numpy as np
 
-HITS_AT_ONCE = 200_000
-"""Hits that are Java objects at one time, whatever the number of topics."""
+TOPICS_AT_ONCE, HITS_AT_ONCE = 200, 200_000
+"""What is in Java's memory at one time, whatever the number of topics; between two chunks Ctrl-C is heard."""
 
 
 class BM25:
@@ -44,7 +44,7 @@ class BM25:
         rm3, rocchio: pseudo-relevance feedback before the search that counts; at most one of them.
 
     Raises:
-        InputError: k1 is negative, b is not in [0, 1], a boost is not positive, the index has no such field or no
+        InputError: k1 or a boost is negative, b is not in [0, 1], the index has no such field or no
             document vectors for feedback, or both kinds of feedback are asked for.
     """
 
@@ -94,7 +94,7 @@ class BM25:
             top = self._top(hits)
         run: Run = {}
         pending = iter(queries.items())
-        while chunk := dict(itertools.islice(pending, max(1, HITS_AT_ONCE // hits))):
+        while chunk := dict(itertools.islice(pending, max(1, min(TOPICS_AT_ONCE, HITS_AT_ONCE // hits)))):
             with in_java(f"searching {self.index.path}"):
                 built = [self._query(topic_id, query, hits) for topic_id, query in chunk.items()]
                 found = run_in_threads(top, java_class("java.util.Arrays").asList(*built), threads)
