@@ -17,6 +17,8 @@ USAGE = """usage: python -m expandr_ir.pyserini MODULE [options of that module]
 Runs `python -m pyserini.MODULE` with the Java that this package finds, such as
     python -m expandr_ir.pyserini search.lucene --index INDEX --topics TOPICS.json --output RUN --batch-size 64
     python -m expandr_ir.pyserini eval.trec_eval -c -m ndcg_cut.10 QRELS RUN
+Commands with dense search take the encoder and the expansions that a YAML file names:
+    python -m expandr_ir.pyserini search.faiss --encoder expandr:FILE.yaml --index INDEX --topics TOPICS --output RUN
 
 modules:
     {modules}
@@ -60,6 +62,10 @@ def run(module: str, arguments: Sequence[str]) -> None:
     if module not in known:
         raise unknown_name("Pyserini command", module, known)
     import_pyserini(known[module])  # with what it imports in turn, so that the command itself starts no such import
+    if any("expandr:" in argument for argument in arguments):
+        from expandr_ir.query_encoder import register
+
+        register()
     sys.argv = [f"pyserini.{module}", *arguments]
     runpy.run_module(f"pyserini.{module}", run_name="__main__", alter_sys=True)
 
