@@ -46,7 +46,7 @@ class BeirFolder(Collection):
         return kept.read_text(encoding="utf-8")
 
     def _read_topics(self) -> dict[str, Topic]:
-        return read_topics(self._queries)
+        return read_topics(self._queries, "text")
 
     def _read_qrels(self, split: str) -> Qrels:
         return read_qrels(self._qrels[split])

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandr_ir.errors import ExpandrError, MissingResourceError
+from expandr_ir.errors import ExpandrError, InputError, MissingResourceError
 
 BUSY_TIMEOUT_S = 30.0
 SMALLEST_BYTES = 512
@@ -67,10 +67,13 @@ class Database:
             create: make the file where there is none.
 
         Raises:
+            InputError: it is a folder.
             MissingResourceError: there is no such file and none is to be made.
             StoreCorruptError: the file is no database, is cut short, or has lost its head.
             ExpandrError: the file belongs to something else or to another version, or cannot be written.
         """
+        if path.is_dir():
+            raise InputError(f"{path} is a folder", expected=f"the file of an {schema.name}")
         log = path.with_name(f"{path.name}-wal")
         orphaned = log.exists()
         if not path.exists():

@@ -106,7 +106,7 @@ def _cache() -> Finding:
     folder = home()
     nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(nearest).free / 2**30
-    if not os.access(nearest, os.W_OK):
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         return Finding("cache", "broken", f"{folder} cannot be written", "export EXPANDR_HOME=/a/folder/of/yours")
     return Finding("cache", "ok", f"{folder}, {free:.0f} GiB free")
 

@@ -24,6 +24,12 @@ LOCK = threading.RLock()
 
 OLDEST_VERSION = 21
 MAX_CLAUSES = 65_536
+REMEDIES = {
+    "OutOfMemoryError": "export EXPANDR_JAVA_HEAP=16g",
+    "No space left on device": "make room on the disk, or export EXPANDR_HOME=/a/folder/elsewhere",
+}
+"""What to type, by a part of what Java throws, its causes included."""
+
 _VECTOR_MODULE = "jdk.incubator.vector"
 _started_in: int | None = None
 
@@ -170,8 +176,10 @@ def in_java(doing: str) -> Iterator[None]:
         try:
             yield
         except JavaException as error:
-            memory = "export EXPANDR_JAVA_HEAP=16g" if "OutOfMemoryError" in str(error) else None
-            raise ExpandrError(f"{doing}: {str(error).splitlines()[0]}", remedy=memory) from error
+            text = str(error)
+            sign = next((sign for sign in REMEDIES if sign in text), None)
+            reason = text.splitlines()[0] if sign is None else sign
+            raise ExpandrError(f"{doing}: {reason}", remedy=REMEDIES.get(sign or "")) from error
 
 
 def java_text(text: str) -> str:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expandr_ir.database import StoreCorruptError
-from expandr_ir.errors import ExpandrError, MissingResourceError
+from expandr_ir.errors import ExpandrError, InputError, MissingResourceError
 from expandr_ir.files import sha256_json
 from expandr_ir.keys import messages_hash, sample_key, sample_seed, settings_hash
 from expandr_ir.records import Decoding, Generation, GenerationRequest, GeneratorId, Message, SampleKey, Topic
@@ -365,7 +365,7 @@ def test_tables_of_another_version(tmp_path, version):
 
 
 def test_a_folder_in_the_place_of_the_file(tmp_path):
-    with pytest.raises(ExpandrError, match="cannot be written"):
+    with pytest.raises(InputError, match="is a folder"):
         Store.open(tmp_path)
 
 
