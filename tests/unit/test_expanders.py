@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import pytest
+
+from expandr_ir.config import EncoderConfig, generator_config, names
+from expandr_ir.encoders import encoder_config
+from expandr_ir.errors import InputError
+from expandr_ir.expanders import Route, expander_config
+from expandr_ir.prompts import load_prompt
+from expandr_ir.records import Decoding
+
+OWN = Decoding(temperature=0.9, top_p=0.8, max_new_tokens=7, stop=("x",), seed=3)
+
+
+def test_every_named_expander_names_what_there_is():
+    assert set(names("expanders")) == {
+        "exp4fuse", "expandr", "hyde", "lamer", "lamer-dense", "llm-qe", "mugi", "query2doc", "query2doc-dense",
+        "reinforced-ir",
+    }  # fmt: skip
+    for name in names("expanders"):
+        expander = expander_config(name)
+        assert "arXiv" in expander.source
+        assert expander.notes
+        generator = generator_config(expander.generator)
+        prompt = load_prompt(expander.prompt or generator.prompt)
+        assert ("passages" in prompt.needs) == (expander.passages is not None)
+        assert expander.prompt_by_collection.keys() <= set(names("collections"))
+        assert set(expander.prompt_by_collection.values()) <= set(names("prompts"))
+        assert (expander.encoder is None) == (expander.retriever == "sparse")
+        assert expander.encoder is None or encoder_config(expander.encoder).source
+        assert all(route.aggregation for route in expander.routes())
+        assert (expander.fusion is not None) == (len(expander.routes()) > 1)
+
+
+def test_methods_without_published_figures_say_so():
+    for name in ("expandr", "llm-qe", "reinforced-ir"):
+        assert "nothing here can be compared with published rows" in " ".join(expander_config(name).notes.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "samples", "wanted"),
+    [
+        ("hyde", 8, Decoding(0.7, 1.0, 512, ("\n\n\n",), seed=3)),
+        ("query2doc", 1, Decoding(0.9, 0.8, 128, ("x",), seed=3)),
+        ("lamer", 5, Decoding(0.9, 0.8, 128, ("x",), seed=3)),
+        ("mugi", 5, OWN),
+        ("exp4fuse", 1, Decoding(0.7, 0.8, 128, ("x",), seed=3)),
+        ("expandr", 1, OWN),
+        ("reinforced-ir", 1, Decoding(0.0, 0.8, 300, ("x",), seed=3)),
+    ],
+)
+def test_decoding_is_the_generators_but_for_what_the_method_says(name, samples, wanted):
+    expander = expander_config(name)
+    assert expander.samples == samples
+    assert expander.decoding(OWN) == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "routes"),
+    [
+        ("hyde", [("dense", "hyde")]),
+        ("query2doc", [("sparse", "repeat")]),
+        ("query2doc-dense", [("dense", "concat")]),
+        ("lamer", [("sparse", "interleave")]),
+        ("lamer-dense", [("dense", "pairs")]),
+        ("exp4fuse", [("sparse", "none"), ("sparse", "repeat")]),
+        ("reinforced-ir", [("dense", "weighted")]),
+    ],
+)
+def test_routes(name, routes):
+    assert expander_config(name).routes() == [Route(*route) for route in routes]
+
+
+def test_expansions_are_encoded_as_the_encoder_says_but_for_what_the_method_says():
+    own = EncoderConfig("a/b", expansion_role="query", expansion_prefix="p: ")
+    assert expander_config("hyde").encoding(own) == own
+    changed = expander_config("reinforced-ir").encoding(own)
+    assert (changed.expansion_role, changed.expansion_prefix) == ("document", "Generate the topic about this passage: ")
+    assert changed.model == "a/b"
+
+
+def test_the_collection_may_choose_the_prompt():
+    hyde = expander_config("hyde")
+    assert hyde.prompt_for("scifact") == "passage-scientific-claim"
+    assert hyde.prompt_for("nq") == hyde.prompt_for(None) == "passage"
+    assert expander_config("expandr").prompt_for("scifact") is None
+
+
+def test_a_file_of_ones_own(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "source: here\ngenerator: echo\nsamples: 2\nretriever: hybrid\nsparse_aggregation: append\n"
+        "dense: {normalize_parts: true}\nwith_topics_alone: true\nfusion: rrf\nstop: []\nrepetition_penalty: 1.1\n"
+    )
+    mine = expander_config(str(path))
+    assert mine.routes() == [
+        Route("sparse", "none"),
+        Route("dense", "none"),
+        Route("sparse", "append"),
+        Route("dense", None),
+    ]
+    assert mine.dense.normalize_parts
+    assert mine.decoding(OWN) == Decoding(0.9, 0.8, 7, (), 1.1, 3)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("sparse_aggregation: repeta", "Try: repeat"),
+        ("dense_aggregation: maen", "Try: mean"),
+        ("sparse: {repeats: 0}", "repeats is 0"),
+        ("dense: {expansion_weight: 2}", "expansion_weight is 2"),
+        ("fusion: rff", "rff"),
+        ("smaples: 3", "smaples"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, line, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"source: here\ngenerator: echo\nsamples: 2\nretriever: sparse\n{line}\n")
+    with pytest.raises(InputError, match=message):
+        expander_config(str(path))
+
+
+def test_unknown_names_are_suggested():
+    with pytest.raises(InputError, match="Try: hyde"):
+        expander_config("hide")
