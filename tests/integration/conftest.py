@@ -1,11 +1,16 @@
-"""The `expandr` command in this process, with one cache for the whole session: each collection is indexed once."""
+"""The `expandr` command, in this process and in others, with one cache: a session indexes each collection once."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+import expandr_ir
 from expandr_ir.cli import main
 
 
@@ -24,11 +29,17 @@ def shared_home(tmp_path_factory):
 
 
 @pytest.fixture
-def expandr(shared_home, tmp_path, monkeypatch, capsys):
-    """Runs `expandr ...` in an empty folder with a store of its own; a code of None lets any come."""
+def workplace(shared_home, tmp_path, monkeypatch):
+    """An empty folder to work in, with a store of its own."""
     monkeypatch.setenv("EXPANDR_HOME", str(shared_home))
     monkeypatch.setenv("EXPANDR_STORE", str(tmp_path / "store.sqlite"))
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def expandr(workplace, capsys):
+    """Runs `expandr ...`, which must end with this exit code."""
 
     def run(*argv, code=0):
         capsys.readouterr()
@@ -37,9 +48,34 @@ def expandr(shared_home, tmp_path, monkeypatch, capsys):
         except SystemExit as stop:
             got = stop.code
         done = Done(got, *capsys.readouterr())
-        if code is not None:
-            assert got == code, done
+        assert got == code, done
         assert "Traceback" not in done.err
         return done
 
     return run
+
+
+@pytest.fixture
+def start(workplace):
+    """Starts `expandr ...` as a process of its own, in the same folder with the same store."""
+    started = []
+    code = "import sys; from expandr_ir.cli import main; sys.exit(main())"
+    package = str(Path(expandr_ir.__file__).parents[1])
+
+    def run(*argv, **options):
+        search = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, argv)],
+            env={**os.environ, "PYTHONPATH": search},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
