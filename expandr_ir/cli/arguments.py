@@ -19,15 +19,12 @@ from typing import Any, TypeVar
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
-from expandr_ir.cli.faults import Option, fault, flag_of
+from expandr_ir.cli.faults import BLOCKS, Option, fault, flag_of
 from expandr_ir.cli.help import Formatter, tidy
 from expandr_ir.config import generator_block
 from expandr_ir.errors import InputError, MissingResourceError, unknown_name
 
 T = TypeVar("T")
-
-BLOCKS = ("generator",)
-"""Options that are blocks of conf/, so that a name can stand for them."""
 
 SHORT = {"-m": "--measures", "--measure": "--measures", "-o": "--output"}
 PASSED_ON = ("-h", "--help", "--print_config")

@@ -13,6 +13,10 @@ from expandr_ir.errors import InputError, unknown_name
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
+BLOCKS = ("generator",)
+"""Options that are blocks of conf/, so that a name can stand for them."""
+
+
 class Option(NamedTuple):
     """An option of a verb: how it is typed, and its type."""
 

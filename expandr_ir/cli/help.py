@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from expandr_ir.cli.faults import Option, flag_of
+from expandr_ir.cli.faults import BLOCKS, Option, flag_of
 from expandr_ir.config import names
 
 PRINT_CONFIG = "print all options with their values as YAML, and stop"
@@ -45,7 +45,8 @@ def tidy(parser: ArgumentParser, options: Mapping[str, Option], short: Mapping[s
             action.metavar = ""
         elif kind in {"list", "tuple"}:
             action.metavar = "VALUE"
-        elif kind == "block":
-            action.metavar, known = "NAME", ", ".join(names(f"{action.dest}s"))
+        elif action.dest in BLOCKS:
             about = "" if (action.help or "").startswith("Path to") else f"{action.help}; "
-            action.help = argparse.SUPPRESS if "." in action.dest else f"{about}names are {known}"
+            action.metavar, action.help = "NAME", f"{about}names are {', '.join(names(f'{action.dest}s'))}"
+        elif kind == "block":
+            action.help = argparse.SUPPRESS

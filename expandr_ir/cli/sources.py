@@ -51,7 +51,8 @@ def topics_of(source: TopicSource, collection: Collection | None) -> dict[str, T
         raise InputError("no topics are named", expected="--collection C or --topics FILE")
     report = collection.report(source.split)
     if report.topics_without_qrels and report.split:
-        say(f"split {report.split}: {report.topics} topics are judged; {report.topics_without_qrels} others are left out")
+        others = report.topics_without_qrels
+        say(f"split {report.split}: {report.topics} topics are judged; {others} others are left out")
     if report.qrels_without_topic:
         say(f"split {report.split}: {report.qrels_without_topic} judged topics have no text and are left out")
     return collection.topics(source.split)
