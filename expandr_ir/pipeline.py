@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,8 @@ from typing import Any
 
 from expandr_ir.collection import Collection
 from expandr_ir.config import GeneratorConfig
-from expandr_ir.errors import InputError
-from expandr_ir.expand import Plan, plan
+from expandr_ir.errors import ExpandrError, InputError
+from expandr_ir.expand import Expanded, Plan, plan
 from expandr_ir.generators import Generator, load_generator
 from expandr_ir.prompts import Prompt, load_prompt
 from expandr_ir.records import Document, ExpandedTopic, Topic
@@ -109,9 +109,21 @@ def prepare(
     )
 
 
-def usable(topics: Iterable[ExpandedTopic]) -> dict[str, ExpandedTopic]:
-    """The topics that have at least one expansion, by topic_id; an empty text is one."""
-    return {one.topic.topic_id: one for one in topics if one.expansions}
+def usable(expanded: Expanded) -> dict[str, ExpandedTopic]:
+    """The topics that have at least one expansion, by topic_id; an empty text is one.
+
+    Raises:
+        ExpandrError: none has.
+    """
+    topics = {one.topic.topic_id: one for one in expanded.topics if one.expansions}
+    if not topics:
+        first = expanded.failures[0]
+        raise ExpandrError(
+            f"none of the {len(expanded.topics)} topics got an expansion; topic {first.topic_id}: {first.error}",
+            expected="a text for at least one topic",
+            remedy="--retry-refused asks again what was refused" if first.refused else "the same command tries again",
+        )
+    return topics
 
 
 def _context(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,12 @@ def test_data() -> Path:
     if os.environ.get("EXPANDR_REQUIRE_DATA") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """EXPANDR_HOME for the session, where none is set."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "EXPANDR_HOME" not in os.environ:
+            patch.setenv("EXPANDR_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield

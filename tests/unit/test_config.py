@@ -1,0 +1,112 @@
+"""Names of conf/ become files, and files become blocks, strictly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from expandr_ir import config
+from expandr_ir.config import GeneratorConfig, conf_path, generator_block, generator_config, load_block, names
+from expandr_ir.errors import InputError
+from expandr_ir.generators import load_generator
+from expandr_ir.prompts import load_prompt
+
+pytestmark = pytest.mark.flash
+
+
+@dataclass(frozen=True)
+class Inner:
+    """An inner block.
+
+    Args:
+        depth: a number.
+    """
+
+    depth: int = 1
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block.
+
+    Args:
+        name: a word.
+        inner: another block.
+        words: words.
+    """
+
+    name: str
+    inner: Inner = field(default_factory=Inner)
+    words: tuple[str, ...] = ()
+
+
+def written(tmp_path, text):
+    path = tmp_path / "block.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_names_are_the_files_of_their_folder():
+    assert {"passage", "answer"} <= set(names("prompts"))
+    assert names("prompts") == sorted(names("prompts"))
+    assert names("nothing") == []
+
+
+def test_an_installed_package_has_its_own_conf(tmp_path, monkeypatch):
+    (tmp_path / "conf").mkdir()
+    monkeypatch.setattr(config, "__file__", str(tmp_path / "config.py"))
+    assert config.conf_dir() == tmp_path / "conf"
+
+
+def test_a_name_or_the_path_of_a_yaml_file(tmp_path):
+    assert conf_path("prompts", "passage").name == "passage.yaml"
+    assert conf_path("prompts", str(written(tmp_path, "x: 1"))) == tmp_path / "block.yaml"
+    with pytest.raises(InputError, match=r"unknown prompt 'pasage'(.|\n)*Try: passage$"):
+        conf_path("prompts", "pasage")
+    with pytest.raises(InputError, match=r"nowhere\.yaml is not there"):
+        conf_path("prompts", "nowhere.yaml")
+
+
+def test_a_block_is_read_with_its_inner_ones(tmp_path):
+    path = written(tmp_path, "name: n\ninner: {depth: 3}\nwords: [a, b]\n")
+    assert load_block(Block, path) == Block("n", Inner(3), ("a", "b"))
+    assert load_block(Block, written(tmp_path, "name: n\n")) == Block("n", Inner(1), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nme: n\n", "nme"),
+        ("inner: {depth: 3}\n", "name"),
+        ("name: n\ninner: {depth: deep}\n", "depth"),
+        ("name: n\ninner: {dept: 3}\n", "dept"),
+        ("name: [\n", "block.yaml"),
+        ("", "block.yaml"),
+    ],
+)
+def test_a_block_that_does_not_fit_is_an_error_with_file_and_key(tmp_path, text, message):
+    with pytest.raises(InputError, match=message) as caught:
+        load_block(Block, written(tmp_path, text))
+    assert "block.yaml" in caught.value.found
+
+
+def test_what_a_generator_is_called():
+    assert generator_block("api:org/model:latest") == {"engine": "api", "model": "org/model:latest"}
+    assert generator_block("echo").name == "echo.yaml"
+    assert generator_config("replay:texts.jsonl") == GeneratorConfig("replay", "texts.jsonl")
+    with pytest.raises(InputError, match="unknown generator 'nowhere:x'"):
+        generator_block("nowhere:x")
+
+
+@pytest.mark.parametrize("name", names("generators"))
+def test_every_generator_of_conf_loads_and_its_prompt_exists(name):
+    loaded = generator_config(name)
+    assert loaded.model
+    assert loaded.notes
+    if loaded.prompt:
+        load_prompt(loaded.prompt)
+
+
+def test_a_config_makes_its_generator():
+    assert load_generator(generator_config("echo")).id.engine == "echo"

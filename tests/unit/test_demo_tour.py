@@ -1,0 +1,94 @@
+"""The demo's tour, its answers to single questions, and the command in front of them."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from expandr_ir.cli import main
+from expandr_ir.config import GeneratorConfig
+from expandr_ir.demo import expansions_path
+from expandr_ir.demo.tour import AGGREGATIONS, MEASURES, ask, tour
+from expandr_ir.errors import ExpandrError, InputError
+from expandr_ir.manifest import read_manifest
+from expandr_ir.pipeline import ExpandOptions
+from expandr_ir.runs import read_run
+
+pytestmark = pytest.mark.java
+
+
+@pytest.fixture
+def options(tmp_path):
+    return ExpandOptions(store=str(tmp_path / "store.sqlite"))
+
+
+def test_the_tour_writes_its_runs_and_compares_them(tmp_path):
+    steps = []
+    comparison = tour(tmp_path / "runs", steps.append)
+    assert comparison.measures == MEASURES
+    assert [run.name for run in comparison.runs] == [f"bm25+{name}" for name in AGGREGATIONS]
+    assert comparison.topics == 153
+    shown = [run for run in comparison.runs if run.helped or run.hurt]
+    assert len(shown) == 1
+    assert shown[0].scores.means["nDCG@10"] == max(run.scores.means["nDCG@10"] for run in comparison.runs)
+    assert len(shown[0].helped) == len(shown[0].hurt) == 3
+    assert all(change.text and len(change.expansions) == 2 for change in (*shown[0].helped, *shown[0].hurt))
+    for name in ("bm25", *(f"bm25+{name}" for name in AGGREGATIONS)):
+        path = tmp_path / "runs" / f"{name}.run"
+        assert len(read_run(path)) == 153
+        manifest = read_manifest(path)
+        assert manifest.describes(path)
+        assert manifest.counts["topics"] == 153
+        assert ("expansions" in manifest.inputs) == (name != "bm25")
+    assert len(steps) == 5
+
+
+def test_the_command_prints_a_table_and_examples_in_less_than_a_minute(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    started = time.perf_counter()
+    assert main(["demo"]) == 0
+    assert time.perf_counter() - started < 60
+    out, err = capsys.readouterr()
+    assert out.startswith("nDCG@10")
+    assert out.count("helped most") == out.count("hurt most") == 1
+    assert "no topic" not in out
+    assert "the runs are in runs/demo" in err
+    assert (tmp_path / "runs" / "demo" / "bm25.run").is_file()
+
+
+def test_a_question_alone(options):
+    answer = ask("number of elements of a sequence", None, options, 3)
+    assert answer.expanded.expansions == ()
+    assert [hit.rank for hit, _ in answer.hits] == [1, 2, 3]
+    assert all(hit.doc_id == document.doc_id for hit, document in answer.hits)
+
+
+def test_a_question_that_finds_nothing(options, capsys):
+    assert ask("the of", None, options, 3).hits == ()
+    assert main(["demo", "--ask", "the of"]) == 0
+    assert capsys.readouterr().out == "nothing was found\n"
+
+
+def test_a_question_that_an_llm_expands(options, tmp_path, capsys):
+    text = "heapq merge: several sorted inputs become a single sorted output"
+    recorded = tmp_path / "recorded.jsonl"
+    recorded.write_text(json.dumps({"topic_id": "ask", "text": text}) + "\n")
+    answer = ask("combine ordered lists", GeneratorConfig("replay", str(recorded)), options, 20)
+    assert [one.text for one in answer.expanded.expansions] == [text]
+    assert "heapq.merge" in {hit.doc_id for hit, _ in answer.hits}
+    assert answer.hits != ask("combine ordered lists", None, options, 20).hits
+    given = ["--ask", "combine ordered lists", "--generator", f"replay:{recorded}", "--store", options.store, "--hits", "2"]
+    assert main(["demo", *given]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"  | {text}\n\n1. ")
+    assert "\n2. " in out
+    assert "\n3. " not in out
+
+
+def test_an_llm_that_writes_nothing_and_a_blank_question(options):
+    with pytest.raises(ExpandrError, match="none of the 1 topics got an expansion"):
+        ask("combine ordered lists", GeneratorConfig("replay", str(expansions_path())), options, 5)
+    with pytest.raises(InputError, match="the question is blank"):
+        ask(" ", None, options, 5)

