@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from expandr_ir.aggregate import DENSE, SPARSE, DenseOptions, SparseOptions
 from expandr_ir.config import EncoderConfig, conf_path, load_block
 from expandr_ir.errors import unknown_name
 from expandr_ir.records import Decoding
+from expandr_ir.retrieve.options import SearchOptions
 
 _DECODING = ("temperature", "top_p", "max_new_tokens", "stop", "repetition_penalty")
-
-
-class Route(NamedTuple):
-    """One search: "sparse" or "dense", and its aggregation; None is the one that this retriever has by default."""
-
-    retriever: Literal["sparse", "dense"]
-    aggregation: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +86,25 @@ class ExpanderConfig:
         prefix = encoder.expansion_prefix if prefix is None else prefix
         return replace(encoder, expansion_role=role, expansion_prefix=prefix)
 
-    def routes(self) -> list[Route]:
-        """The searches whose runs are the result, or are fused where there are several."""
-        sparse = Route("sparse", self.sparse_aggregation)
-        dense = Route("dense", self.dense_aggregation)
-        expanded = {"sparse": [sparse], "dense": [dense], "hybrid": [sparse, dense]}[self.retriever]
-        alone = [Route(route.retriever, "none") for route in expanded] if self.with_topics_alone else []
-        return alone + expanded
+    def search_options(self, **others: Any) -> SearchOptions:
+        """How its topics are searched.
+
+        Args:
+            others: fields of SearchOptions in place of this expander's, or beside them; None leaves it as it is.
+        """
+        own: dict[str, Any] = vars(self.sparse) | {
+            "retriever": self.retriever,
+            "sparse_aggregation": self.sparse_aggregation,
+            "dense_aggregation": self.dense_aggregation,
+            "dense": self.dense,
+            "encoder": self.encoder,
+            "expansion_role": self.expansion_role,
+            "expansion_prefix": self.expansion_prefix,
+            "with_topics_alone": self.with_topics_alone,
+            "fusion": self.fusion,
+        }
+        named = own | {name: value for name, value in others.items() if value is not None}
+        return SearchOptions(**{name: value for name, value in named.items() if value is not None})
 
 
 def expander_config(name: str) -> ExpanderConfig:

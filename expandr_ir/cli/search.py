@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 
 from expandr_ir.cli.arguments import Verb, parse, resolved
 from expandr_ir.cli.outputs import output_file
 from expandr_ir.cli.progress import counting
-from expandr_ir.cli.sources import TopicSource, collection_of, expanded_of, files_of, identity, say, topics_of
-from expandr_ir.manifest import generation_costs, write_manifest
-from expandr_ir.retrieve import Searched, SearchOptions, search
-from expandr_ir.runs import write_run
+from expandr_ir.cli.sources import TopicSource, collection_of, expanded_of, topics_of
+from expandr_ir.cli.steps import Command, write_searched
+from expandr_ir.retrieve import SearchOptions, search
 
 VERB = Verb(
     "search",
@@ -49,38 +45,13 @@ class Options(SearchOptions, TopicSource):
 
 def run(argv: list[str]) -> int:
     """Writes the run and its manifest."""
-    started = datetime.now(UTC)
     options = parse(VERB, Options, argv)
     output = output_file(options.output, [options.topics, options.expansions])
     collection = collection_of(options)
-    topics = topics_of(options, collection)
-    expanded, expansions = expanded_of(options.expansions, topics, options.skip_missing)
-    searched = search(expanded, collection, options, counting)
-    write_run(output, searched.run, options.tag or searched.name)
-    costs = generation_costs(expanded.values())
-    write_manifest(
-        output,
-        command=["expandr", "search", *argv],
-        started=started,
-        config=resolved(options),
-        inputs=files_of(topics=options.topics, expansions=options.expansions),
-        counts=searched.counts
-        | {
-            "missing_topics": len(expansions.missing) if expansions else 0,
-            "empty_expansions": expansions.empty if expansions else 0,
-        },
-        seconds=searched.seconds | costs.seconds,
-        tokens=costs.tokens,
-        details={"name": searched.name, "collection": identity(collection)} | searched.details,
-    )
-    _report(searched, output)
+    inputs = {"topics": options.topics, "expansions": options.expansions}
+    command = Command(["expandr", "search", *argv], resolved(options), inputs, collection)
+    topics, found = expanded_of(options.expansions, topics_of(options, collection), options.skip_missing)
+    searched = search(topics, collection, options, counting)
+    counts = {"missing_topics": len(found.missing), "empty_expansions": found.empty} if found else {}
+    write_searched(output, searched, topics, command, counts, options.tag)
     return 0
-
-
-def _report(searched: Searched, output: Path) -> None:
-    if alone := searched.counts["topics_searched_alone"]:
-        say(f"{alone} topics have only empty expansions and were searched alone")
-    if without := searched.counts["topics_without_hits"]:
-        say(f"{without} topics have no hit")
-    seconds = sum(searched.seconds.values())
-    print(f"{output}: {searched.name}, {searched.counts['topics']} topics in {seconds:.2f} s", file=sys.stderr)

@@ -5,9 +5,10 @@ import pytest
 from expandr_ir.config import EncoderConfig, generator_config, names
 from expandr_ir.encoders import encoder_config
 from expandr_ir.errors import InputError
-from expandr_ir.expanders import Route, expander_config
+from expandr_ir.expanders import expander_config
 from expandr_ir.prompts import load_prompt
 from expandr_ir.records import Decoding
+from expandr_ir.retrieve.options import Route
 
 OWN = Decoding(temperature=0.9, top_p=0.8, max_new_tokens=7, stop=("x",), seed=3)
 
@@ -28,8 +29,8 @@ def test_every_named_expander_names_what_there_is():
         assert set(expander.prompt_by_collection.values()) <= set(names("prompts"))
         assert (expander.encoder is None) == (expander.retriever == "sparse")
         assert expander.encoder is None or encoder_config(expander.encoder).source
-        assert all(route.aggregation for route in expander.routes())
-        assert (expander.fusion is not None) == (len(expander.routes()) > 1)
+        assert all(route.aggregation for route in expander.search_options().routes())
+        assert (expander.fusion is not None) == (len(expander.search_options().routes()) > 1)
 
 
 def test_methods_without_published_figures_say_so():
@@ -68,7 +69,7 @@ def test_decoding_is_the_generators_but_for_what_the_method_says(name, samples, 
     ],
 )
 def test_routes(name, routes):
-    assert expander_config(name).routes() == [Route(*route) for route in routes]
+    assert expander_config(name).search_options().routes() == [Route(*route) for route in routes]
 
 
 def test_expansions_are_encoded_as_the_encoder_says_but_for_what_the_method_says():
@@ -93,7 +94,7 @@ def test_a_file_of_ones_own(tmp_path):
         "dense: {normalize_parts: true}\nwith_topics_alone: true\nfusion: rrf\nstop: []\nrepetition_penalty: 1.1\n"
     )
     mine = expander_config(str(path))
-    assert mine.routes() == [
+    assert mine.search_options(encoder="all-MiniLM-L6-v2").routes() == [
         Route("sparse", "none"),
         Route("dense", "none"),
         Route("sparse", "append"),
