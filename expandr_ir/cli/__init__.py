@@ -43,6 +43,7 @@ def usage() -> str:
         "Retrieval with LLM query expansion, a Pyserini extension.\n\n"
         f"verbs:\n{verbs}\n\n"
         "Every verb takes --config FILE (YAML), --print_config and --help with examples.\n"
+        "EXPANDR_HOME is the folder for indexes and the store; EXPANDR_VERBOSE=1 tells more on stderr.\n"
         "Exit codes: 0 done, 1 a comparison failed, 2 bad arguments or input, 3 not installed,\n"
         "4 a resource is missing, 6 a failure while running, 7 done in part."
     )

@@ -144,8 +144,12 @@ def _next_value(rest: list[str], flag: str, kind: str) -> str:
 
 
 def _items(value: str) -> list[str]:
-    """A JSON list's strings, or the value itself."""
-    return list(map(str, json.loads(value))) if value.startswith("[") else [value]
+    """A JSON list's strings, or the value itself: "[END]" is a text."""
+    try:
+        items = json.loads(value)
+    except ValueError:
+        return [value]
+    return items if isinstance(items, list) and all(isinstance(item, str) for item in items) else [value]
 
 
 def _spell_value(name: str, kind: str, value: str, options: Mapping[str, Option]) -> str:

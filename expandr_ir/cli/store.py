@@ -11,6 +11,7 @@ from typing import Literal
 from expandr_ir import archive
 from expandr_ir.cli.arguments import Verb, parse
 from expandr_ir.cli.outputs import output_file
+from expandr_ir.cli.sources import say
 from expandr_ir.cli.verbs import dispatch
 from expandr_ir.errors import ExpandrError, InputError
 from expandr_ir.expansions_file import write_expansions
@@ -109,6 +110,8 @@ def _ls(argv: list[str]) -> int:
     if options.format == "json":
         print(json.dumps([asdict(group) for group in groups], indent=2))
         return 0
+    if not groups:
+        say("nothing is stored yet")
     for group in groups:
         name = " + ".join(part for part in (group.generator["model"], group.generator.get("adapter")) if part)
         failed = f", {group.errors} failed" if group.errors else ""

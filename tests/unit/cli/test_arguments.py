@@ -87,10 +87,17 @@ def test_printed_config_is_a_config(tmp_path, capsys):
         (["--generator", "echo:m", "--dry-rum"], "Try: --dry-run"),
         (["--generator", "echo:m", "--generator.decoding.temprature", "1"], "Try: --generator.decoding.temperature"),
         (["--generator", "echo:m", "--weight", "heavy"], "weight"),
-        (["--generator", "echo:m", "--generator.decoding.max_new_tokens", "4.7"], "max-new-tokens 4.7\nExpected: a whole number"),
+        (
+            ["--generator", "echo:m", "--generator.decoding.max_new_tokens", "4.7"],
+            "max-new-tokens 4.7\nExpected: a whole number",
+        ),
         (["--generator", "echo:m", "--weight"], "--weight has no value"),
         (["--generator", "no-such-generator"], "unknown generator 'no-such-generator'"),
-        (["a.run"], "generator"),
+        (["a.run"], "--generator is missing"),
+        (["--generator.model", "m"], "--generator.engine is missing"),
+        (["--generator.engine", "eco", "--generator.model", "m"], "unknown value of --generator.engine 'eco'"),
+        (["--generator", '{"engine": "echo", "modle": "m"}'], "unknown option in --generator 'modle'"),
+        (["--generator", '{"engine"'], "--generator: "),
     ],
 )
 def test_bad_arguments_are_named(argv, message):
@@ -110,10 +117,46 @@ def test_config_files_are_checked(tmp_path):
         options("--config", str(path))
 
 
+def test_unknown_names_in_files_are_named_with_the_file(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("generator: {engine: echo, model: m, decoding: {temprature: 1}}\n")
+    with pytest.raises(InputError, match=r"unknown option in --config .*c\.yaml 'temprature'(.|\n)*Try: temperature"):
+        options("--config", str(path))
+    path.write_text("wieght: 1\n")
+    with pytest.raises(InputError, match=r"c\.yaml 'wieght'(.|\n)*Try: weight"):
+        options("--config", str(path))
+    path.write_text("engine: echo\nmodel: m\nlocl: {}\n")
+    with pytest.raises(InputError, match=r"unknown option in .*c\.yaml 'locl'(.|\n)*Try: local"):
+        options("--generator", str(path))
+
+
+@pytest.mark.parametrize(
+    ("words", "texts"),
+    [
+        (["a,b", "\n"], ("a,b", "\n")),
+        (["[END]", "3"], ("[END]", "3")),
+        (['["a", "b"]', "c"], ("a", "b", "c")),
+    ],
+)
+def test_a_tuple_is_a_repeated_flag_too(words, texts):
+    given = [word for text in words for word in ("--generator.decoding.stop", text)]
+    assert options("--generator", "echo:m", *given).generator.decoding.stop == texts
+
+
+def test_after_two_dashes_words_are_bare():
+    assert options("--generator", "echo:m", "--", "--odd.run", "a.run").runs == ["--odd.run", "a.run"]
+
+
 def test_help_shows_hyphens_and_examples(capsys):
     with pytest.raises(SystemExit):
         options("--help")
     text = capsys.readouterr().out
+    assert "usage: expandr try [options] RUN ..." in text
+    assert "-m VALUE, --measures VALUE" in text
+    assert "--generator NAME" in text
+    assert "(default: 0.5)" in text
+    assert "type:" not in text
+    assert "Path to a configuration file" not in text
     assert "--topics-field" in text
     assert "  expandr try --generator echo a.run" in text
 
