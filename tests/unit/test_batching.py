@@ -63,15 +63,12 @@ def test_half_a_surrogate_pair_is_named():
     check_unicode(["\U0001f600", ""])
 
 
-class Fake(torch.nn.Module):
+class Counter(torch.nn.Module):
     """A vector is (sum of the ids, their number); more than `room` tokens at once do not fit."""
 
-    def __init__(self, tokenizer, room):
+    def __init__(self, room):
         super().__init__()
-        self.tokenizer, self.room, self.sizes = tokenizer, room, []
-
-    def get_embedding_dimension(self):
-        return 2
+        self.room, self.sizes = room, []
 
     def forward(self, features):
         ids, mask = features["input_ids"], features["attention_mask"]
@@ -79,6 +76,15 @@ class Fake(torch.nn.Module):
             raise torch.OutOfMemoryError
         self.sizes.append(ids.numel())
         return {"sentence_embedding": torch.stack([(ids * mask).sum(1), mask.sum(1)], dim=1)}
+
+
+class Fake(torch.nn.Sequential):
+    def __init__(self, tokenizer, room):
+        super().__init__(Counter(room))
+        self.tokenizer = tokenizer
+
+    def get_embedding_dimension(self):
+        return 2
 
 
 def forward(tokenizer, *, room, batch_tokens=64):
@@ -92,7 +98,7 @@ def test_out_of_memory_halves_the_batch_and_says_so(tokenizer, caplog):
         assert np.array_equal(tight.encode(texts, 32)[0], roomy.encode(texts, 32)[0])
     assert "out of memory: batches of" in caplog.text
     assert tight.batch_tokens <= 20
-    assert max(tight.model.sizes) <= 20
+    assert max(tight.model[0].sizes) <= 20
 
 
 def test_memory_for_not_even_one_text_is_an_error(tokenizer):
@@ -109,7 +115,7 @@ def test_windows_keep_the_order(tokenizer, monkeypatch):
 
 def test_a_vector_that_is_not_finite_is_an_error_with_its_text(tokenizer):
     broken = forward(tokenizer, room=1_000)
-    broken.model.forward = lambda features: {
+    broken.model[0].forward = lambda features: {
         "sentence_embedding": torch.where(features["attention_mask"].sum(1, keepdim=True) == 5, torch.nan, 1.0).expand(
             -1, 2
         )
