@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
@@ -45,11 +44,9 @@ def test_the_tour_writes_its_runs_and_compares_them(tmp_path):
     assert len(steps) == 5
 
 
-def test_the_command_prints_a_table_and_examples_in_less_than_a_minute(tmp_path, monkeypatch, capsys):
+def test_the_command_prints_a_table_and_examples(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    started = time.perf_counter()
     assert main(["demo"]) == 0
-    assert time.perf_counter() - started < 60
     out, err = capsys.readouterr()
     assert out.startswith("nDCG@10")
     assert out.count("helped most") == out.count("hurt most") == 1
