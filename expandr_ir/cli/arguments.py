@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
 import typing
 from argparse import SUPPRESS
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from typing import Any, TypeVar
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
-from expandr_ir.cli.faults import BLOCKS, Option, fault, flag_of
+from expandr_ir.cli.faults import BLOCKS, Option, fault, flag_of, forms_of
 from expandr_ir.cli.help import Formatter, tidy
 from expandr_ir.config import generator_block
 from expandr_ir.errors import InputError, MissingResourceError, unknown_name
@@ -89,7 +88,7 @@ def _options(block: type[Any], prefix: str = "") -> Iterator[tuple[str, Option]]
     hints = typing.get_type_hints(block)
     for field in dataclasses.fields(block):
         hint, name = hints[field.name], prefix + field.name
-        forms = typing.get_args(hint) if typing.get_origin(hint) in {typing.Union, types.UnionType} else (hint,)
+        forms = forms_of(hint)
         inner = next((form for form in forms if dataclasses.is_dataclass(form)), None)
         if isinstance(inner, type):
             yield name, Option("block", hint)

@@ -29,6 +29,19 @@ def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def forms_of(hint: Any) -> list[Any]:
+    """What a union is of, without None; any other type alone."""
+    is_union = typing.get_origin(hint) in {typing.Union, types.UnionType}
+    return [form for form in typing.get_args(hint) if form is not type(None)] if is_union else [hint]
+
+
+def choices(hint: Any) -> list[str]:
+    """The values of a type that has a few and no others; [] for any other type."""
+    forms = forms_of(hint)
+    only_literals = all(typing.get_origin(form) is Literal for form in forms)
+    return [str(value) for form in forms for value in typing.get_args(form)] if only_literals else []
+
+
 def fault(text: str, options: Mapping[str, Option], remedy: str) -> InputError:
     """The error that says which option has which value, and what was expected.
 
@@ -44,8 +57,8 @@ def fault(text: str, options: Mapping[str, Option], remedy: str) -> InputError:
     if not keys or not values or keys[-1] not in options:
         return InputError(text, remedy=remedy)
     flag, hint = flag_of(keys[-1]), options[keys[-1]].hint
-    if typing.get_origin(hint) is Literal:
-        return unknown_name(f"value of {flag}", values[-1], map(str, typing.get_args(hint)))
+    if known := choices(hint):
+        return unknown_name(f"value of {flag}", values[-1], known)
     return InputError(f"{flag} {values[-1]}", expected=_words(hint), remedy=remedy)
 
 
@@ -57,8 +70,5 @@ def _asked(name: str, missing: str) -> str:
 
 def _words(hint: Any) -> str:
     """A type in words."""
-    if typing.get_origin(hint) in {typing.Union, types.UnionType}:
-        return " or ".join(_words(form) for form in typing.get_args(hint) if form is not type(None))
-    if typing.get_origin(hint) is Literal:
-        return " or ".join(map(str, typing.get_args(hint)))
-    return WORDS.get(hint, str(hint))
+    forms = forms_of(hint)
+    return " or ".join(" or ".join(choices(form)) or WORDS.get(form, str(form)) for form in forms)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from expandr_ir.cli.faults import BLOCKS, Option, flag_of
+from expandr_ir.cli.faults import BLOCKS, Option, choices, flag_of
 from expandr_ir.config import names
 
 PRINT_CONFIG = "print all options with their values as YAML, and stop"
@@ -39,10 +39,12 @@ def tidy(parser: ArgumentParser, options: Mapping[str, Option], short: Mapping[s
         if action.dest not in options:
             action.help = argparse.SUPPRESS if action.dest.endswith(".help") else action.help
             continue
-        flag, (kind, _) = flag_of(action.dest), options[action.dest]
+        flag, (kind, hint) = flag_of(action.dest), options[action.dest]
         action.option_strings = [*([short[flag]] if flag in short else []), flag]
         if kind == "flag":
             action.metavar = ""
+        elif known := choices(hint):
+            action.metavar = f"{{{','.join(known)}}}"
         elif kind in {"list", "tuple"}:
             action.metavar = "VALUE"
         elif action.dest in BLOCKS:

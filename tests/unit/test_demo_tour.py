@@ -76,8 +76,17 @@ def test_a_question_that_an_llm_expands(options, tmp_path, capsys):
     assert [one.text for one in answer.expanded.expansions] == [text]
     assert "heapq.merge" in {hit.doc_id for hit, _ in answer.hits}
     assert answer.hits != ask("combine ordered lists", None, options, 20).hits
-    given = ["--ask", "combine ordered lists", "--generator", f"replay:{recorded}", "--store", options.store, "--hits", "2"]
-    assert main(["demo", *given]) == 0
+    given = [
+        "--ask",
+        "combine ordered lists",
+        "--generator",
+        f"replay:{recorded}",
+        "--store",
+        options.store,
+        "--hits",
+        "2",
+    ]
+    assert main(["demo", *given, "--store", options.store]) == 0
     out = capsys.readouterr().out
     assert out.startswith(f"  | {text}\n\n1. ")
     assert "\n2. " in out
