@@ -54,7 +54,7 @@ def cached_index(
         on_progress: called now and then while documents are read, with how many there are so far.
 
     Raises:
-        InputError: the collection has no documents, or one document id twice.
+        InputError: the collection has no documents, one document id twice, or an index that was damaged since.
         ExpandrError: not every document came to be in the index.
     """
     fingerprint = collection.fingerprint()
@@ -64,6 +64,8 @@ def cached_index(
     if not directory.exists():
         _build(collection.documents(), fields, directory, fingerprint, 1, on_progress)
     try:
+        if read_index_manifest(directory).get("fingerprint") != fingerprint:
+            raise InputError(f"{directory} is not the index of {collection.name}", expected="its fingerprint inside")
         return open_index(directory)
     except InputError as error:
         raise InputError(

@@ -218,6 +218,19 @@ def test_indexes_that_are_none_or_anothers(fails, expandr, tiny, tmp_path):
 
 
 @pytest.mark.java
+def test_an_index_in_the_cache_that_was_damaged_since(fails, expandr, tiny):
+    (tiny / "corpus.jsonl").write_bytes(jsonl([*documents(), {"_id": "d5", "text": "to be damaged"}]))
+    index = Path(expandr("index", "--collection", "tiny").out.splitlines()[0])
+    for manifest in ('{"fields": ', '{"fields": "flat", "fingerprint": "another"}', None):
+        (index / "manifest.json").unlink()
+        if manifest:
+            (index / "manifest.json").write_text(manifest)
+        told = fails(*SEARCH)
+        assert str(index) in told
+        assert f"Try: rm -r {index}; then it is built anew" in told
+
+
+@pytest.mark.java
 @pytest.mark.parametrize(
     ("options", "messages"),
     [
