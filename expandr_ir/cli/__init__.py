@@ -55,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     level = logging.INFO if os.environ.get("EXPANDR_VERBOSE") else logging.WARNING
     logging.basicConfig(format="expandr: %(message)s", level=level)
     if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of transformers and the hub, which a log file does not want
+        os.environ.setdefault(
+            "TQDM_DISABLE", "1"
+        )  # the bars of transformers and the hub, which a log file does not want
     try:
         return run_verb(verb, rest)
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from expandr_ir.cli.arguments import Verb, parse
 from expandr_ir.cli.outputs import output_folder
+from expandr_ir.cli.progress import counting
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.demo.tour import Answer, ask, tour
 from expandr_ir.pipeline import ExpandOptions
@@ -49,7 +50,7 @@ def run(argv: list[str]) -> int:
     if options.ask is not None:
         _show(ask(options.ask, options.generator, options, options.hits))
         return 0
-    comparison = tour(output_folder(options.output), lambda message: print(message, file=sys.stderr))
+    comparison = tour(output_folder(options.output), lambda message: print(message, file=sys.stderr), counting)
     print(render(comparison, "text", colour=sys.stdout.isatty()))
     print(f"{time.perf_counter() - started:.0f} s in all; the runs are in {options.output}", file=sys.stderr)
     return 0

