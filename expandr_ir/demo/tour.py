@@ -104,7 +104,7 @@ def _searched(
         command=["expandr", "demo"],
         started=started,
         config=asdict(options),
-        inputs={"expansions": expansions_path()},
+        inputs={"expansions": expansions_path()} if any(topic.expansions for topic in topics.values()) else {},
         counts=found.counts,
         seconds=found.seconds,
         details=found.details,

@@ -9,7 +9,7 @@ import pytest
 from expandr_ir.cli import main
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.demo import expansions_path
-from expandr_ir.demo.tour import AGGREGATIONS, MEASURES, ask, tour
+from expandr_ir.demo.tour import DENSE, MEASURES, SPARSE, ask, tour
 from expandr_ir.errors import ExpandrError, InputError
 from expandr_ir.manifest import read_manifest
 from expandr_ir.pipeline import ExpandOptions
@@ -23,28 +23,47 @@ def options(tmp_path):
     return ExpandOptions(store=str(tmp_path / "store.sqlite"))
 
 
-def test_the_tour_writes_its_runs_and_compares_them(tmp_path):
+@pytest.fixture
+def without_encoder(monkeypatch):
+    """The tour as it is without the package that brings the encoder."""
+    monkeypatch.setattr("expandr_ir.demo.tour.find_spec", lambda name: None)
+
+
+@pytest.mark.slow
+def test_the_whole_tour(tmp_path):
+    steps = []
+    comparison = tour(tmp_path / "runs", steps.append)
+    assert [run.name for run in comparison.runs] == [*SPARSE, *DENSE]
+    scores = {run.name: run.scores.means["nDCG@10"] for run in comparison.runs}
+    assert scores["minilm+mean"] > scores["minilm"] > comparison.baseline.means["nDCG@10"]
+    assert scores["hybrid"] > max(scores["bm25+append"], scores["minilm+mean"])
+    assert read_manifest(tmp_path / "runs" / "hybrid.run").details["dense"]["encoder"]
+    assert len(steps) == 2 + len(SPARSE) + len(DENSE)
+
+
+def test_the_tour_writes_its_runs_and_compares_them(tmp_path, without_encoder):
     steps = []
     comparison = tour(tmp_path / "runs", steps.append)
     assert comparison.measures == MEASURES
-    assert [run.name for run in comparison.runs] == [f"bm25+{name}" for name in AGGREGATIONS]
+    assert [run.name for run in comparison.runs] == list(SPARSE)
     assert comparison.topics == 153
     shown = [run for run in comparison.runs if run.helped or run.hurt]
     assert len(shown) == 1
     assert shown[0].scores.means["nDCG@10"] == max(run.scores.means["nDCG@10"] for run in comparison.runs)
     assert len(shown[0].helped) == len(shown[0].hurt) == 3
     assert all(change.text and len(change.expansions) == 2 for change in (*shown[0].helped, *shown[0].hurt))
-    for name in ("bm25", *(f"bm25+{name}" for name in AGGREGATIONS)):
+    for name in ("bm25", *SPARSE):
         path = tmp_path / "runs" / f"{name}.run"
         assert len(read_run(path)) == 153
         manifest = read_manifest(path)
         assert manifest.describes(path)
         assert manifest.counts["topics"] == 153
         assert ("expansions" in manifest.inputs) == (name != "bm25")
-    assert len(steps) == 5
+    assert len(steps) == 6
+    assert any("pip install 'expandr-ir[demo]'" in step for step in steps)
 
 
-def test_the_command_prints_a_table_and_examples(tmp_path, monkeypatch, capsys):
+def test_the_command_prints_a_table_and_examples(tmp_path, monkeypatch, capsys, without_encoder):
     monkeypatch.chdir(tmp_path)
     assert main(["demo"]) == 0
     out, err = capsys.readouterr()
