@@ -91,15 +91,15 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
 
 
 class Forward:
-    """A model on its device, its transformer in `precision`, pooling and normalisation in float32.
+    """A model on its device, its transformer's matrix products in `precision`, all else in float32.
 
-    Weights of two bytes are faster than autocast, which casts every activation (a tenth on an idle CPU, a third on a
-    busy one), and about as close to float32.
+    Weights of two bytes would be a little faster than this autocast, and less close: min cosine .99992 in place of
+    .99997 (MiniLM), which moved nDCG@10 on SciFact by up to .0024.
 
     Args:
-        model: from tokens to `sentence_embedding`; it is changed in place.
+        model: from tokens to `sentence_embedding`.
         device: where it goes.
-        precision: of the transformer.
+        precision: of the transformer's matrix products.
         batch_tokens: most tokens of one batch, padding counted; None is what suits the device.
     """
 
@@ -107,8 +107,8 @@ class Forward:
         self, model: SentenceTransformer, device: torch.device, precision: torch.dtype, batch_tokens: int | None
     ) -> None:
         self.model = model.to(device)
-        self.model[0].to(precision)
         self.device = device
+        self.precision = precision
         self.batch_tokens = batch_tokens or (CPU_TOKENS if device.type == "cpu" else GPU_TOKENS)
         self._dim: int = model.get_embedding_dimension()
         self._pad = model.tokenizer.pad_token_id or 0
@@ -152,7 +152,8 @@ class Forward:
 
         rows: list[int] = []
         parts: list[torch.Tensor] = []
-        with torch.inference_mode():
+        enabled = self.precision != torch.float32
+        with torch.inference_mode(), torch.autocast(self.device.type, self.precision, enabled=enabled):
             for batch in batches([len(row) for row in ids], self.batch_tokens):
                 parts.extend(self._within_memory([ids[row] for row in batch]))
                 rows.extend(batch)
@@ -195,7 +196,8 @@ class Forward:
         features = transformer(features)
         for name in STATES & features.keys():
             features[name] = features[name].float()
-        for module in others:
-            features = module(features)
+        with torch.autocast(self.device.type, enabled=False):
+            for module in others:
+                features = module(features)
         vectors: torch.Tensor = features["sentence_embedding"]
         return vectors

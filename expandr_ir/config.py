@@ -121,8 +121,8 @@ class EncodeOptions:
     Args:
         devices: "auto" takes CUDA (under torchrun the process's own GPU), then MPS, then the CPU; several devices, such
             as cuda:0 and cuda:1, run one process each.
-        precision: of the transformer; "auto" takes bfloat16 where the device computes in it, else float32. Pooling,
-            normalisation and vectors are float32.
+        precision: of the transformer's matrix products; "auto" takes bfloat16 where the device computes in it, else
+            float32. Weights, pooling, normalisation and vectors are float32.
         batch_tokens: most tokens of one batch, padding counted; None is 4,096 on a CPU, 65,536 elsewhere. It is halved
             when CUDA's memory runs out.
         trust_remote_code: run code that comes with the model.

@@ -76,9 +76,8 @@ class Encoder:
 
     Attributes:
         config: with everything filled in that the configuration left to the model.
-        model: the sentence-transformers model, its transformer in `precision`; training takes a float32 one from
-            `assemble`.
-        precision: torch's type of the transformer's weights and states; vectors are float32.
+        model: the sentence-transformers model, as training takes it.
+        precision: torch's type of the transformer's matrix products; weights and vectors are float32.
         dim: the vectors' dimension.
         encoded, truncated, empty: how many texts were encoded, cut at the longest length, and empty (these are encoded
             all the same), by "queries", "documents" and "expansions".
