@@ -136,6 +136,8 @@ def _encode_shard(directory: Path, number: int, documents: Sequence[Document], e
 def _write_shard(
     directory: Path, number: int, ids: Any, documents: Sequence[Document], encoder: DocumentEncoder
 ) -> None:
+    for left in directory.glob(f".{number:06d}.*.tmp"):  # by a process that was killed
+        left.unlink()
     truncated, empty = encoder.truncated["documents"], encoder.empty["documents"]
     vectors = encoder.encode_documents(documents)
     if vectors.shape != (len(documents), encoder.dim):

@@ -170,6 +170,7 @@ def test_what_is_killed_goes_on_at_the_first_missing_shard(tmp_path: Path) -> No
     assert 3 <= done < 13
     with pytest.raises(InputError, match="not complete"):
         open_vectors(tmp_path / "killed")
+    (tmp_path / "killed" / f".{done:06d}.vectors.npy.1.tmp").write_bytes(b"half")
     encoder = FakeEncoder()
     # The number of the first run holds: another one would give other vectors.
     resumed = encode_corpus(Corpus(), encoder, tmp_path / "killed", shard_documents=7)
@@ -177,6 +178,7 @@ def test_what_is_killed_goes_on_at_the_first_missing_shard(tmp_path: Path) -> No
     whole = encode_corpus(Corpus(), FakeEncoder(), tmp_path / "whole", shard_documents=4)
     assert same_files(resumed.folder, whole.folder)
     assert resumed.counts == whole.counts
+    assert not list(resumed.folder.glob(".*"))
 
 
 def test_processes_share_the_shards(tmp_path: Path) -> None:
