@@ -1,4 +1,4 @@
-"""encode, dense and hybrid search, fuse, run and the export of query vectors, through the command line, on a tiny encoder."""
+"""encode, dense and hybrid search, fuse, run and exported query vectors at the command line, on a tiny encoder."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 import pickle
 
 import pytest
+from tiny_encoders import sentence_transformers_folder, tiny_bert
 
 from expandr_ir.cli import main
 from expandr_ir.expansions_file import read_expansions
 from expandr_ir.fusion import rrf
 from expandr_ir.manifest import read_manifest
 from expandr_ir.runs import read_run
-from tiny_encoders import sentence_transformers_folder, tiny_bert
 
 pytestmark = [pytest.mark.java, pytest.mark.slow]
 
