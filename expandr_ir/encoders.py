@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 Kind: TypeAlias = Literal["queries", "documents", "expansions"]
 
+CODE_VERSION = 1
+"""Counts the changes of this package that change vectors, so that none meets vectors from before it."""
+
 
 def encoder_config(name: str) -> EncoderConfig:
     """The configuration that a name means.
@@ -143,6 +146,7 @@ class Encoder:
             "document_template": config.document_template,
             "max_length": config.max_length,
             "precision": str(self.precision).removeprefix("torch."),
+            "code": CODE_VERSION,
         }
 
     @cached_property

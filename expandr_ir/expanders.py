@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from expandr_ir.aggregate import DENSE, SPARSE, DenseOptions, SparseOptions
-from expandr_ir.config import EncoderConfig, conf_path, load_block
+from expandr_ir.config import conf_path, load_block
 from expandr_ir.errors import unknown_name
 from expandr_ir.records import Decoding
 from expandr_ir.retrieve.options import SearchOptions
@@ -79,12 +79,6 @@ class ExpanderConfig:
         """How the generator samples, with what this expander says in place of the generator's own."""
         named: dict[str, Any] = {name: getattr(self, name) for name in _DECODING}
         return replace(generator, **{name: value for name, value in named.items() if value is not None})
-
-    def encoding(self, encoder: EncoderConfig) -> EncoderConfig:
-        """The encoder's settings, with what this expander says of expansions in place of the encoder's own."""
-        role, prefix = self.expansion_role or encoder.expansion_role, self.expansion_prefix
-        prefix = encoder.expansion_prefix if prefix is None else prefix
-        return replace(encoder, expansion_role=role, expansion_prefix=prefix)
 
     def search_options(self, **others: Any) -> SearchOptions:
         """How its topics are searched.

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from expandr_ir.config import EncoderConfig, generator_config, names
+from expandr_ir.config import generator_config, names
 from expandr_ir.encoders import encoder_config
 from expandr_ir.errors import InputError
 from expandr_ir.expanders import expander_config
@@ -73,11 +73,11 @@ def test_routes(name, routes):
 
 
 def test_expansions_are_encoded_as_the_encoder_says_but_for_what_the_method_says():
-    own = EncoderConfig("a/b", expansion_role="query", expansion_prefix="p: ")
-    assert expander_config("hyde").encoding(own) == own
-    changed = expander_config("reinforced-ir").encoding(own)
-    assert (changed.expansion_role, changed.expansion_prefix) == ("document", "Generate the topic about this passage: ")
-    assert changed.model == "a/b"
+    hyde = expander_config("hyde").search_options()
+    assert (hyde.expansion_role, hyde.expansion_prefix) == (None, None)
+    other = expander_config("reinforced-ir").search_options(encoder="contriever")
+    assert (other.expansion_role, other.expansion_prefix) == ("document", "Generate the topic about this passage: ")
+    assert other.encoder == "contriever"
 
 
 def test_the_collection_may_choose_the_prompt():
