@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-deps test-slow lint types docs bench clean
+.PHONY: demo test test-deps test-slow test-pyserini2 lint types docs bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/expandr demo
@@ -16,6 +16,18 @@ test-deps: $(VENV)/.test
 
 test-slow: test-deps
 	$(BIN)/python -m pytest -m slow
+
+# What touches Pyserini, under Pyserini 2, which needs Python 3.12 or newer: an environment of its own, several GB.
+PYTHON2X ?= $(firstword $(foreach name,python3.13 python3.12,$(shell command -v $(name))))
+VENV2X := .venv-pyserini2
+PYSERINI_TESTS := $(wildcard tests/unit/test_lucene_*.py tests/integration/test_lucene_*.py tests/unit/test_jvm.py \
+  tests/unit/test_pyserini_*.py tests/integration/test_pyserini_*.py tests/integration/test_encoders_pyserini.py)
+
+test-pyserini2:
+	@test -n "$(PYTHON2X)" || { echo "no Python 3.12 or 3.13: make test-pyserini2 PYTHON2X=PATH"; exit 3; }
+	$(MAKE) test-deps PYTHON=$(PYTHON2X) VENV=$(VENV2X)
+	$(VENV2X)/bin/python -c "from importlib.metadata import version as v; assert v('pyserini') >= '2', v('pyserini')"
+	$(VENV2X)/bin/python -m pytest -m "java or slow" $(PYSERINI_TESTS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -31,7 +43,7 @@ bench: test-deps
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV2X) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # One stamp for each extra. torch's range stands in pyproject.toml, so every extra resolves to the same build.
 $(VENV)/.%: pyproject.toml | $(BIN)/python
