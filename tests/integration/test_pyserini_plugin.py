@@ -26,6 +26,7 @@ from expandr_ir.expansions_file import read_expansions, write_expansions
 from expandr_ir.jvm import import_pyserini
 from expandr_ir.lookup import Lookup
 from expandr_ir.records import ExpandedTopic, Expansion, Topic
+from expandr_ir.runs import read_run
 from expandr_ir.topics import write_topics_json
 
 pytestmark = pytest.mark.java
@@ -342,3 +343,37 @@ def test_a_prebuilt_index_by_its_name(demo, monkeypatch):
     assert searcher.search(next(iter(topics.values())).topic.text, 3)
     with pytest.raises(InputError, match="'unnamed' is no index"):
         expandr_ir.ExpandRLuceneSearcher.from_prebuilt_index("unnamed", lookup, "repeat")
+
+
+@pytest.mark.slow
+def test_three_routes_through_pyserini_give_the_run_of_expandr_search(folder, expandr, tmp_path, monkeypatch):
+    """On the demo, with the commands as a user types them."""
+    from expandr_ir import pyserini
+
+    monkeypatch.setattr(sys, "argv", list(sys.argv))
+    encoder = ["--encoder", folder / "tiny.yaml"]
+    expanded = ["--collection", "demo", "--expansions", expansions_path()]
+    expandr("encode", "--collection", "demo", *encoder, "--faiss", "faiss")
+    expandr("search", *expanded, *encoder, "--retriever", "dense", "--hits", 100, "--output", "ours.run")
+    expandr("export", "topics", "--collection", "demo", "--output", "topics.json")
+    expandr("export", "encoded-queries", *expanded, *encoder, "--output", "encoded")
+    given = {"topics": None, "collection": "demo", "expansions": str(expansions_path())}
+    routes = {
+        "encoder": ["--encoder", f"expandr:{plugin(folder, **given)}"],
+        "encoded": ["--encoded-queries", "encoded"],
+    }
+    for name, route in routes.items():
+        search = ["search.faiss", "--index", "faiss", "--topics", "topics.json", "--output", f"{name}.run"]
+        assert pyserini.main([*search, *route, "--hits", "100", "--batch-size", "1000"]) == 0
+    assert (tmp_path / "encoder.run").read_bytes() == (tmp_path / "encoded.run").read_bytes()
+    ours, theirs = read_run(tmp_path / "ours.run"), read_run(tmp_path / "encoder.run")
+    assert len(ours) == 153
+    assert theirs.keys() == ours.keys()
+    for topic_id, hits in ours.items():
+        np.testing.assert_allclose(theirs[topic_id].scores, hits.scores, atol=2e-6)
+        assert above_the_last(theirs[topic_id]) == above_the_last(hits)
+
+
+def above_the_last(hits):
+    """The documents that no tie could push out: FAISS leaves the order of equal scores open, we go by the id."""
+    return {hit.doc_id for hit in hits if hit.score > hits.scores[-1] + 4e-6}
