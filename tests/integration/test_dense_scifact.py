@@ -16,7 +16,7 @@ from expandr_ir.jvm import import_pyserini
 from expandr_ir.records import Hits
 from expandr_ir.retrieve import plain
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,7 @@ def without_encoder(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_whole_tour(tmp_path):
     steps = []
     comparison = tour(tmp_path / "runs", steps.append)
