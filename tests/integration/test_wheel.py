@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.java]
+from expandr_ir.demo.tour import DENSE, SPARSE
+
+pytestmark = [pytest.mark.slow, pytest.mark.java, pytest.mark.timeout(900)]
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -21,7 +23,7 @@ CHECKOUT = Path(__file__).parents[2]
 def run(*command, cwd=None, **environment):
     given = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "EXPANDR_STORE"}}
     done = subprocess.run(
-        [*map(str, command)], cwd=cwd, env=given | environment, capture_output=True, text=True, check=False, timeout=280
+        [*map(str, command)], cwd=cwd, env=given | environment, capture_output=True, text=True, check=False, timeout=850
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -66,4 +68,4 @@ def test_it_works_from_another_folder(installed, tmp_path):
     assert len(prompts.splitlines()) == len(list((CHECKOUT / "conf" / "prompts").glob("*.yaml")))
     told = run(installed / "expandr", "demo", cwd=tmp_path, EXPANDR_HOME=str(tmp_path / "home"))
     assert told.startswith("nDCG@10")
-    assert len(list((tmp_path / "runs" / "demo").glob("*.run"))) == 4
+    assert len(list((tmp_path / "runs" / "demo").glob("*.run"))) == 1 + len(SPARSE) + len(DENSE)
