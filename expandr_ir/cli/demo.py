@@ -20,6 +20,7 @@ VERB = Verb(
     "The whole path on an embedded collection: questions about the Python standard library.",
     """
 expandr demo
+expandr demo --dense
 expandr demo --ask "keep only the last n lines of a log while reading it"
 expandr demo --ask "merge two sorted lists" --generator openai
 """,
@@ -32,12 +33,14 @@ class Options(ExpandOptions):
 
     Args:
         output: folder for the runs.
+        dense: dense and hybrid searches as well, with all-MiniLM-L6-v2; encoding takes minutes the first time.
         ask: one question, answered from the index.
         generator: an LLM that expands the question first: a name, a YAML file, or engine:model.
         hits: documents shown for a question.
     """
 
     output: str = "runs/demo"
+    dense: bool = False
     ask: str | None = None
     generator: GeneratorConfig | None = None
     hits: int = 5
@@ -50,10 +53,14 @@ def run(argv: list[str]) -> int:
     if options.ask is not None:
         _show(ask(options.ask, options.generator, options, options.hits))
         return 0
-    comparison = tour(output_folder(options.output), lambda message: print(message, file=sys.stderr), counting)
+    comparison = tour(output_folder(options.output), _say, dense=options.dense, counting=counting)
     print(render(comparison, "text", colour=sys.stdout.isatty()))
     print(f"{time.perf_counter() - started:.0f} s in all; the runs are in {options.output}", file=sys.stderr)
     return 0
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)
 
 
 def _show(answer: Answer) -> None:

