@@ -6,13 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from expandr_ir.lucene_searcher import ExpandRLuceneSearcher
-    from expandr_ir.query_encoder import ExpandRQueryEncoder
+    from expandr_ir.pyserini.lucene_searcher import ExpandRLuceneSearcher
+    from expandr_ir.pyserini.query_encoder import ExpandRQueryEncoder
 
 __version__ = "0.1.0"
 __all__ = ["ExpandRLuceneSearcher", "ExpandRQueryEncoder", "__version__"]
 
-_MODULES = {"ExpandRLuceneSearcher": "lucene_searcher", "ExpandRQueryEncoder": "query_encoder"}
+_MODULES = {"ExpandRLuceneSearcher": "pyserini.lucene_searcher", "ExpandRQueryEncoder": "pyserini.query_encoder"}
 
 
 def __getattr__(name: str) -> Any:

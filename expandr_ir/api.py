@@ -18,9 +18,9 @@ from typing import Any
 from expandr_ir import expand as expanding
 from expandr_ir import retrieve
 from expandr_ir.collection import Collection, load_collection
-from expandr_ir.compare import compare
 from expandr_ir.config import GeneratorConfig, generator_config
 from expandr_ir.evaluate import evaluate
+from expandr_ir.evaluate.compare import compare
 from expandr_ir.expansions_file import read_expansions
 from expandr_ir.pipeline import ExpandOptions, opened, prepare, usable
 from expandr_ir.records import ExpandedTopic, Run

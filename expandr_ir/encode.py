@@ -12,12 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from expandr_ir.errors import ExpandrError, InputError
-from expandr_ir.files import atomic_write, home, sha256_json
-from expandr_ir.indexing import Indexable
-from expandr_ir.manifest import installed_versions
-from expandr_ir.records import Document
-from expandr_ir.vectors import (
+from expandr_ir.dense.vectors import (
     IDS,
     MANIFEST,
     PLAN,
@@ -28,6 +23,11 @@ from expandr_ir.vectors import (
     read_json,
     vectors_path,
 )
+from expandr_ir.errors import ExpandrError, InputError
+from expandr_ir.files import atomic_write, home, sha256_json
+from expandr_ir.lucene.indexing import Indexable
+from expandr_ir.manifest import installed_versions
+from expandr_ir.records import Document
 
 SHARD_DOCUMENTS = 2048
 """Documents of a shard: what a killed process loses, and how often progress is told."""

@@ -87,8 +87,8 @@ def tiny_anchordr(folder: Path, *, seed: int = 0) -> Path:
     from safetensors.torch import load_file, save_file
     from transformers import T5Config
 
-    from expandr_ir.anchordr import FairseqT5
-    from expandr_ir.anchordr_tokenizer import SPECIAL as FAIRSEQ_SPECIAL
+    from expandr_ir.encoders.anchordr import FairseqT5
+    from expandr_ir.encoders.anchordr_tokenizer import SPECIAL as FAIRSEQ_SPECIAL
 
     symbols = tiny_sentencepiece(folder)
     (folder / "dict.txt").write_text("".join(f"{symbol} 1\n" for symbol in symbols), encoding="utf-8")

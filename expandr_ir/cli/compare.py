@@ -9,9 +9,9 @@ from typing import Literal
 
 from expandr_ir.cli.arguments import Verb, parse
 from expandr_ir.cli.sources import qrels_of
-from expandr_ir.compare import compare
 from expandr_ir.errors import InputError
 from expandr_ir.evaluate import DEFAULT_MEASURES
+from expandr_ir.evaluate.compare import compare
 from expandr_ir.expansions_file import read_expansions
 from expandr_ir.manifest import Manifest, read_manifest
 from expandr_ir.records import Topic

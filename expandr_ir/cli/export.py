@@ -105,7 +105,7 @@ def _topics(argv: list[str]) -> int:
 
 
 def _queries(argv: list[str]) -> int:
-    from expandr_ir.encoded_queries import write_encoded_queries, write_vector_topics
+    from expandr_ir.pyserini.encoded_queries import write_encoded_queries, write_vector_topics
     from expandr_ir.retrieve.dense import dense_aggregation, open_encoder
 
     options = parse(QUERIES, QueryOptions, argv)

@@ -34,7 +34,7 @@ def run(argv: list[str]) -> int:
     from expandr_ir import jvm
     from expandr_ir.cli.progress import counting
     from expandr_ir.collection import load_collection
-    from expandr_ir.indexing import cached_index
+    from expandr_ir.lucene.indexing import cached_index
 
     options = parse(VERB, Options, argv)
     collection = load_collection(options.collection)

@@ -8,14 +8,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from expandr_ir import archive
 from expandr_ir.cli.arguments import Verb, parse
 from expandr_ir.cli.outputs import output_file
 from expandr_ir.cli.sources import say
 from expandr_ir.cli.verbs import dispatch
 from expandr_ir.errors import ExpandrError, InputError
 from expandr_ir.expansions_file import write_expansions
-from expandr_ir.store import Store
+from expandr_ir.store import Store, archive
 
 LS = Verb(
     "store ls", "What is stored, by generator, prompt and decoding.", "expandr store ls\nexpandr store ls --format json"

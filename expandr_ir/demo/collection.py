@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from expandr_ir.collection import Collection
-from expandr_ir.collection_facts import CollectionFacts
+from expandr_ir.collection.facts import CollectionFacts
 from expandr_ir.demo import documents, qrels, topics
 from expandr_ir.files import sha256_json
 from expandr_ir.records import Document, Qrels, Topic

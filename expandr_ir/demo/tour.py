@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from expandr_ir.collection import Collection, load_collection
-from expandr_ir.compare import Comparison, compare
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.demo import expansions_path
 from expandr_ir.errors import InputError
+from expandr_ir.evaluate.compare import Comparison, compare
 from expandr_ir.expand import expand
 from expandr_ir.expansions_file import read_expansions
 from expandr_ir.manifest import write_manifest

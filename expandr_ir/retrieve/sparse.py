@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from expandr_ir import jvm
 from expandr_ir.aggregate import SPARSE, TEXTUAL, SparseOptions, sparse_query
-from expandr_ir.collection_facts import CollectionFacts
+from expandr_ir.collection.facts import CollectionFacts
 from expandr_ir.errors import InputError
 from expandr_ir.records import ExpandedTopic, Run, SparseQuery
 from expandr_ir.retrieve.base import Clock, Counting, aggregation_name, nothing_to_search, uncounted
@@ -37,8 +37,8 @@ class SparseRetriever:
     """
 
     def __init__(self, collection: Collection | None, options: SearchOptions, counting: Counting = uncounted) -> None:
-        from expandr_ir.bm25 import BM25
-        from expandr_ir.feedback import RM3Options, RocchioOptions
+        from expandr_ir.lucene.bm25 import BM25
+        from expandr_ir.lucene.feedback import RM3Options, RocchioOptions
 
         jvm.start(options.heap)
         index = open_index(collection, options, counting)
@@ -93,7 +93,7 @@ def sparse_queries(name: str, topics: Mapping[str, ExpandedTopic], options: Spar
 
 def _terms_of(topics: Sequence[ExpandedTopic]) -> dict[str, list[str]]:
     """The analysed terms of every text, all analysed in one go."""
-    from expandr_ir.analysis import analyze
+    from expandr_ir.lucene.analysis import analyze
 
     texts = {topic.topic.text for topic in topics}
     texts |= {expansion.text for topic in topics for expansion in topic.expansions}
@@ -108,7 +108,8 @@ def open_index(collection: Collection | None, options: SearchOptions, counting: 
         InputError: neither collection nor index, or an index that was built of another collection.
         MissingResourceError: there is no such index.
     """
-    from expandr_ir import indexing, lucene
+    from expandr_ir import lucene
+    from expandr_ir.lucene import indexing
 
     if options.index:
         folder = Path(options.index).expanduser()

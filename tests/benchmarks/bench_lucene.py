@@ -20,12 +20,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from expandr_ir.analysis import default_analyzer
-from expandr_ir.bm25 import BM25
 from expandr_ir.collection import load_collection
-from expandr_ir.indexing import build_index
 from expandr_ir.jvm import find_java, import_pyserini, java_class
 from expandr_ir.lucene import LuceneIndex
+from expandr_ir.lucene.analysis import default_analyzer
+from expandr_ir.lucene.bm25 import BM25
+from expandr_ir.lucene.indexing import build_index
 from expandr_ir.records import Hits, Run
 
 HITS = 1000

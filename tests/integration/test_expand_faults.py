@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 import expandr_ir
-from expandr_ir.archive import verify
 from expandr_ir.errors import ExpandrError
 from expandr_ir.expand import expand, plan
 from expandr_ir.prompts import Prompt
 from expandr_ir.records import Decoding, Generation, GeneratorId, Topic
 from expandr_ir.store import Store
+from expandr_ir.store.archive import verify
 
 TOPICS = 40
 BATCH = 4

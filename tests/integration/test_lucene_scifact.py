@@ -8,12 +8,12 @@ import json
 import ir_measures
 import pytest
 
-from expandr_ir.bm25 import BM25
 from expandr_ir.collection import load_collection
-from expandr_ir.feedback import RM3Options, RocchioOptions
-from expandr_ir.indexing import build_index
 from expandr_ir.jvm import import_pyserini
 from expandr_ir.lucene import IndexStats
+from expandr_ir.lucene.bm25 import BM25
+from expandr_ir.lucene.feedback import RM3Options, RocchioOptions
+from expandr_ir.lucene.indexing import build_index
 from expandr_ir.records import Hits
 
 pytestmark = [pytest.mark.java, pytest.mark.slow]

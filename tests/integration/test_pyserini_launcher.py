@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from expandr_ir.bm25 import BM25
-from expandr_ir.indexing import build_index
+from expandr_ir.lucene.bm25 import BM25
+from expandr_ir.lucene.indexing import build_index
 from expandr_ir.records import Document
 
 pytestmark = [pytest.mark.java, pytest.mark.slow]

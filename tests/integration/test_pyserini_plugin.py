@@ -19,12 +19,12 @@ from expandr_ir.collection import load_collection
 from expandr_ir.config import EncodeOptions, EncoderConfig
 from expandr_ir.demo import expansions_path
 from expandr_ir.dense import open_dense
-from expandr_ir.encoded_queries import write_encoded_queries, write_vector_topics
 from expandr_ir.encoders import load_encoder
 from expandr_ir.errors import InputError, MissingResourceError
 from expandr_ir.expansions_file import read_expansions, write_expansions
 from expandr_ir.jvm import import_pyserini
-from expandr_ir.lookup import Lookup
+from expandr_ir.pyserini.encoded_queries import write_encoded_queries, write_vector_topics
+from expandr_ir.pyserini.lookup import Lookup
 from expandr_ir.records import ExpandedTopic, Expansion, Topic
 from expandr_ir.runs import read_run
 from expandr_ir.topics import write_topics_json
@@ -199,7 +199,7 @@ def test_a_yaml_that_does_not_fit_says_so(folder, changes, message):
 
 
 def test_pyserini_takes_no_other_class_for_it(folder):
-    from expandr_ir.query_encoder import register
+    from expandr_ir.pyserini.query_encoder import register
 
     module = import_pyserini("pyserini.search.faiss.__main__")
     register()
@@ -288,7 +288,7 @@ def test_what_is_wrong_ends_the_command_with_our_words(folder, index, tmp_path):
 @pytest.fixture(scope="module")
 def demo():
     """The demo's index and expanded topics."""
-    from expandr_ir.indexing import cached_index
+    from expandr_ir.lucene.indexing import cached_index
 
     collection = load_collection("demo")
     return cached_index(collection, "flat"), read_expansions(expansions_path(), collection.topics()).topics
@@ -296,7 +296,7 @@ def demo():
 
 @pytest.mark.parametrize("aggregation", sorted(SPARSE))
 def test_the_lucene_searcher_gives_our_bm25(demo, aggregation):
-    from expandr_ir.bm25 import BM25
+    from expandr_ir.lucene.bm25 import BM25
     from expandr_ir.retrieve import sparse_queries
 
     index, topics = demo

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_encoders import SENTENCES, tiny_anchordr, tiny_bert, tiny_sentencepiece
 
-from expandr_ir.anchordr import FairseqT5, bucket
-from expandr_ir.anchordr_tokenizer import FairseqTokenizer, set_apart
 from expandr_ir.config import EncodeOptions, EncoderConfig
 from expandr_ir.encoders import load_encoder
+from expandr_ir.encoders.anchordr import FairseqT5, bucket
+from expandr_ir.encoders.anchordr_tokenizer import FairseqTokenizer, set_apart
 from expandr_ir.errors import InputError
 
 EXACT = EncodeOptions(devices=["cpu"], precision="float32")

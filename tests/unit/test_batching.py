@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_encoders import tiny_bert
 
-from expandr_ir.batching import Forward, batches, check_unicode, token_ids
+from expandr_ir.encoders.batching import Forward, batches, check_unicode, token_ids
 from expandr_ir.errors import ExpandrError, InputError
 
 
@@ -107,7 +107,7 @@ def test_memory_for_not_even_one_text_is_an_error(tokenizer):
 
 
 def test_windows_keep_the_order(tokenizer, monkeypatch):
-    monkeypatch.setattr("expandr_ir.batching.WINDOW", 3)
+    monkeypatch.setattr("expandr_ir.encoders.batching.WINDOW", 3)
     texts = ["a" * (number % 7) for number in range(11)]
     vectors, _ = forward(tokenizer, room=1_000).encode(texts, 32)
     assert vectors[:, 1].tolist() == [number % 7 + 2 for number in range(11)]

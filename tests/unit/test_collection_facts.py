@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from expandr_ir.collection_facts import CollectionFacts, all_facts, load_facts, match_folder, match_irds, match_pyserini
+from expandr_ir.collection.facts import CollectionFacts, all_facts, load_facts, match_folder, match_irds, match_pyserini
 from expandr_ir.config import conf_path, load_block, names
 
 BEIR_TASKS = (

@@ -6,12 +6,12 @@ import random
 
 import pytest
 
-from expandr_ir.compare import Cost, compare
 from expandr_ir.errors import InputError
 from expandr_ir.evaluate import evaluate
+from expandr_ir.evaluate.compare import Cost, compare
+from expandr_ir.evaluate.significance import RESAMPLES, randomisation_test, t_test
 from expandr_ir.manifest import InputFile, Manifest
 from expandr_ir.records import Hits, Qrels, Run, Topic
-from expandr_ir.significance import RESAMPLES, randomisation_test, t_test
 
 QRELS: Qrels = {str(number): {"good": 1} for number in range(1, 6)}
 

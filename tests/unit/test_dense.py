@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from expandr_ir import nearest
-from expandr_ir.dense import DenseIndex, DenseSearchOptions, open_dense, open_named_dense
+from expandr_ir.dense import DenseIndex, DenseSearchOptions, nearest, open_dense, open_named_dense
+from expandr_ir.dense.formats import HnswOptions
+from expandr_ir.dense.vectors import CorpusVectors
 from expandr_ir.errors import InputError, MissingResourceError, NotInstalledError
 from expandr_ir.records import Hits, Run
-from expandr_ir.vector_formats import HnswOptions
-from expandr_ir.vectors import CorpusVectors
 
 
 class InMemory(CorpusVectors):

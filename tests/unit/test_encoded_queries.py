@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from expandr_ir.encoded_queries import write_encoded_queries, write_vector_topics
 from expandr_ir.errors import InputError
+from expandr_ir.pyserini.encoded_queries import write_encoded_queries, write_vector_topics
 from expandr_ir.topics import read_topics
 
 TEXTS = {"007": "do fleas jump", "é": "a\tlog"}

@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 from expandr_ir import expand as module
-from expandr_ir.archive import export_rows, groups, import_rows
 from expandr_ir.errors import ExpandrError, InputError
 from expandr_ir.expand import expand, plan, rows
 from expandr_ir.prompts import Prompt
 from expandr_ir.records import Decoding, Document, Generation, GeneratorId, Topic
 from expandr_ir.store import Store
+from expandr_ir.store.archive import export_rows, groups, import_rows
 
 PROMPT = Prompt(id="passage", version=3, source="here", user="Write about {topic}.", stop=("END",))
 TOPICS = [Topic(f"t{number}", f"subject number {number}") for number in range(6)]

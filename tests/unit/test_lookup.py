@@ -4,8 +4,8 @@ import pytest
 
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import ExpandrError, InputError
-from expandr_ir.lookup import Live, Lookup, text_key
 from expandr_ir.pipeline import ExpandOptions
+from expandr_ir.pyserini.lookup import Live, Lookup, text_key
 from expandr_ir.records import ExpandedTopic, Expansion, Topic
 
 

@@ -8,14 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from expandr_ir import bm25
-from expandr_ir.analysis import analyze
-from expandr_ir.bm25 import BM25
 from expandr_ir.errors import ExpandrError, InputError
-from expandr_ir.feedback import RM3Options, RocchioOptions
-from expandr_ir.indexing import build_index
 from expandr_ir.jvm import java_class
-from expandr_ir.lucene import open_index
+from expandr_ir.lucene import bm25, open_index
+from expandr_ir.lucene.analysis import analyze
+from expandr_ir.lucene.bm25 import BM25
+from expandr_ir.lucene.feedback import RM3Options, RocchioOptions
+from expandr_ir.lucene.indexing import build_index
 from expandr_ir.records import Document, Hits
 
 pytestmark = pytest.mark.java
@@ -214,7 +213,7 @@ def test_analysis():
 
 
 def test_analysis_by_the_chunk(monkeypatch):
-    monkeypatch.setattr("expandr_ir.analysis.TEXTS_AT_ONCE", 2)
+    monkeypatch.setattr("expandr_ir.lucene.analysis.TEXTS_AT_ONCE", 2)
     assert analyze(["cats"] * 5, threads=2) == [["cat"]] * 5
 
 

@@ -15,9 +15,9 @@ import pytest
 
 from expandr_ir import lucene
 from expandr_ir.errors import ExpandrError, InputError, MissingResourceError
-from expandr_ir.indexing import build_index, cached_index
 from expandr_ir.jvm import java_class
 from expandr_ir.lucene import IndexStats, open_index, open_named
+from expandr_ir.lucene.indexing import build_index, cached_index
 from expandr_ir.records import Document
 
 pytestmark = pytest.mark.java
@@ -168,7 +168,7 @@ def test_a_damaged_cached_index_says_which_folder_to_delete(own_home):
 def test_two_processes_build_one_index(own_home):
     code = """
         import time
-        from expandr_ir.indexing import cached_index
+        from expandr_ir.lucene.indexing import cached_index
         from expandr_ir.records import Document
 
         class Slow:
@@ -193,7 +193,7 @@ def test_two_processes_build_one_index(own_home):
 def test_kill_while_indexing_leaves_no_half_index(own_home, caplog):
     code = """
         import time
-        from expandr_ir.indexing import cached_index
+        from expandr_ir.lucene.indexing import cached_index
         from expandr_ir.records import Document
 
         class Endless:
@@ -230,7 +230,7 @@ def test_ids_follow_an_index_that_was_built_anew(tmp_path):
 
 def test_ids_are_read_once_and_mapped(tmp_path, monkeypatch):
     build_index(CATS, "flat", tmp_path / "index", "f")
-    monkeypatch.setattr("expandr_ir.docids._read", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr("expandr_ir.lucene.docids._read", lambda *_: pytest.fail("read again"))
     ids = open_index(tmp_path / "index").doc_ids
     assert isinstance(ids, np.memmap)
     assert ids.dtype == "S13"
@@ -247,7 +247,7 @@ def test_ids_of_an_index_that_cannot_be_written_are_kept_at_home(tmp_path, own_h
 
 
 def test_ids_by_the_chunk(tmp_path, monkeypatch):
-    monkeypatch.setattr("expandr_ir.docids.CHUNK", 2)
+    monkeypatch.setattr("expandr_ir.lucene.docids.CHUNK", 2)
     assert ids(build_index(CATS, "flat", tmp_path / "index", "f")) == ["d1", "007", "naïve-日本"]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expandr_ir.bm25 import adjust_ties
+from expandr_ir.lucene.bm25 import adjust_ties
 
 
 def one_by_one(scores: list[np.float32]) -> list[np.float32]:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from expandr_ir.collection import load_collection
-from expandr_ir.collection_facts import CollectionFacts
+from expandr_ir.collection.facts import CollectionFacts
 from expandr_ir.errors import InputError, MissingResourceError
 from expandr_ir.records import ExpandedTopic, Expansion, Topic
 from expandr_ir.retrieve import SearchOptions, plain, search, sparse_aggregation, sparse_queries

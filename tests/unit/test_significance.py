@@ -10,7 +10,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expandr_ir.significance import RESAMPLES, holm, randomisation_test, t_test
+from expandr_ir.evaluate.significance import RESAMPLES, holm, randomisation_test, t_test
 
 
 def test_t_test_by_hand() -> None:

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expandr_ir.database import StoreCorruptError
 from expandr_ir.errors import ExpandrError, InputError, MissingResourceError
 from expandr_ir.files import sha256_json
-from expandr_ir.keys import messages_hash, sample_key, sample_seed, settings_hash
 from expandr_ir.records import Decoding, Generation, GenerationRequest, GeneratorId, Message, SampleKey, Topic
 from expandr_ir.store import Store, store_path
+from expandr_ir.store.database import StoreCorruptError
+from expandr_ir.store.keys import messages_hash, sample_key, sample_seed, settings_hash
 
 LLM = GeneratorId("local", "tiny", "main", None)
 

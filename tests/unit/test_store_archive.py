@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expandr_ir.archive import export_rows, groups, import_rows, rescue_rows, show, verify
-from expandr_ir.database import StoreCorruptError
 from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.keys import messages_hash, sample_key, settings_hash
 from expandr_ir.records import Decoding, Generation, GeneratorId, Message
 from expandr_ir.store import Store, StoredGeneration, StoreEntry
+from expandr_ir.store.archive import export_rows, groups, import_rows, rescue_rows, show, verify
+from expandr_ir.store.database import StoreCorruptError
+from expandr_ir.store.keys import messages_hash, sample_key, settings_hash
 
 WHEN = "2026-01-02T03:04:05.000006+00:00"
 

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from expandr_ir import leases as module
-from expandr_ir.leases import Leases
 from expandr_ir.store import Store
+from expandr_ir.store import leases as module
+from expandr_ir.store.leases import Leases
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from expandr_ir.dense.formats import HnswOptions
+from expandr_ir.dense.vectors import CorpusVectors, ShardedVectors, check_encoder, open_vectors
 from expandr_ir.encode import encode_corpus
 from expandr_ir.errors import ExpandrError, InputError, MissingResourceError
 from expandr_ir.records import Document
-from expandr_ir.vector_formats import HnswOptions
-from expandr_ir.vectors import CorpusVectors, ShardedVectors, check_encoder, open_vectors
 
 DIM = 8
 

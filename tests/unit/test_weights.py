@@ -9,9 +9,9 @@ from tiny_encoders import SENTENCES, tiny_bert
 
 from expandr_ir.config import EncodeOptions, EncoderConfig
 from expandr_ir.encoders import load_encoder
+from expandr_ir.encoders.weights import convert, fingerprint, model_folder
 from expandr_ir.errors import InputError, MissingResourceError, NotInstalledError
 from expandr_ir.files import sha256_file
-from expandr_ir.weights import convert, fingerprint, model_folder
 
 
 @pytest.fixture(autouse=True)
