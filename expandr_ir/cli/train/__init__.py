@@ -1,0 +1,24 @@
+"""`expandr train VERB`: each verb is a module beside this one, imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+from expandr_ir.cli.verbs import dispatch
+
+VERBS: dict[str, str] = {}
+"""Verb -> what it does; the module of the same name, dashes as underscores, has `run(argv)`."""
+
+
+def run(argv: list[str]) -> int:
+    """Runs `expandr train VERB ...` and returns its exit code."""
+    return dispatch("train", {verb: _verb(verb) for verb in VERBS}, argv)
+
+
+def _verb(verb: str) -> Callable[[list[str]], int]:
+    def run_it(argv: list[str]) -> int:
+        code: int = importlib.import_module(f"expandr_ir.cli.train.{verb.replace('-', '_')}").run(argv)
+        return code
+
+    return run_it

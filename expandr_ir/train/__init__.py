@@ -1,0 +1,1 @@
+"""Training: the expander LLM (rewards, preferences, DPO) and the retriever (contrastive), and rounds of both."""
