@@ -1,0 +1,1 @@
+"""Regressions: for every published or recorded figure, whether it still holds."""
