@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import textwrap
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from expandr_ir.cli.arguments import Verb, parse
 from expandr_ir.cli.outputs import output_folder
 from expandr_ir.cli.progress import counting
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.demo.tour import Answer, ask, tour
+from expandr_ir.errors import InputError
 from expandr_ir.pipeline import ExpandOptions
 from expandr_ir.report import render
 
@@ -20,7 +21,7 @@ VERB = Verb(
     "The whole path on an embedded collection: questions about the Python standard library.",
     """
 expandr demo
-expandr demo --dense
+expandr demo --dense false
 expandr demo --ask "keep only the last n lines of a log while reading it"
 expandr demo --ask "merge two sorted lists" --generator openai
 """,
@@ -33,14 +34,14 @@ class Options(ExpandOptions):
 
     Args:
         output: folder for the runs.
-        dense: dense and hybrid searches as well, with all-MiniLM-L6-v2; encoding takes minutes the first time.
+        dense: dense and hybrid searches as well, with all-MiniLM-L6-v2; the first time, a minute goes into encoding.
         ask: one question, answered from the index.
         generator: an LLM that expands the question first: a name, a YAML file, or engine:model.
         hits: documents shown for a question.
     """
 
     output: str = "runs/demo"
-    dense: bool = False
+    dense: bool = True
     ask: str | None = None
     generator: GeneratorConfig | None = None
     hits: int = 5
@@ -51,12 +52,24 @@ def run(argv: list[str]) -> int:
     started = time.perf_counter()
     options = parse(VERB, Options, argv)
     if options.ask is not None:
+        _check_llm(options)
         _show(ask(options.ask, options.generator, options, options.hits))
         return 0
     comparison = tour(output_folder(options.output), _say, dense=options.dense, counting=counting)
     print(render(comparison, "text", colour=sys.stdout.isatty()))
     print(f"{time.perf_counter() - started:.0f} s in all; the runs are in {options.output}", file=sys.stderr)
     return 0
+
+
+def _check_llm(options: Options) -> None:
+    if options.generator is not None:
+        return
+    asked = [field.name for field in fields(ExpandOptions) if getattr(options, field.name) != field.default]
+    if asked:
+        raise InputError(
+            f"--{asked[0].replace('_', '-')} says something to an LLM, and none is named",
+            remedy="--generator NAME, or leave it out",
+        )
 
 
 def _say(message: str) -> None:

@@ -48,9 +48,7 @@ class Answer:
     hits: tuple[tuple[Hit, Document], ...]
 
 
-def tour(
-    folder: Path, say: Callable[[str], None], *, dense: bool = False, counting: Counting = uncounted
-) -> Comparison:
+def tour(folder: Path, say: Callable[[str], None], *, dense: bool = True, counting: Counting = uncounted) -> Comparison:
     """The comparison of plain BM25 with searches of the recorded expansions; the runs are in `folder`.
 
     Topics helped and hurt are those of the best run alone.

@@ -38,7 +38,7 @@ def test_the_whole_tour(tmp_path):
 
 def test_the_tour_writes_its_runs_and_compares_them(tmp_path):
     steps = []
-    comparison = tour(tmp_path / "runs", steps.append)
+    comparison = tour(tmp_path / "runs", steps.append, dense=False)
     assert comparison.measures == MEASURES
     assert [run.name for run in comparison.runs] == list(SPARSE)
     assert comparison.topics == 153
@@ -59,7 +59,7 @@ def test_the_tour_writes_its_runs_and_compares_them(tmp_path):
 
 def test_the_command_prints_a_table_and_examples(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["demo"]) == 0
+    assert main(["demo", "--dense", "false"]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("nDCG@10")
     assert out.count("helped most") == out.count("hurt most") == 1
@@ -104,6 +104,11 @@ def test_a_question_that_an_llm_expands(options, tmp_path, capsys):
     assert out.startswith(f"  | {text}\n\n1. ")
     assert "\n2. " in out
     assert "\n3. " not in out
+
+
+def test_what_is_said_to_an_llm_needs_one(capsys):
+    assert main(["demo", "--ask", "merge sorted lists", "--samples", "3"]) == 2
+    assert "--samples says something to an LLM, and none is named" in capsys.readouterr().err
 
 
 def test_an_llm_that_writes_nothing_and_a_blank_question(options):
