@@ -144,14 +144,47 @@ def compare(
         InputError: no run, fewer than 0 examples, a run that has the baseline's name, or what `evaluate` refuses.
         NotInstalledError: a measure whose back end is not installed.
     """
-    if examples < 0:
-        raise InputError(f"examples is {examples}", expected="0 or more")
     if not runs:
         raise InputError("there is no run to compare", expected="at least one run beside the baseline")
     if baseline_name in runs:
         raise InputError(f"{baseline_name!r} is the baseline and a run", expected="another name for the run")
-    base = evaluate(baseline, qrels, measures, name=baseline_name)
-    scores = {name: evaluate(run, qrels, measures, name=name) for name, run in runs.items()}
+    return compare_scores(
+        evaluate(baseline, qrels, measures, name=baseline_name),
+        {name: evaluate(run, qrels, measures, name=name) for name, run in runs.items()},
+        baseline_name=baseline_name,
+        topics=topics,
+        expansions=expansions,
+        manifests=manifests,
+        examples=examples,
+        seed=seed,
+    )
+
+
+def compare_scores(
+    base: Scores,
+    scores: Mapping[str, Scores],
+    *,
+    baseline_name: str = "baseline",
+    topics: Mapping[str, Topic] | None = None,
+    expansions: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
+    manifests: Mapping[str, Manifest] | None = None,
+    examples: int = 3,
+    seed: int = 0,
+    randomise: bool = True,
+) -> Comparison:
+    """`compare` on scores that are there already, so that runs can be read and let go one by one.
+
+    Args:
+        base: the baseline's scores.
+        scores: by name, at least one, of the same qrels and measures as the baseline's.
+        baseline_name, topics, expansions, manifests, examples, seed: as of `compare`.
+        randomise: compute the randomisation test, which takes most of the time; p_randomisation is None without it.
+
+    Raises:
+        InputError: fewer than 0 examples.
+    """
+    if examples < 0:
+        raise InputError(f"examples is {examples}", expected="0 or more")
     pairs = {(name, measure): _differences(base, scores[name], measure) for name in scores for measure in base.means}
     t_tests = {pair: t_test(differences) for pair, differences in pairs.items()}
     corrected = holm(t_tests)
@@ -163,7 +196,7 @@ def compare(
             differences=pairs[name, measure],
             p_t_test=t_tests[name, measure],
             p_holm=corrected[name, measure],
-            seed=seed,
+            seed=seed if randomise else None,
         )
         for name, measure in pairs
     }
@@ -173,14 +206,14 @@ def compare(
         changes = _changes(base, own, topics or {}, (expansions or {}).get(name, {}))
         helped = [change for change in changes if change.difference >= TIE][:examples]
         hurt = [change for change in reversed(changes) if change.difference <= -TIE][:examples]
-        cost = _cost((manifests or {}).get(name))
+        cost = cost_of((manifests or {}).get(name))
         compared.append(ComparedRun(name, own, cost, rows, tuple(helped), tuple(hurt)))
     return Comparison(
         measures=tuple(base.means),
         topics=base.topics,
         baseline_name=baseline_name,
         baseline=base,
-        baseline_cost=_cost((manifests or {}).get(baseline_name)),
+        baseline_cost=cost_of((manifests or {}).get(baseline_name)),
         runs=tuple(compared),
         family=sum(p is not None for p in t_tests.values()),
         resamples=RESAMPLES,
@@ -203,7 +236,7 @@ def _outcome(
     differences: list[float],
     p_t_test: float | None,
     p_holm: float | None,
-    seed: int,
+    seed: int | None,
 ) -> Outcome:
     before, after = base.means[measure], own.means[measure]
     wins, losses = sum(value >= TIE for value in differences), sum(value <= -TIE for value in differences)
@@ -214,7 +247,7 @@ def _outcome(
         difference=after - before,
         relative=(after - before) / before if before else None,
         p_t_test=p_t_test,
-        p_randomisation=randomisation_test(differences, seed),
+        p_randomisation=None if seed is None else randomisation_test(differences, seed),
         p_holm=p_holm,
         wins=wins,
         ties=len(differences) - wins - losses,
@@ -242,7 +275,8 @@ def _changes(
     return sorted(changes, key=lambda change: -change.difference)
 
 
-def _cost(manifest: Manifest | None) -> Cost:
+def cost_of(manifest: Manifest | None) -> Cost:
+    """What one topic costs in the mean, as a run's manifest says."""
     topics = manifest.counts.get("topics") if manifest else None
     if not manifest or not topics:
         return Cost(None, None)
