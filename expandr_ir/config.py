@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_type_hints
 
@@ -218,12 +219,41 @@ def load_block(block: type[T], path: Path) -> T:
     """
     from jsonargparse import ArgumentError, ArgumentParser
 
+    if not path.read_bytes().strip():
+        raise InputError(f"{path} is empty", expected=f"the keys of {block.__name__}")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(block, None, sub_configs=True)
     try:
         return block(**vars(parser.instantiate(parser.parse_path(str(path)))))
     except (ArgumentError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: {error}", expected=f"the keys of {block.__name__}") from error
+
+
+def fitted_options(block: type[Any], given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The given options in the types of the block's fields: "2e-5" becomes a number; nothing is added.
+
+    It serves configurations of other packages, such as TRL's, which do not check their fields' types.
+
+    Args:
+        block: the dataclass whose options they are.
+        given: by name.
+        where: the option they stand under, for the error.
+
+    Raises:
+        InputError: an unknown option (the nearest one is suggested), or a value of another type.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    known = {field.name for field in fields(block)}
+    for name in given:
+        if name not in known:
+            raise unknown_name(f"option of {block.__name__} in {where}", name, known)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(block, None, instantiate=False, fail_untyped=False)
+    try:
+        return dict(vars(parser.parse_object(dict(given), defaults=False)))
+    except ArgumentError as error:
+        raise InputError(f"{where}: {error}", expected=f"options of {block.__name__}") from error
 
 
 def generator_block(spec: str) -> Path | dict[str, str]:

@@ -46,7 +46,11 @@ _GENERATION = tuple(field.name for field in fields(Generation))
 _SELECT = f"SELECT created, verbatim, {', '.join(_GENERATION)} FROM generations WHERE key IN "  # noqa: S608
 _INSERT_MESSAGES = "INSERT INTO messages VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _INSERT_SETTINGS = "INSERT INTO settings VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-_DELETE_FAILURE = "DELETE FROM generations WHERE key = ? AND finish_reason IN ('error', 'refused')"
+_DELETE_FAILURE = """
+    DELETE FROM generations
+    WHERE key = :key AND finish_reason IN ('error', 'refused')
+        AND (:finish_reason NOT IN ('error', 'refused') OR created < :created)
+"""
 _INSERT_GENERATION = """
     INSERT INTO generations VALUES (
         :key, :messages, :settings, :sample, CAST(:text AS TEXT), :finish_reason, :tokens_in, :tokens_out, :seconds,
@@ -188,7 +192,8 @@ class Store:
     def add(self, entries: Iterable[StoreEntry]) -> int:
         """Keeps entries, in one commit; how many rows were written.
 
-        A text is never replaced: the first that was written stays. A failure is replaced by whatever comes later.
+        A text is never replaced: the first that was written stays. A failure is replaced by a text, and by a failure
+        that is newer.
 
         Raises:
             ExpandrError: a key is not the hash of its entry, or the file cannot be written; nothing is kept.
@@ -213,11 +218,11 @@ def _insert(connection: sqlite3.Connection, entry: StoreEntry) -> int:
         )
     connection.execute(_INSERT_MESSAGES, (messages, json.dumps(asked), entry.prompt))
     connection.execute(_INSERT_SETTINGS, (settings, json.dumps(how["generator"]), json.dumps(how["decoding"])))
-    connection.execute(_DELETE_FAILURE, (key,))
     row = {name: getattr(generation, name) for name in _GENERATION}
     row |= {"text": _utf8(generation.text), "error": None if generation.error is None else _utf8(generation.error)}
     row |= {"messages": messages, "settings": settings, "sample": entry.sample}
     row |= {"created": stored.created, "verbatim": stored.verbatim}
+    connection.execute(_DELETE_FAILURE, row)
     return connection.execute(_INSERT_GENERATION, row).rowcount
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expandr_ir.errors import InputError
+from expandr_ir.errors import InputError, unknown_name
 from expandr_ir.files import read_jsonl, sha256_json
 from expandr_ir.store import Store
 from expandr_ir.store.database import StoreCorruptError
@@ -117,8 +117,23 @@ def export_rows(store: Store, model: str | None = None, prompt: str | None = Non
         store: the store.
         model: only what this model wrote.
         prompt: only what this template asked for: an id, such as "passage", or one version of it, such as "passage@1".
+
+    Raises:
+        InputError: nothing in the store is of this model, or of this template.
     """
-    wanted = {"after": 0, "model": model, "prompt": prompt}
+    held = groups(store)
+    prompts = {group.prompt for group in held if group.prompt}
+    _check_known("model", model, {group.generator["model"] for group in held})
+    _check_known("prompt", prompt, prompts | {name.partition("@")[0] for name in prompts})
+    return _pages(store, {"after": 0, "model": model, "prompt": prompt})
+
+
+def _check_known(what: str, name: str | None, known: set[str]) -> None:
+    if name is not None and name not in known:
+        raise unknown_name(f"{what} in the store", name, sorted(known))
+
+
+def _pages(store: Store, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
     while True:
         with store.database.reading() as connection:
             page = connection.execute(_PAGE, wanted).fetchall()

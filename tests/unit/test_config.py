@@ -82,7 +82,7 @@ def test_a_block_is_read_with_its_inner_ones(tmp_path):
         ("name: n\ninner: {depth: deep}\n", "depth"),
         ("name: n\ninner: {dept: 3}\n", "dept"),
         ("name: [\n", "block.yaml"),
-        ("", "block.yaml"),
+        ("", "block.yaml is empty"),
     ],
 )
 def test_a_block_that_does_not_fit_is_an_error_with_file_and_key(tmp_path, text, message):

@@ -115,6 +115,10 @@ def test_export_keeps_the_order_and_can_be_narrowed(store):
     ]
     assert len(list(export_rows(store, prompt="p"))) == 1100
     assert [row["text"] for row in export_rows(store, model="other", prompt="passage@1")] == ["x"]
+    with pytest.raises(InputError, match="'othr'"):
+        export_rows(store, model="othr")
+    with pytest.raises(InputError, match="'p@2'"):
+        export_rows(store, prompt="p@2")
 
 
 texts = st.text(st.characters(codec=None), max_size=8)
@@ -154,6 +158,8 @@ def test_export_and_import_are_each_others_inverse(written):
         rows = list(export_rows(one))
         imported = import_rows(other, write(folder / "rows.jsonl", rows))
         assert (imported.written, imported.kept) == (len(rows), 0)
+        again = import_rows(other, folder / "rows.jsonl")
+        assert (again.written, again.kept) == (0, len(rows))
         assert list(export_rows(other)) == rows
         assert verify(other) == []
 
