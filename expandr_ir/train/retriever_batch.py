@@ -1,0 +1,197 @@
+"""Rows to one batch: each distinct text is tokenised and encoded once, and indices say what is what."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from expandr_ir.aggregate.dense import DenseOptions, concat
+from expandr_ir.config import EncoderConfig
+from expandr_ir.encoders.batching import token_ids
+from expandr_ir.errors import InputError
+from expandr_ir.train.losses import NOWHERE
+from expandr_ir.train.retriever_data import RetrieverRow, drawn
+from expandr_ir.train.retriever_options import ObjectiveOptions, RowOptions
+
+
+class Collator:
+    """Numbers of rows to a batch, as sentence-transformers' trainer takes it: the column "text" and its labels.
+
+    The column holds the batch's distinct texts with their prefixes, the longest first, so that consecutive ones can be
+    encoded together with little padding. A text that occurs twice is encoded once. The labels, all tensors:
+
+    - "rows": the numbers of the rows, shape (rows,)
+    - "queries": where each row's query stands among the texts, shape (rows,); where the aggregation does not read the
+      query, that of its first expansion
+    - "expansions": where each expansion stands, shape (n,), and "owners": the place of its row in the batch
+    - "documents": where each row's positive and its negatives stand, row by row, shape (documents,)
+    - "groups": the places of each row's documents in "documents", the positive first, padded with NOWHERE, shape
+      (rows, most documents of a row)
+    - "keys": a number for each document, equal for equal texts, shape (documents,)
+    - "positives": the keys of all positives of each row, padded with NOWHERE, shape (rows, most positives)
+    - "truncated": how many of the texts were cut, shape (1,)
+
+    Args:
+        rows: all rows.
+        tokenizer: of transformers.
+        encoder: prefixes, lengths and the role of expansions, without blanks.
+        objective: what it does not read is not encoded.
+        options: what is drawn.
+        seed: of what is drawn.
+        valid_label_columns: of sentence-transformers; there are none.
+
+    Attributes:
+        epoch: from 0; the trainer counts it.
+    """
+
+    def __init__(
+        self, rows: Sequence[RetrieverRow], tokenizer: Any, encoder: EncoderConfig, objective: ObjectiveOptions,
+        options: RowOptions, seed: int,
+    ) -> None:  # fmt: skip
+        if tokenizer.padding_side != "right":
+            raise InputError(f"a tokenizer that pads on the {tokenizer.padding_side}", expected="padding on the right")
+        self.rows, self.tokenizer, self.encoder = rows, tokenizer, encoder
+        self.objective, self.options, self.seed = objective, options, seed
+        self.valid_label_columns: list[str] = []
+        self.epoch = 0
+        self._separator = separator_of(tokenizer, objective.aggregation, objective.dense)
+
+    def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The batch of these rows.
+
+        Args:
+            features: each with "row", the number of a row.
+        """
+        texts = _Texts(self.encoder)
+        queries: list[int] = []
+        expansions: list[int] = []
+        owners: list[int] = []
+        documents: list[int] = []
+        keys: list[int] = []
+        groups: list[list[int]] = []
+        positives: list[list[int]] = []
+        numbers = [int(feature["row"]) for feature in features]
+        for place, number in enumerate(numbers):
+            row = self.rows[number]
+            positive, negatives, written = drawn(row, self.options, self.epoch, self.seed)
+            query, own = self._query(texts, row.row.query, written)
+            queries.append(query)
+            expansions += own
+            owners += [place] * len(own)
+            group = [positive, *negatives]
+            groups.append(list(range(len(documents), len(documents) + len(group))))
+            documents += [texts.document(text) for text in group]
+            keys += [key_of(text) for text in group]
+            positives.append([key_of(text) for text in row.row.positives])
+        ids, order, truncated = texts.tokenised(self.tokenizer)
+        return {
+            **_padded_texts(ids, self.tokenizer.pad_token_id or 0),
+            "label": {
+                "rows": torch.tensor(numbers),
+                "queries": order[queries],
+                "expansions": order[torch.tensor(expansions, dtype=torch.long)],
+                "owners": torch.tensor(owners, dtype=torch.long),
+                "documents": order[documents],
+                "groups": _padded(groups),
+                "keys": torch.tensor(keys),
+                "positives": _padded(positives),
+                "truncated": torch.tensor([truncated]),
+            },
+        }
+
+    def _query(self, texts: _Texts, query: str, written: Sequence[str]) -> tuple[int, list[int]]:
+        """Where a row's query and its expansions stand; no expansions where it is used alone."""
+        filled = [text for text in written if text.strip()]
+        objective = self.objective
+        if objective.aggregation == "concat":
+            return texts.query(concat(query, filled, self._separator)), []
+        if not filled or (objective.aggregation == "none" and not objective.reads_answers):
+            return texts.query(query), []
+        places = [texts.expansion(text) if text.strip() else texts.query(query) for text in written]
+        return (places[0] if objective.aggregation == "expansion" else texts.query(query)), places
+
+
+class _Texts:
+    """The distinct texts of a batch, with the longest length of each."""
+
+    def __init__(self, encoder: EncoderConfig) -> None:
+        self._encoder = encoder
+        self._places: dict[tuple[str, int], int] = {}
+
+    def query(self, text: str) -> int:
+        return self._place(self._encoder.query_prefix, text, self._encoder.query_max_length)
+
+    def document(self, text: str) -> int:
+        return self._place(self._encoder.document_prefix, text, self._encoder.max_length)
+
+    def expansion(self, text: str) -> int:
+        encoder = self._encoder
+        as_query = encoder.expansion_role == "query"
+        prefix = encoder.query_prefix if as_query else encoder.document_prefix
+        prefix = prefix if encoder.expansion_prefix is None else encoder.expansion_prefix
+        return self._place(prefix, text, encoder.query_max_length if as_query else encoder.max_length)
+
+    def tokenised(self, tokenizer: Any) -> tuple[list[np.ndarray[Any, Any]], Tensor, int]:
+        """The token ids, longest first; where each text stands in that order; and how many texts were cut."""
+        keys = list(self._places)
+        ids: list[Any] = [None] * len(keys)
+        truncated = 0
+        for longest in {longest for _, longest in keys}:
+            some = [at for at, key in enumerate(keys) if key[1] == longest]
+            rows, cut = token_ids(tokenizer, [keys[at][0] for at in some], longest)
+            truncated += cut
+            for at, row in zip(some, rows, strict=True):
+                ids[at] = row
+        by_length = sorted(range(len(ids)), key=lambda at: -len(ids[at]))
+        order = torch.empty(len(ids), dtype=torch.long)
+        order[by_length] = torch.arange(len(ids))
+        return [ids[at] for at in by_length], order, truncated
+
+    def _place(self, prefix: str | None, text: str, longest: int | None) -> int:
+        assert prefix is not None
+        assert longest is not None
+        return self._places.setdefault((prefix + text, longest), len(self._places))
+
+
+def key_of(text: str) -> int:
+    """A number that equal texts share, from 0 to 2^63 - 1."""
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 1
+
+
+def separator_of(tokenizer: Any, aggregation: str, dense: DenseOptions) -> str:
+    """What stands between the texts of `concat`; "" for any other aggregation.
+
+    Raises:
+        InputError: none is given and the tokenizer has none.
+    """
+    if aggregation != "concat":
+        return ""
+    if dense.separator is not None:
+        return dense.separator
+    if tokenizer.sep_token is None:
+        raise InputError(
+            "the tokenizer has no separator token",
+            expected="a separator for the aggregation 'concat'",
+            remedy="--objective.dense.separator ' '",
+        )
+    return f" {tokenizer.sep_token} "
+
+
+def _padded_texts(ids: Sequence[Any], pad: int) -> dict[str, Tensor]:
+    width = max(1, *map(len, ids))
+    padded = np.full((len(ids), width), pad, dtype=np.int64)
+    mask = np.zeros_like(padded)
+    for at, row in enumerate(ids):
+        padded[at, : len(row)] = row
+        mask[at, : len(row)] = 1
+    return {"text_input_ids": torch.from_numpy(padded), "text_attention_mask": torch.from_numpy(mask)}
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
+    width = max(map(len, rows))
+    return torch.tensor([[*row, *[NOWHERE] * (width - len(row))] for row in rows])
