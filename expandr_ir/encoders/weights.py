@@ -47,7 +47,7 @@ def _locate(config: EncoderConfig) -> Path:
         raise MissingResourceError(
             f"{config.model} is not there", expected="the folder of a model, or a hub id OWNER/NAME"
         )
-    converted = _converted(config.model, config.revision)
+    converted = converted_folder(config.model, config.revision)
     if converted.is_dir():
         return converted
     code = ("*.py",) if config.options.trust_remote_code else ()
@@ -130,7 +130,7 @@ def convert(model: str, revision: str | None = None) -> Path:
     import torch
     from safetensors.torch import save_file
 
-    folder, target = Path(model).expanduser(), _converted(model, revision)
+    folder, target = Path(model).expanduser(), converted_folder(model, revision)
     fetched = not folder.is_dir()
     if fetched and target.is_dir():
         return target
@@ -154,7 +154,8 @@ def convert(model: str, revision: str | None = None) -> Path:
     return folder.rename(target)
 
 
-def _converted(model: str, revision: str | None) -> Path:
+def converted_folder(model: str, revision: str | None) -> Path:
+    """Where the weights of a hub id stand once they are converted."""
     return home() / "models" / f"{model.replace('/', '--')}@{revision or 'main'}"
 
 
