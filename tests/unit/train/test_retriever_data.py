@@ -1,0 +1,102 @@
+"""Rows with their expansions: what is refused, dropped, counted and drawn."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expandr_ir.errors import InputError
+from expandr_ir.train.retriever_data import RetrieverRow, drawn, held_back, retriever_rows
+from expandr_ir.train.retriever_options import RowOptions
+from expandr_ir.train.rows import TrainingRow
+
+ROWS = [TrainingRow("a", "one", ("p",), ("n", "m")), TrainingRow("b", "two", ("p", "r"), ("n",))]
+
+
+@pytest.fixture
+def expansions(tmp_path):
+    def write(**texts):
+        path = tmp_path / "expansions.jsonl"
+        lines = [{"topic_id": row_id, "texts": list(some)} for row_id, some in texts.items()]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def test_rows_get_their_expansions_by_id(expansions):
+    found = retriever_rows(ROWS, RowOptions("rows", expansions=expansions(b=["x", ""], a=["y"]), negatives=2))
+    assert [(row.row_id, row.expansions) for row in found.rows] == [("a", ("y",)), ("b", ("x", ""))]
+    wanted = {"rows": 2, "repeated_queries": 0, "without_expansion": 0, "empty_expansions": 1}
+    assert found.counts == wanted | {"rows_with_fewer_negatives": 1}
+
+
+def test_a_row_without_expansion(expansions):
+    path = expansions(a=["y"])
+    with pytest.raises(InputError, match=r"1 of 2 rows: b\n(.*\n)*Try: --data.without-expansion alone"):
+        retriever_rows(ROWS, RowOptions("rows", expansions=path))
+    alone = retriever_rows(ROWS, RowOptions("rows", expansions=path, without_expansion="alone"))
+    assert [row.expansions for row in alone.rows] == [("y",), ()]
+    assert alone.counts["without_expansion"] == 1
+    dropped = retriever_rows(ROWS, RowOptions("rows", expansions=path, without_expansion="drop"))
+    assert [row.row_id for row in dropped.rows] == ["a"]
+    assert dropped.counts["dropped_without_expansion"] == 1
+
+
+def test_expansions_of_another_query_are_refused(tmp_path):
+    path = tmp_path / "other.jsonl"
+    path.write_text('{"topic_id": "a", "query": "three", "text": "x"}\n')
+    with pytest.raises(InputError, match="'three'"):
+        retriever_rows(ROWS, RowOptions("rows", expansions=str(path)))
+
+
+def test_a_positive_among_the_negatives():
+    rows = [TrainingRow("a", "one", ("p",), ("n", "p", "m"))]
+    with pytest.raises(InputError, match=r"row 'a': a positive is among the negatives: 'p'"):
+        retriever_rows(rows, RowOptions("rows"))
+    found = retriever_rows(rows, RowOptions("rows", positive_among_negatives="drop"))
+    assert found.rows[0].row.negatives == ("n", "m")
+    assert found.counts["positives_taken_from_negatives"] == 1
+
+
+def test_no_rows_and_repeated_queries():
+    with pytest.raises(InputError, match="no row to train on"):
+        retriever_rows([], RowOptions("rows"))
+    twice = retriever_rows([ROWS[0], TrainingRow("c", " ONE", ("x",), ())], RowOptions("rows"))
+    assert (len(twice.rows), twice.counts["repeated_queries"]) == (1, 1)
+
+
+ROW = RetrieverRow(TrainingRow("id", "q", ("p", "r", "s"), tuple("nopqr")), ("x", "y"))
+
+
+def test_each_positive_and_each_expansion_has_its_turn():
+    options = RowOptions("rows", negatives=2, draw_expansion=True, draw_negatives=True)
+    epochs = [drawn(ROW, options, epoch, seed=3) for epoch in range(6)]
+    assert Counter(positive for positive, _, _ in epochs) == {"p": 2, "r": 2, "s": 2}
+    assert Counter(text for _, _, [text] in epochs) == {"x": 3, "y": 3}
+    assert all(negatives == sorted(negatives) and len(set(negatives)) == 2 for _, negatives, _ in epochs)
+    assert len({tuple(negatives) for _, negatives, _ in epochs}) > 1
+    assert epochs == [drawn(ROW, options, epoch, seed=3) for epoch in range(6)]
+
+
+def test_nothing_is_drawn_unless_asked():
+    assert drawn(ROW, RowOptions("rows", negatives=3), 4, 0)[1:] == (["n", "o", "p"], ["x", "y"])
+    assert drawn(ROW, RowOptions("rows", negatives=9, draw_negatives=True), 4, 0)[1] == list("nopqr")
+
+
+@given(st.sets(st.text("abcdef0123456789", min_size=1), min_size=1), st.floats(0, 1, exclude_max=True))
+def test_what_is_held_back_follows_from_the_id_alone(ids, share):
+    rows = [RetrieverRow(TrainingRow(one, one, ("p",), ())) for one in sorted(ids)]
+    kept, back = held_back(rows, share)
+    assert sorted(row.row_id for row in [*kept, *back]) == sorted(ids)
+    for row in rows:
+        assert held_back([row], share)[1] == ([row] if row in back else [])
+
+
+def test_about_the_share_is_held_back():
+    rows = [RetrieverRow(TrainingRow(str(at), "q", ("p",), ())) for at in range(2000)]
+    assert 150 < len(held_back(rows, 0.1)[1]) < 250
