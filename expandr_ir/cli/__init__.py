@@ -23,9 +23,11 @@ VERBS = {
     "run": "a named expander end to end: prompt, generate, search",
     "evaluate": "measures of runs, by topic and in the mean",
     "compare": "runs against a baseline, with tests of significance",
+    "regress": "published and recorded figures: run, checked",
     "export": "expanded topics and query vectors for stock Pyserini commands",
     "store": "what LLMs wrote: ls, show, export, import, verify",
     "prompts": "the prompts: ls, show",
+    "train": "align the expander and train the retriever: split, preferences, ...",
 }
 
 DISK_FAULTS = {

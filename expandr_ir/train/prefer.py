@@ -13,13 +13,13 @@ from expandr_ir.errors import InputError
 from expandr_ir.generators import load_generator
 from expandr_ir.pipeline import ExpandOptions, opened, prompt_of
 from expandr_ir.prompts import Prompt, load_prompt
-from expandr_ir.records import Decoding, GeneratorId, Topic
+from expandr_ir.records import Decoding, Topic
 from expandr_ir.retrieve import SearchOptions
 from expandr_ir.retrieve.base import Counting, uncounted
 from expandr_ir.store import Store
 from expandr_ir.train.candidates import Drafts, Writer, Written, draft
 from expandr_ir.train.corpus_ranks import CorpusOptions, CorpusRanks, corpus_ranks
-from expandr_ir.train.preferences import Selected, SelectOptions, Scored, comparable, score, select
+from expandr_ir.train.preferences import Scored, Selected, SelectOptions, comparable, score, select
 from expandr_ir.train.rewards import Evidence
 from expandr_ir.train.rows import TrainingRow, distinct_queries
 from expandr_ir.train.similarities import Compared, Similarities, SimilarityOptions, encoder_provenance, similarities
@@ -251,15 +251,6 @@ def provenance(desk: Desk, encoder: Encoder | None, options: PreferOptions) -> d
         "reward": asdict(options.reward),
         "corpus": asdict(options.corpus) if "corpus" in options.evidence() else None,
     }
-
-
-def generator_id(config: GeneratorConfig) -> GeneratorId:
-    """What the provenance of preferences written by this generator says; nothing is loaded."""
-    generator = load_generator(config)
-    try:
-        return generator.id
-    finally:
-        generator.close()
 
 
 def _evidence(

@@ -1,4 +1,4 @@
-"""The folder of preferences: rows in TRL's conversational form, scores, a summary, a data card, and their provenance."""
+"""The folder of preferences: rows in TRL's conversational form, scores, a summary, a data card, provenance."""
 
 from __future__ import annotations
 

@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 from expandr_ir.cli.verbs import dispatch
 
-VERBS: dict[str, str] = {}
+VERBS: dict[str, str] = {
+    "split": "cut training rows into parts by their queries",
+    "preferences": "candidates, rewards, and pairs of a chosen and a rejected expansion",
+}
 """Verb -> what it does; the module of the same name, dashes as underscores, has `run(argv)`."""
 
 
