@@ -119,6 +119,7 @@ def parse_row(row: Mapping[str, Any], where: str, prefix: str = "") -> TrainingR
         raise InputError(f"{where}: 'query' is a {type(row['query']).__name__}", expected="'query' as a string")
     if not query.strip():
         raise InputError(f"{where}: the query is empty", expected="a query")
+    _check_unicode(query, f"{where}: the query")
     own = next((name for name in ID_FIELDS if row.get(name) is not None), None)
     row_id = prefix + text_field(fields, (own,), where) if own else query_hash(query)[:16]
     if not row_id.strip():
@@ -188,4 +189,14 @@ def _texts(row: Mapping[str, Any], names: tuple[str, ...], where: str) -> tuple[
             raise InputError(f"{where}: text {place} of {name!r} is a {type(text).__name__}", expected=FORM)
         if not text.strip():
             raise InputError(f"{where}: text {place} of {name!r} is empty", expected="a text")
+        _check_unicode(text, f"{where}: text {place} of {name!r}")
     return tuple(texts)
+
+
+def _check_unicode(text: str, where: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{where} has half a surrogate pair at character {error.start + 1}", expected="Unicode"
+        ) from error

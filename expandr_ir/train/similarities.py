@@ -262,13 +262,17 @@ def _save(path: Path, found: Sequence[Similarities]) -> None:
 
 
 def _load(path: Path) -> list[Similarities]:
+    found, start = [], 0
     with np.load(path) as saved:
-        ends = np.cumsum(saved["sizes"])[:-1]
-        positive, answer = np.split(saved["positive"], ends), np.split(saved["answer"], ends)
-        return [
-            Similarities(one, None if np.isnan(own).any() else own, None if np.isnan(query) else float(query))
-            for one, own, query in zip(positive, answer, saved["query"], strict=True)
-        ]
+        positive, answer = saved["positive"], saved["answer"]
+        for size, query in zip(saved["sizes"].tolist(), saved["query"].tolist(), strict=True):
+            own = slice(start, start + size)
+            without = np.isnan(answer[own]).any()
+            found.append(
+                Similarities(positive[own], None if without else answer[own], None if np.isnan(query) else query)
+            )
+            start += size
+    return found
 
 
 @contextmanager

@@ -1,0 +1,202 @@
+"""Rewards computed by hand, and what holds for all similarities."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expandr_ir.errors import ExpandrError, InputError
+from expandr_ir.train import rewards as module
+from expandr_ir.train.rewards import (
+    Evidence,
+    RewardOptions,
+    choose,
+    keeps_margin,
+    needs,
+    ranks,
+    rewarded,
+    summed_similarity,
+)
+
+OPTIONS = RewardOptions()
+
+
+def array(*values):
+    return np.array(values, dtype=np.float64)
+
+
+def similar(least=2, most=12):
+    """Similarities with ties among them."""
+    return st.lists(st.integers(-100, 100), min_size=least, max_size=most).map(lambda values: np.array(values) / 100)
+
+
+def pairs():
+    return st.integers(2, 12).flatmap(lambda n: st.tuples(similar(n, n), similar(n, n)))
+
+
+def test_ranks_by_hand():
+    assert ranks(array(0.2, 0.9, 0.5)).tolist() == [3, 1, 2]
+    assert ranks(array(0.5, 0.9, 0.5, 0.1)).tolist() == [2, 1, 2, 4]
+    assert ranks(array(0.3, 0.3)).tolist() == [1, 1]
+
+
+def test_expandr_by_hand():
+    """Ranks 3 1 2 and 1 2 3: rewards 1/3 + 1, 1 + 1/2, 1/2 + 1/3."""
+    evidence = Evidence(positive=array(0.2, 0.9, 0.5), answer=array(0.8, 0.7, 0.6))
+    found = rewarded(evidence, {"retriever": 1.0, "self": 1.0}, OPTIONS)
+    np.testing.assert_allclose(found.total, [4 / 3, 3 / 2, 5 / 6])
+    np.testing.assert_allclose(found.parts["retriever"], [1 / 3, 1, 1 / 2])
+    np.testing.assert_allclose(found.parts["self"], [1, 1 / 2, 1 / 3])
+    assert choose(found.total) == (1, 2)
+    np.testing.assert_allclose(summed_similarity(evidence), [1.0, 1.6, 1.1])
+
+
+def test_weights_by_hand():
+    evidence = Evidence(positive=array(0.2, 0.9), answer=array(0.8, 0.7))
+    found = rewarded(evidence, {"retriever": 1.0, "self": 4.0}, OPTIONS)
+    np.testing.assert_allclose(found.total, [0.5 + 4, 1 + 2])
+    assert choose(found.total) == (0, 1)
+
+
+def test_the_rewards_of_32_candidates_lie_where_expandr_says():
+    evidence = Evidence(positive=np.linspace(0, 1, 32), answer=np.linspace(0, 1, 32))
+    total = rewarded(evidence, {"retriever": 1.0, "self": 1.0}, OPTIONS).total
+    assert (total.min(), total.max()) == (1 / 16, 2.0)
+
+
+def test_margin_by_hand():
+    """.8 x .5 + .2 x (.5, 1, .25) against the positive."""
+    evidence = Evidence(positive=array(0.5, 1.0, 0.25), query=0.5)
+    found = rewarded(evidence, {"margin": 1.0}, OPTIONS)
+    np.testing.assert_allclose(found.total, [0.5, 0.6, 0.45])
+    half = rewarded(evidence, {"margin": 1.0}, RewardOptions(expansion_weight=0.5))
+    np.testing.assert_allclose(half.total, [0.5, 0.75, 0.375])
+
+
+@given(st.integers(0, 1000))
+def test_margin_is_the_dot_product_of_the_weighted_mean(seed):
+    draws = np.random.default_rng(seed)
+    query, positive, candidates = draws.normal(size=8), draws.normal(size=8), draws.normal(size=(5, 8))
+    evidence = Evidence(positive=candidates @ positive, query=float(query @ positive))
+    expected = (0.8 * query + 0.2 * candidates) @ positive
+    np.testing.assert_allclose(rewarded(evidence, {"margin": 1.0}, OPTIONS).total, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("positive", "query", "kept"),
+    [
+        (array(0.9, 0.1), 0.5, True),  # .58 > .5, and .95 x .18 = .171 >= .02
+        (array(0.5, 0.1), 0.5, False),  # the best is no better than the query alone
+        (array(0.9, 0.88), 0.5, False),  # .95 x .18 = .171 < .176: too alike
+        (array(0.9, 0.85), 0.5, True),  # .171 >= .17
+        (array(0.4, 0.1), 0.5, False),  # worse than the query alone
+    ],
+)
+def test_the_keep_rule_by_hand(positive, query, kept):
+    assert keeps_margin(Evidence(positive=positive, query=query), OPTIONS, 0.95) is kept
+
+
+def test_corpus_by_hand():
+    found = np.array([[1, 3], [0, 2], [0, 0], [12, 0]])
+    evidence = Evidence(corpus=found, grades=array(1, 2))
+    np.testing.assert_allclose(rewarded(evidence, {"corpus": 1.0}, OPTIONS).total, [1, 1 / 2, 0, 1 / 12])
+    ideal = 2 / np.log2(2) + 1 / np.log2(3)
+    expected = [(1 / np.log2(2) + 2 / np.log2(4)) / ideal, (2 / np.log2(3)) / ideal, 0, 0]
+    options = RewardOptions(measure="ndcg", cutoff=10)
+    np.testing.assert_allclose(rewarded(evidence, {"corpus": 1.0}, options).total, expected)
+
+
+@given(st.lists(st.integers(0, 15), min_size=3, max_size=3, unique_by=lambda rank: rank or object()))
+def test_corpus_agrees_with_ir_measures(places):
+    import ir_measures
+
+    grades = [1, 2, 3]
+    qrels = {"t": {f"p{n}": grade for n, grade in enumerate(grades)}}
+    ranked = {rank: f"p{n}" for n, rank in enumerate(places) if rank}
+    run = {"t": {ranked.get(rank, f"x{rank}"): float(-rank) for rank in range(1, 16)}}
+    evidence = Evidence(corpus=np.array([places]), grades=array(*grades))
+    for options, measure in (
+        (RewardOptions(measure="ndcg", cutoff=10), ir_measures.nDCG @ 10),
+        (RewardOptions(measure="rr"), ir_measures.RR),
+    ):
+        expected = ir_measures.calc_aggregate([measure], qrels, run)[measure]
+        assert rewarded(evidence, {"corpus": 1.0}, options).total[0] == pytest.approx(expected)
+
+
+@given(similar())
+def test_ranks_count_those_that_are_better(values):
+    assert ranks(values).tolist() == [1 + sum(other > value for other in values) for value in values]
+
+
+@given(pairs(), st.randoms())
+def test_permuted_candidates_have_permuted_rewards(pair, random):
+    positive, answer = pair
+    order = list(range(len(positive)))
+    random.shuffle(order)
+    weights = {"retriever": 1.0, "self": 1.0}
+    one = rewarded(Evidence(positive=positive, answer=answer), weights, OPTIONS)
+    other = rewarded(Evidence(positive=positive[order], answer=answer[order]), weights, OPTIONS)
+    assert other.total.tolist() == one.total[order].tolist()
+    assert other.total[choose(other.total)[0]] == one.total[choose(one.total)[0]]
+
+
+@given(pairs(), st.sampled_from([0.25, 0.5, 2.0, 8.0]), st.sampled_from([-2.0, 0.0, 4.0]))
+def test_rank_rewards_do_not_feel_scale_and_shift(pair, scale, shift):
+    positive, answer = pair
+    weights = {"retriever": 1.0, "self": 1.0}
+    one = rewarded(Evidence(positive=positive, answer=answer), weights, OPTIONS)
+    moved = Evidence(positive=np.round(positive * 100) * scale + shift, answer=np.round(answer * 100) * scale)
+    assert rewarded(moved, weights, OPTIONS).total.tolist() == one.total.tolist()
+
+
+@given(similar(), st.sampled_from([0.5, 2.0]))
+def test_scaled_weights_choose_the_same(values, scale):
+    evidence = Evidence(positive=values, answer=values[::-1].copy())
+    one = rewarded(evidence, {"retriever": 1.0, "self": 2.0}, OPTIONS)
+    other = rewarded(evidence, {"retriever": scale, "self": 2.0 * scale}, OPTIONS)
+    assert choose(one.total) == choose(other.total)
+
+
+def test_ties_go_to_the_first():
+    assert choose(array(1, 2, 2, 1)) == (1, 0)
+    assert choose(array(1, 1)) == (0, 0)
+
+
+def test_a_reward_that_is_not_a_number_is_refused(monkeypatch):
+    with pytest.raises(ExpandrError, match="the similarity 'positive' of candidate 1 is nan"):
+        rewarded(Evidence(positive=array(0.1, np.nan)), {"retriever": 1.0}, OPTIONS)
+    with pytest.raises(ExpandrError, match="the similarity 'query' of candidate 0 is inf"):
+        rewarded(Evidence(positive=array(0.1, 0.2), query=float("inf")), {"margin": 1.0}, OPTIONS)
+    monkeypatch.setitem(module.REWARDS, "broken", module.Reward(lambda evidence, options: array(1, np.nan), ()))
+    with pytest.raises(ExpandrError, match="the reward 'broken' of candidate 1 is nan"):
+        rewarded(Evidence(), {"broken": 1.0}, OPTIONS)
+
+
+def test_a_new_reward_is_one_function(monkeypatch):
+    monkeypatch.setattr(module, "REWARDS", dict(module.REWARDS))
+
+    @module.reward("centred", "positive")
+    def centred(evidence, options):
+        return evidence.positive - evidence.positive.mean()
+
+    assert rewarded(Evidence(positive=array(0, 1)), {"centred": 2.0}, OPTIONS).total.tolist() == [-1, 1]
+    assert needs({"centred": 1.0, "self": 1.0}) == {"positive", "answer"}
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({}, "no reward is named"),
+        ({"retreiver": 1.0}, "Try: retriever"),
+        ({"self": float("nan")}, "the weight of reward 'self' is nan"),
+        ({"self": 0.0}, "the weight of reward 'self' is 0"),
+    ],
+)
+def test_weights_that_cannot_be(weights, message):
+    with pytest.raises(InputError, match=message):
+        rewarded(Evidence(positive=array(0, 1)), weights, OPTIONS)
+
+
+def test_evidence_that_is_missing():
+    with pytest.raises(InputError, match="reads 'answer'"):
+        rewarded(Evidence(positive=array(0, 1)), {"self": 1.0}, OPTIONS)
