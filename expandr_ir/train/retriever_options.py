@@ -154,6 +154,7 @@ class RetrieverOptions:
         dev: the queries it is judged by meanwhile.
         query_max_length: longest query in tokens; None is the encoder's.
         max_length: longest document in tokens; None is the encoder's.
+        normalize: whether the encoder, and the one it becomes, L2-normalises every vector; None is the encoder's own.
         expansion_role: whether expansions are encoded as queries or as documents; None is the encoder's own.
         expansion_prefix: put before each expansion; None is the encoder's own.
         cached: gradients are cached, so that memory does not grow with the batch; half as much again is computed.
@@ -171,6 +172,7 @@ class RetrieverOptions:
     dev: DevOptions = field(default_factory=DevOptions)
     query_max_length: int | None = None
     max_length: int | None = None
+    normalize: bool | None = None
     expansion_role: Literal["query", "document"] | None = None
     expansion_prefix: str | None = None
     cached: bool = False

@@ -13,7 +13,7 @@ from expandr_ir.train.retriever_data import RetrieverRow
 from expandr_ir.train.retriever_options import ObjectiveOptions, RowOptions
 from expandr_ir.train.rows import TrainingRow
 
-WORDS = ["zinc", "flea", "aspirin", "deque", "nightingale", "vitamin", "egg", "log", "heart", "cold", "song", "evidence"]
+WORDS = ["zinc", "flea", "aspirin", "deque", "bird", "vitamin", "egg", "log", "heart", "cold", "song", "evidence"]
 
 
 def rows(count=8, *, negatives=2, expansions=1):
