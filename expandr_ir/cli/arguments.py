@@ -20,7 +20,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from expandr_ir.cli.faults import BLOCKS, Option, fault, flag_of, forms_of
 from expandr_ir.cli.help import Formatter, tidy
-from expandr_ir.config import generator_block
+from expandr_ir.config import conf_path, generator_block, names
 from expandr_ir.errors import InputError, MissingResourceError, unknown_name
 
 T = TypeVar("T")
@@ -93,6 +93,8 @@ def _options(block: type[Any], prefix: str = "") -> Iterator[tuple[str, Option]]
         if isinstance(inner, type):
             yield name, Option("block", hint)
             yield from _options(inner, f"{name}.")
+        elif any(typing.get_origin(form) is dict for form in forms):
+            yield name, Option("dict", hint)
         elif any(typing.get_origin(form) in {list, tuple} for form in forms):
             yield name, Option("list" if typing.get_origin(hint) is list else "tuple", hint)
         else:
@@ -104,6 +106,7 @@ def _spell(argv: Sequence[str], options: Mapping[str, Option], verb: Verb) -> li
     spelled: list[str] = []
     bare: list[str] = []
     tuples: dict[str, list[str]] = {}
+    lists: set[str] = set()
     rest = list(argv)
     while rest:
         word = rest.pop(0)
@@ -118,7 +121,7 @@ def _spell(argv: Sequence[str], options: Mapping[str, Option], verb: Verb) -> li
             continue
         flag, equals, value = word.partition("=")
         name = SHORT.get(flag, flag).lstrip("-").replace("-", "_")
-        if name not in options and name != "config":
+        if name not in options and name != "config" and not _in_dict(name, options):
             known = [flag_of(option) for option in options if option.count(".") == name.count(".")]
             raise unknown_name(f"option of expandr {verb.name}", flag, known)
         kind = options[name].kind if name in options else "value"
@@ -127,11 +130,20 @@ def _spell(argv: Sequence[str], options: Mapping[str, Option], verb: Verb) -> li
         if kind == "tuple":
             tuples.setdefault(name, []).extend(_items(value))
         else:
+            if kind == "list" and name not in lists:  # what is typed goes in place of the default, not behind it
+                lists.add(name)
+                spelled.append(f"--{name}=[]")
             spelled.append(_spell_value(name, kind, value, options))
     if bare and not verb.positional:
         raise InputError(f"{bare[0]!r} is not an option", remedy=f"expandr {verb.name} --help")
     spelled += [f"--{name}={json.dumps(values)}" for name, values in tuples.items()]
     return [*spelled, "--", *bare] if bare else spelled
+
+
+def _in_dict(name: str, options: Mapping[str, Option]) -> bool:
+    """Whether a dotted name is of an entry of an option that is a dictionary, such as dpo.beta."""
+    owner = options.get(name.rpartition(".")[0])
+    return owner is not None and owner.kind == "dict"
 
 
 def _next_value(rest: list[str], flag: str, kind: str) -> str:
@@ -172,7 +184,8 @@ def _block(name: str, value: Any, options: Mapping[str, Option]) -> Any:
 
 
 def _config(path: Path, options: Mapping[str, Option]) -> dict[str, Any]:
-    """A --config file, its named blocks resolved."""
+    """A --config file or name of conf/train, its named blocks resolved."""
+    path = conf_path("train", str(path)) if str(path) in names("train") else path
     if not path.is_file():
         raise MissingResourceError(f"--config {path}: no such file", expected="a YAML file")
     data = _mapping(path.read_bytes(), f"--config {path}", "", options)

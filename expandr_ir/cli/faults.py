@@ -20,7 +20,7 @@ BLOCKS = ("generator",)
 class Option(NamedTuple):
     """An option of a verb: how it is typed, and its type."""
 
-    kind: Literal["flag", "list", "tuple", "block", "value"]
+    kind: Literal["flag", "list", "tuple", "dict", "block", "value"]
     hint: Any
 
 

@@ -47,6 +47,8 @@ def tidy(parser: ArgumentParser, options: Mapping[str, Option], short: Mapping[s
             action.metavar = f"{{{','.join(known)}}}"
         elif kind in {"list", "tuple"}:
             action.metavar = "VALUE"
+        elif kind == "dict":
+            action.metavar = "{...}"
         elif action.dest in BLOCKS:
             about = "" if (action.help or "").startswith("Path to") else f"{action.help}; "
             action.metavar, action.help = "NAME", f"{about}names are {', '.join(names(f'{action.dest}s'))}"

@@ -10,6 +10,11 @@ from expandr_ir.cli.verbs import dispatch
 VERBS: dict[str, str] = {
     "split": "cut training rows into parts by their queries",
     "preferences": "candidates, rewards, and pairs of a chosen and a rejected expansion",
+    "sft": "warm an LLM up: it learns to write each query's positive",
+    "dpo": "align an LLM to preferences",
+    "merge": "an adapter merged into its base, with a model card",
+    "mine": "hard negatives by BM25 and by an encoder",
+    "retriever": "train an encoder to read expansions",
 }
 """Verb -> what it does; the module of the same name, dashes as underscores, has `run(argv)`."""
 
