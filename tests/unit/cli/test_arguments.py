@@ -23,6 +23,7 @@ class Options:
         repeats: a number or a word.
         weight: a weight.
         runs: files.
+        scales: numbers, with a default.
     """
 
     generator: GeneratorConfig
@@ -32,6 +33,7 @@ class Options:
     repeats: int | str = 5
     weight: float = 0.5
     runs: list[str] = field(default_factory=list)
+    scales: list[float] = field(default_factory=lambda: [1.0, 2.0])
 
 
 VERB = Verb("try", "tries", "expandr try --generator echo a.run", positional="runs")
@@ -69,7 +71,7 @@ def test_the_command_line_goes_over_the_config_file(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("generator: echo:m\nmeasures: [AP]\nweight: 0.25\ndry_run: true\n")
     got = options("--config", str(path), "--weight", "0.75", "-m", "R@5")
-    assert (got.generator.model, got.weight, got.dry_run, got.measures) == ("m", 0.75, True, ["AP", "R@5"])
+    assert (got.generator.model, got.weight, got.dry_run, got.measures) == ("m", 0.75, True, ["R@5"])
 
 
 def test_printed_config_is_a_config(tmp_path, capsys):
@@ -141,6 +143,16 @@ def test_unknown_names_in_files_are_named_with_the_file(tmp_path):
 def test_a_tuple_is_a_repeated_flag_too(words, texts):
     given = [word for text in words for word in ("--generator.decoding.stop", text)]
     assert options("--generator", "echo:m", *given).generator.decoding.stop == texts
+
+
+def test_a_list_that_is_typed_replaces_the_default_and_the_configuration(tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text("scales: [3, 4, 5]\n")
+    start = ("--generator", "echo:m", "--config", str(config))
+    assert options("--generator", "echo:m").scales == [1.0, 2.0]
+    assert options(*start).scales == [3.0, 4.0, 5.0]
+    assert options(*start, "--scales", "6", "--scales", "7").scales == [6.0, 7.0]
+    assert options(*start, "--scales", "[8]").scales == [8.0]
 
 
 def test_after_two_dashes_words_are_bare():
