@@ -8,6 +8,7 @@ from collections.abc import Callable
 from expandr_ir.cli.verbs import dispatch
 
 VERBS: dict[str, str] = {
+    "synthesize": "queries from a corpus, with an LLM or without one",
     "split": "cut training rows into parts by their queries",
     "preferences": "candidates, rewards, and pairs of a chosen and a rejected expansion",
     "sft": "warm an LLM up: it learns to write each query's positive",
