@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from expandr_ir.cli.arguments import Verb, parse
-from expandr_ir.cli.outputs import output_folder
+from expandr_ir.cli.arguments import Verb, parse, resolved
+from expandr_ir.cli.outputs import output_file, output_folder
 from expandr_ir.cli.progress import counting
-from expandr_ir.errors import ComparisonFailedError
-from expandr_ir.files import home
+from expandr_ir.errors import ComparisonFailedError, InputError, MissingResourceError
+from expandr_ir.files import atomic_write, home
+
+if TYPE_CHECKING:
+    from expandr_ir.regress.loading import Regressions
+    from expandr_ir.regress.places import Places
+    from expandr_ir.regress.plan import Step
+
+COMMAND = "command.json"
+"""What --resume reads: the options of the last command of a folder."""
 
 Names: TypeAlias = list[str]
 """Under a name of its own: `list` is an option below."""
@@ -45,6 +55,13 @@ class Options:
         list: print collections and conditions with their known figures, and stop.
         dry_run: print what would be done, and stop.
         commands: print the commands that give each run, Pyserini's own too where there are some, and stop.
+        generator: the LLM of the tier `live`: a name of conf/generators, a YAML file, or engine:model; without one,
+            that tier is skipped.
+        seed: of that LLM's samples.
+        record: also add the measured values, with versions, to this file of yours.
+        promote: merge such a file into the regressions, and stop.
+        regressions: a folder of regressions in place of the package's own.
+        resume: go on with the last command of --output, with the options that it had.
         jobs: BM25 searches at once, inside Java; None takes all cores.
         format: text or json.
     """
@@ -59,37 +76,91 @@ class Options:
     list: bool = False
     dry_run: bool = False
     commands: bool = False
+    generator: str | None = None
+    seed: int = 0
+    record: str | None = None
+    promote: str | None = None
+    regressions: str | None = None
+    resume: bool = False
     jobs: int | None = None
     format: Literal["text", "json"] = "text"
 
 
-def run(argv: list[str]) -> int:
+def run(argv: Names) -> int:
     """Prints the verdicts; 1 where a figure does not hold."""
     from expandr_ir.regress import render
     from expandr_ir.regress.loading import Regressions
-    from expandr_ir.regress.places import Places
-    from expandr_ir.regress.plan import Selection, plan, select
-    from expandr_ir.regress.run import check_folder, regress
-    from expandr_ir.regress.work import Worker
+    from expandr_ir.regress.record import promote
 
     options = parse(VERB, Options, argv)
     folder = output_folder(options.output or str(home() / "regressions"))
-    regressions = Regressions()
-    chosen = select(regressions, Selection(options.collection, options.condition, options.tier))
-    places = Places(_folders(options.data), _folders(options.expansions), options.source)
-    steps = plan(chosen, places)
+    if options.resume:
+        options = _resumed(options, folder)
+    regressions = Regressions(Path(options.regressions) if options.regressions else None)
+    if options.promote:
+        for name, path in promote(Path(options.promote), regressions).items():
+            print(f"{name}: {path}")
+        return 0
+    steps = _steps(options, regressions)
     if options.list or options.dry_run or options.commands:
         shown = render.known if options.list else render.planned if options.dry_run else render.commands
         print(shown(steps, folder, options.format), end="")
         return 0
-    check_folder(folder)
+    return _regress(options, regressions, steps, folder)
+
+
+def _steps(options: Options, regressions: Regressions) -> Sequence[Step]:
+    from expandr_ir.regress.plan import Selection, plan, select
+
+    chosen = select(regressions, Selection(options.collection, options.condition, options.tier))
+    return plan(chosen, _places(options), with_generator=options.generator is not None)
+
+
+def _regress(options: Options, regressions: Regressions, steps: Sequence[Step], folder: Path) -> int:
+    from expandr_ir.regress import render
+    from expandr_ir.regress.live import Writer
+    from expandr_ir.regress.record import record
+    from expandr_ir.regress.run import check_folder, regress
+    from expandr_ir.regress.work import Worker
+
     started = time.perf_counter()
+    check_folder(folder)
+    with atomic_write(folder / COMMAND) as stream:
+        json.dump(resolved(options), stream, indent=1)
     told = render.Teller(sys.stdout, sys.stderr, as_text=options.format == "text")
-    worker = Worker(folder, places, options.jobs, counting, told.step)
+    writer = Writer(options.generator, options.seed) if options.generator else None
+    worker = Worker(folder, _places(options), options.jobs, writer, counting, told.step)
     results = regress(steps, worker, regressions, told.result)
     told.summary(results, folder, time.perf_counter() - started)
+    if options.record:
+        record(output_file(options.record), results, writer.identity if writer else None, options.seed)
     return ComparisonFailedError.exit_code if results.counts()["FAIL"] else 0
 
 
-def _folders(names: Names) -> list[Path]:
-    return [Path(name).expanduser() for name in names]
+def _places(options: Options) -> Places:
+    from expandr_ir.regress.places import Places
+
+    data, expansions = ([Path(name).expanduser() for name in names] for names in (options.data, options.expansions))
+    return Places(data, expansions, options.source)
+
+
+def _resumed(options: Options, folder: Path) -> Options:
+    """The options of the folder's last command, with this one's output, jobs and format.
+
+    Raises:
+        MissingResourceError: there was none.
+        InputError: options that the last command had already are given anew.
+    """
+    path = folder / COMMAND
+    if not path.is_file():
+        raise MissingResourceError(
+            f"{folder} has nothing to resume", expected="the --output of an earlier expandr regress"
+        )
+    kept: dict[str, Any] = {"output": options.output, "jobs": options.jobs, "format": options.format}
+    if replace(Options(**kept), resume=True) != options:
+        raise InputError(
+            "--resume takes all other options from the earlier command",
+            expected="--resume with --output, --jobs and --format alone",
+            remedy="leave --resume out: what is there already is not searched again anyway",
+        )
+    return Options(**json.loads(path.read_text(encoding="utf-8")) | kept)

@@ -6,15 +6,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from expandr_ir.config import EncoderConfig
 from expandr_ir.errors import InputError, unknown_name
 from expandr_ir.expanders import ExpanderConfig, expander_config
+from expandr_ir.files import home
 from expandr_ir.regress.loading import Regressions
-from expandr_ir.regress.places import NotHereError, Places
+from expandr_ir.regress.places import NotHereError, Places, model_identity
 from expandr_ir.regress.spec import TIERS, Condition, Spec
 from expandr_ir.retrieve.options import SearchOptions
+
+if TYPE_CHECKING:
+    from expandr_ir.collection import Collection
 
 DOCUMENTS_WITHOUT_GPU = 500_000
 """The most documents that are encoded on a CPU: some hours."""
@@ -137,6 +141,33 @@ def encoder_of(options: SearchOptions) -> EncoderConfig | None:
     from expandr_ir.encoders import encoder_config
 
     return encoder_config(options.encoder)
+
+
+def check_model(step: Step, collection: Collection, fingerprint: str) -> None:
+    """Refuses a step whose encoder is not here, or would encode more documents than a CPU can.
+
+    Args:
+        step: the step.
+        collection: whose documents are encoded.
+        fingerprint: of these.
+
+    Raises:
+        NotHereError: it cannot be done here.
+    """
+    config = encoder_of(step.options) if step.options else None
+    if step.options is None or config is None:
+        return
+    model_identity(config)
+    documents = collection.facts.documents or 0
+    if documents <= DOCUMENTS_WITHOUT_GPU or step.options.index or step.options.dense_index:
+        return
+    for manifest in home().glob("vectors/*/manifest.json"):
+        if fingerprint in manifest.read_text(encoding="utf-8"):
+            return
+    from expandr_ir.encoders import pick_device
+
+    if pick_device("auto").type == "cpu":
+        raise NotHereError(f"needs a GPU: {documents:,} documents to encode")
 
 
 def _built(factory: Any, value: Any) -> Any:

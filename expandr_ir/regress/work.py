@@ -18,8 +18,9 @@ from expandr_ir.manifest import Manifest, generation_costs, installed_versions, 
 from expandr_ir.records import Hits, Qrels, Run, Topic
 from expandr_ir.regress.commands import search_command
 from expandr_ir.regress.expanded import asked
+from expandr_ir.regress.live import Writer, written
 from expandr_ir.regress.places import NotHereError, Places
-from expandr_ir.regress.plan import Step
+from expandr_ir.regress.plan import Step, check_model
 from expandr_ir.regress.reuse import request, stale
 from expandr_ir.regress.statistics import check_statistics
 from expandr_ir.retrieve import SearchOptions, search
@@ -99,6 +100,7 @@ class Worker:
         folder: where runs and their manifests are written.
         places: where data and expansions are.
         jobs: searches at once, inside Java.
+        writer: the LLM of live conditions, if there is one.
         counting: shows how far indexing and encoding are.
         on_step: is told what happens to a step.
     """
@@ -108,10 +110,11 @@ class Worker:
         folder: Path,
         places: Places,
         jobs: int | None = None,
+        writer: Writer | None = None,
         counting: Counting = uncounted,
         on_step: Callable[[Step, str], None] = lambda step, what: None,  # noqa: ARG005
     ) -> None:
-        self.folder, self.places, self.jobs = folder, places, jobs
+        self.folder, self.places, self.jobs, self.writer = folder, places, jobs, writer
         self._counting, self._on_step = counting, on_step
         self._bench: Bench | None = None
 
@@ -141,6 +144,13 @@ class Worker:
 
     def _run(self, step: Step, bench: Bench) -> Outcome:
         path = self.run_path(step)
+        check_model(step, bench.collection, bench.fingerprint)
+        if step.expander and self.writer:
+            self._on_step(step, f"expansions by {self.writer.generator}")
+            file = path.with_name(f"{step.condition.name}.expansions.jsonl")
+            split = bench.split
+            file = written(file, self.writer, step.expander, bench.collection, split, bench.topics)
+            step = replace(step, expansions=file)
         wanted = request(step, bench.fingerprint, bench.topics)
         made = stale(path, wanted)
         run = self._make(step, bench, path, wanted, made) if made else None
@@ -172,7 +182,7 @@ class Worker:
         samples = {"samples": found.samples} if found.samples else {}
         write_manifest(
             path,
-            command=shlex.split(search_command(step, str(path))),
+            command=shlex.split(search_command(step, str(path), self.writer.generator if self.writer else None)),
             started=started,
             config=asdict(options),
             inputs={"expansions": step.expansions} if step.expansions else {},
