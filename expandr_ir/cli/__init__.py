@@ -24,6 +24,7 @@ VERBS = {
     "evaluate": "measures of runs, by topic and in the mean",
     "compare": "runs against a baseline, with tests of significance",
     "regress": "published and recorded figures: run, checked",
+    "report": "what regressions came to: a page, Markdown, LaTeX, CSV",
     "export": "expanded topics and query vectors for stock Pyserini commands",
     "store": "what LLMs wrote: ls, show, export, import, verify",
     "prompts": "the prompts: ls, show",

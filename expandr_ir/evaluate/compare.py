@@ -177,7 +177,12 @@ def compare_scores(
     Args:
         base: the baseline's scores.
         scores: by name, at least one, of the same qrels and measures as the baseline's.
-        baseline_name, topics, expansions, manifests, examples, seed: as of `compare`.
+        baseline_name: as in `compare`, and so are topics, expansions, manifests, examples and seed.
+        topics: by id.
+        expansions: run name -> topic_id -> texts.
+        manifests: by run name.
+        examples: topics shown.
+        seed: of the randomisation test.
         randomise: compute the randomisation test, which takes most of the time; p_randomisation is None without it.
 
     Raises:

@@ -10,12 +10,12 @@ from typing import Any
 from expandr_ir.errors import unknown_name
 from expandr_ir.evaluate import Scores, coverage_notes
 from expandr_ir.evaluate.compare import Comparison, Cost, Outcome, TopicChange
+from expandr_ir.report.figures import levels, mark, mean, p_value, signed
 from expandr_ir.report.tables import Table, as_latex, as_markdown, as_text, clip, markdown
 
-FORMATS = ("text", "json", "markdown", "latex")
+__all__ = ["CLIP", "FORMATS", "SHOWN", "mark", "render", "render_scores"]
 
-LEVELS = ((0.01, "**"), (0.05, "*"))
-"""What marks a difference whose corrected p-value is below a level, the strictest first."""
+FORMATS = ("text", "json", "markdown", "latex")
 
 CLIP = 160
 """Characters shown of a topic or an expansion."""
@@ -68,7 +68,7 @@ def render_scores(scores: Mapping[str, Scores], form: str, *, colour: bool = Fal
     """
     first = next(iter(scores.values()))
     remarks = [f"Means over {first.topics} judged topics", *coverage_notes(scores)]
-    rows = tuple((name, *map(_mean, own.means.values())) for name, own in scores.items())
+    rows = tuple((name, *map(mean, own.means.values())) for name, own in scores.items())
     table = Table(("run", *first.means), (rows,))
     if form == "json":
         return _json({name: {"topics": own.topics} | asdict(own) for name, own in scores.items()})
@@ -81,17 +81,12 @@ def render_scores(scores: Mapping[str, Scores], form: str, *, colour: bool = Fal
     raise unknown_name("format", form, FORMATS)
 
 
-def mark(p_value: float | None) -> str:
-    """The mark of a corrected p-value: "**" below 0.01, "*" below 0.05, else ""."""
-    return next((stars for level, stars in LEVELS if p_value is not None and p_value < level), "")
-
-
 def _outcome_tables(comparison: Comparison) -> list[Table]:
     """One table for each measure, the baseline first."""
     tables = []
     for position, measure in enumerate(comparison.measures):
         header = (measure, "mean", "diff", "rel", "t-test", "random", "Holm", "W/T/L")
-        baseline = (comparison.baseline_name, _mean(comparison.baseline.means[measure]), *[""] * 6)
+        baseline = (comparison.baseline_name, mean(comparison.baseline.means[measure]), *[""] * 6)
         runs = [(run.name, *_figures(run.outcomes[position])) for run in comparison.runs]
         tables.append(Table(header, ((baseline, *runs),)))
     return tables
@@ -99,12 +94,12 @@ def _outcome_tables(comparison: Comparison) -> list[Table]:
 
 def _figures(outcome: Outcome) -> tuple[str, ...]:
     return (
-        _mean(outcome.mean),
-        f"{_signed(outcome.difference)}{mark(outcome.p_holm)}",
+        mean(outcome.mean),
+        f"{signed(outcome.difference)}{mark(outcome.p_holm)}",
         "n/a" if outcome.relative is None else f"{outcome.relative:+.1%}",
-        _p_value(outcome.p_t_test),
-        _p_value(outcome.p_randomisation),
-        _p_value(outcome.p_holm),
+        p_value(outcome.p_t_test),
+        p_value(outcome.p_randomisation),
+        p_value(outcome.p_holm),
         f"{outcome.wins}/{outcome.ties}/{outcome.losses}",
     )
 
@@ -127,9 +122,9 @@ def _cost_tables(comparison: Comparison) -> list[Table]:
 
 def _compact_table(comparison: Comparison) -> Table:
     """A row for each run and a column for each measure: mean, mark and difference."""
-    baseline = (comparison.baseline_name, *map(_mean, comparison.baseline.means.values()))
+    baseline = (comparison.baseline_name, *map(mean, comparison.baseline.means.values()))
     rows = [
-        (run.name, *(f"{_mean(row.mean)}{mark(row.p_holm)} ({_signed(row.difference)})" for row in run.outcomes))
+        (run.name, *(f"{mean(row.mean)}{mark(row.p_holm)} ({signed(row.difference)})" for row in run.outcomes))
         for run in comparison.runs
     ]
     return Table(("run", *comparison.measures), ((baseline,), tuple(rows)))
@@ -141,19 +136,15 @@ def _legend(comparison: Comparison) -> list[str]:
         f"mean: over {comparison.topics} judged topics",
         f"diff, rel, W/T/L: difference to {comparison.baseline_name}, relative to it, and topics won, tied and lost",
         f"t-test, random: two-sided p of the paired t-test, and of the randomisation test with {flips}",
-        f"Holm: the t-test's p corrected over {comparison.family} tests; {_levels()}",
+        f"Holm: the t-test's p corrected over {comparison.family} tests; {levels()}",
     ]
 
 
 def _caption(comparison: Comparison) -> list[str]:
     return [
         f"Means over {comparison.topics} judged topics, with the difference to {comparison.baseline_name}",
-        f"two-sided paired t-test, p corrected after Holm over {comparison.family} tests: {_levels()}",
+        f"two-sided paired t-test, p corrected after Holm over {comparison.family} tests: {levels()}",
     ]
-
-
-def _levels() -> str:
-    return ", ".join(f"{stars} below {level}" for level, stars in reversed(LEVELS))
 
 
 def _examples(comparison: Comparison) -> Iterator[tuple[str, Sequence[TopicChange]]]:
@@ -192,21 +183,7 @@ def _topic(change: TopicChange) -> str:
 
 
 def _change(change: TopicChange) -> str:
-    return f"{_signed(change.difference)} ({_mean(change.baseline)} to {_mean(change.value)})"
-
-
-def _mean(value: float) -> str:
-    return f"{value:.4f}"
-
-
-def _signed(value: float) -> str:
-    return f"{round(value, 4) + 0.0:+.4f}"
-
-
-def _p_value(value: float | None) -> str:
-    if value is None:
-        return "n/a"
-    return "<0.0001" if value < 0.0001 else f"{value:.4f}"
+    return f"{signed(change.difference)} ({mean(change.baseline)} to {mean(change.value)})"
 
 
 def _json(data: Any) -> str:

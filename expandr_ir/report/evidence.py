@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from expandr_ir.evaluate import Scores, evaluate
 from expandr_ir.evaluate.compare import ComparedRun, Cost, compare_scores, cost_of
 from expandr_ir.manifest import Manifest, read_manifest
 from expandr_ir.records import Qrels, Run, Topic
-from expandr_ir.regress.results import read_results
-from expandr_ir.report.study import Chapter, Condition, Contrast, Study, study_of
+from expandr_ir.report.recorded import load_study
+from expandr_ir.report.study import Chapter, Condition, Contrast, Study
 from expandr_ir.runs import as_trec_eval_ranks, read_run
 
 TOP = 10
@@ -45,20 +45,25 @@ class Evidence:
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
 
 
-def gather(run_dir: Path, data: Path | None = None) -> tuple[Study, Iterator[tuple[Chapter, Evidence | None]]]:
+def gather(
+    run_dir: Path, data: Path | None = None, collections: Sequence[str] = ()
+) -> tuple[Study, Iterator[tuple[Chapter, Evidence | None]]]:
     """The study of a folder's results without its runs, and, one by one, its chapters with what their runs show.
 
     Args:
         run_dir: a folder with results.json and the runs that it names.
         data: a folder to look for collections in where they are not at the recorded place.
+        collections: those that are wanted; all where none is named.
 
     Raises:
         MissingResourceError: there is no results.json.
-        InputError: it is not of this format, or holds no result.
+        InputError: it is not of this format, holds no result, or has no such collection.
     """
-    study = study_of(read_results(run_dir))
+    study = load_study(run_dir).only(collections)
     if not study.chapters:
-        raise InputError(f"{run_dir} holds no result", expected="results of `expandr regress`", remedy="expandr regress")
+        raise InputError(
+            f"{run_dir} holds no result", expected="what `expandr regress` wrote", remedy="expandr regress"
+        )
     return study, (weigh(chapter, run_dir, data) for chapter in study.chapters)
 
 
@@ -120,6 +125,13 @@ def weigh(chapter: Chapter, run_dir: Path, data: Path | None = None) -> tuple[Ch
     return replace(chapter, conditions=conditions), evidence
 
 
+def remarks(chapters: Iterable[Chapter]) -> Iterator[str]:
+    """The notes of collections and conditions, for a terminal."""
+    for chapter in chapters:
+        yield from (f"{chapter.name}: {note}" for note in chapter.notes)
+        yield from (f"{chapter.name}, {one.name}: {note}" for one in chapter.conditions for note in one.notes)
+
+
 def find_collection(chapter: Chapter, data: Path | None) -> Collection:
     """The collection where it was recorded, else in the folder `data`: by its name, or by its folder's name.
 
@@ -129,7 +141,8 @@ def find_collection(chapter: Chapter, data: Path | None) -> Collection:
     try:
         return load_collection(chapter.spec)
     except (InputError, MissingResourceError):
-        names = dict.fromkeys((chapter.name, Path(chapter.spec).name, f"{Path(chapter.spec).parent.name}/{chapter.name}"))
+        recorded = Path(chapter.spec)
+        names = (chapter.name, recorded.name, f"{recorded.parent.name}/{recorded.name}")
         places = [data / name for name in names] if data else []
         found = next((place for place in places if place.is_dir()), None)
         if found is None:
@@ -161,7 +174,7 @@ def _compare(
     groups: dict[str, dict[str, Scores]] = {}
     for condition in chapter.conditions:
         baseline = condition.result.baseline
-        if baseline in scores and condition.name in scores and baseline != condition.name:
+        if baseline is not None and baseline in scores and condition.name in scores and baseline != condition.name:
             groups.setdefault(baseline, {})[condition.name] = scores[condition.name]
     compared: dict[str, ComparedRun] = {}
     contrasts: dict[str, dict[str, Contrast]] = {}

@@ -42,7 +42,7 @@ class Condition:
 
     result: Result
     contrasts: Mapping[str, Contrast] = field(default_factory=dict)
-    cost: Cost = Cost(None, None)
+    cost: Cost = field(default_factory=lambda: Cost(None, None))
     notes: tuple[str, ...] = ()
 
     @property

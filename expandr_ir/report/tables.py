@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 _LATEX = str.maketrans(
@@ -28,10 +29,12 @@ class Table:
     Args:
         header: names of the columns.
         groups: rows of cells, in groups with a line between them; stars in a figure mark significance.
+        bold: cells in bold type by (row, column), rows counted over all groups; a terminal does not show it.
     """
 
     header: tuple[str, ...]
     groups: tuple[tuple[tuple[str, ...], ...], ...]
+    bold: frozenset[tuple[int, int]] = frozenset()
 
 
 def as_text(table: Table, *, colour: bool, width: int) -> str:
@@ -62,7 +65,11 @@ def as_markdown(table: Table) -> str:
     """The table in GitHub's Markdown, which has no line between groups."""
     ruler = ["---", *["---:"] * (len(table.header) - 1)]
     rows = [row for group in table.groups for row in group]
-    lines = [[markdown(name) for name in table.header], ruler, *([markdown(cell) for cell in row] for row in rows)]
+    body = [
+        [_strong(markdown(cell), (at, column) in table.bold) for column, cell in enumerate(row)]
+        for at, row in enumerate(rows)
+    ]
+    lines = [[markdown(name) for name in table.header], ruler, *body]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -74,7 +81,9 @@ def as_latex(table: Table, caption: str) -> str:
         caption: plain text.
     """
     columns = "l" + "r" * (len(table.header) - 1)
-    body = "    \\midrule\n".join("".join(map(_latex_row, group)) for group in table.groups)
+    numbered = itertools.count()
+    groups = [[(next(numbered), row) for row in group] for group in table.groups]
+    body = "    \\midrule\n".join("".join(_latex_row(row, at, table.bold) for at, row in group) for group in groups)
     return (
         "\\begin{table}\n"
         "  \\centering\n"
@@ -106,8 +115,19 @@ def clip(text: str, limit: int) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
 
 
-def _latex_row(row: Sequence[str]) -> str:
+def _strong(cell: str, bold: bool) -> str:
+    return f"**{cell}**" if bold and cell else cell
+
+
+def _latex_row(row: Sequence[str], at: int = -1, bold: Container[tuple[int, int]] = ()) -> str:
     words, *figures = map(latex, row)
     opening = "{}" if words.startswith(("[", "*")) else ""  # else the line end before it takes it for its argument
-    marked = [re.sub(r"\*+", r"$^{\g<0>}$", figure) for figure in figures]
+    marked = [_latex_figure(figure, (at, column) in bold) for column, figure in enumerate(figures, start=1)]
     return f"    {opening}{' & '.join([words, *marked])} \\\\\n"
+
+
+def _latex_figure(figure: str, bold: bool) -> str:
+    """A figure with its stars as a superscript; only the figure itself is bold."""
+    value, stars = re.fullmatch(r"([^*]*)(.*)", figure, re.DOTALL).groups()  # type: ignore[union-attr]
+    strong = rf"\textbf{{{value}}}" if bold and value else value
+    return strong + re.sub(r"\*+", r"$^{\g<0>}$", stars)
