@@ -14,6 +14,7 @@ VERBS: dict[str, str] = {
     "sft": "warm an LLM up: it learns to write each query's positive",
     "dpo": "align an LLM to preferences",
     "merge": "an adapter merged into its base, with a model card",
+    "small-expander": "a small LLM from nothing on one collection, to test alignment on",
     "mine": "hard negatives by BM25 and by an encoder",
     "retriever": "train an encoder to read expansions",
 }
