@@ -70,10 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ExpandrError, OSError) as error:
-        return report(error)
+        return complain(error)
 
 
-def report(error: ExpandrError | OSError) -> int:
+def complain(error: ExpandrError | OSError) -> int:
     """Prints an error on stderr and returns its exit code."""
     if isinstance(error, ExpandrError):
         print(f"expandr: {error}", file=sys.stderr)

@@ -70,7 +70,7 @@ def run(argv: list[str]) -> int:
         folder = output_folder(options.output)
         written = {folder / name: text for name, text in pages_of(_study(run_dir, data, options)).items()}
     else:
-        output = output_file(options.output, [str(run_dir / NAME)])
+        output = output_file(options.output, [str(run_dir), str(run_dir / NAME)])
         written = {output: _text(form, run_dir, data, options, output)}
     for path, text in written.items():
         with atomic_write(path) as stream:

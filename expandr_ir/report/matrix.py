@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from expandr_ir.regress.results import Value
@@ -14,26 +15,37 @@ from expandr_ir.report.study import Chapter, Condition, Study
 WIDE = 4
 """Most pairs of collection and metric that get a column for each figure; more get one column each."""
 
+NARROW = 10
+"""Most such pairs in one table; of more, each metric has its own."""
+
 MISSING = "–"
 """What stands where there is no figure."""
 
 
 def matrices(study: Study, anchors: Mapping[tuple[str, str], str]) -> Markup:
-    """One table where all metrics fit side by side, else one for each metric.
+    """One table where all metrics fit side by side, else one for each metric, of which the first is unfolded.
 
     Args:
         study: what to show.
         anchors: (collection, condition) -> the id of the condition's own part of the page.
     """
-    pairs = [(chapter, metric) for chapter in study.chapters for metric in chapter.metrics]
-    if len(pairs) <= WIDE:
-        return _table(study, pairs, anchors, "All conditions", wide=True)
-    return join(
-        *(
-            _table(study, [pair for pair in pairs if pair[1] == metric], anchors, metric, wide=False)
-            for metric in study.metrics
-        )
+    legend = tag(
+        "p", f"The best of each column is bold. Differences are to the baseline: {levels()}.", class_="facts-line"
     )
+    pairs = [(chapter, metric) for metric in study.metrics for chapter in study.chapters if metric in chapter.metrics]
+    if len(pairs) <= NARROW:
+        return join(legend, _table(study, pairs, anchors, "All conditions", wide=len(pairs) <= WIDE))
+    tables = [
+        tag(
+            "details",
+            tag("summary", metric),
+            _table(study, [pair for pair in pairs if pair[1] == metric], anchors, metric, wide=False),
+            open=not at,
+            class_="metric",
+        )
+        for at, metric in enumerate(study.metrics)
+    ]
+    return join(legend, *tables)
 
 
 def verdict(value: Value) -> Markup:
@@ -67,8 +79,7 @@ def _table(
     shown = [name for name in study.conditions if any(chapter.condition(name) for chapter, _ in pairs)]
     rows = [_row(name, pairs, anchors, wide=wide) for name in shown]
     head = _wide_head(pairs) if wide else _narrow_head(pairs)
-    legend = f": the best of each column is bold; differences to the baseline, {levels()}"
-    table = tag("table", tag("caption", tag("b", caption), legend), head, tag("tbody", *rows), class_="matrix sortable")
+    table = tag("table", tag("caption", caption), head, tag("tbody", *rows), class_="matrix sortable")
     return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=caption)
 
 
@@ -90,11 +101,17 @@ def _wide_head(pairs: Sequence[tuple[Chapter, str]]) -> Markup:
 
 
 def _narrow_head(pairs: Sequence[tuple[Chapter, str]]) -> Markup:
+    counts = Counter(metric for _, metric in pairs)
+    groups = [
+        tag("th", tag("b", metric), colspan=count, scope="colgroup", class_="group") for metric, count in counts.items()
+    ]
     columns = [
         tag("th", tag("button", chapter.title, type="button", class_="sort"), scope="col", class_="first")
         for chapter, _ in pairs
     ]
-    return tag("thead", tag("tr", tag("th", "condition", scope="col", class_="name"), *columns))
+    return tag(
+        "thead", tag("tr", tag("th", "condition", scope="col", rowspan=2, class_="name"), *groups), tag("tr", *columns)
+    )
 
 
 def _row(
@@ -135,10 +152,11 @@ def _narrow_cell(
     """Value and verdict, the difference below, the published figure below that."""
     href = f"#{anchors[chapter.name, condition.name]}"
     published = None if value.published is None else f"published {mean(value.published, value.precision)}"
+    moved = change(condition, value.metric) if value.metric in condition.contrasts else None
     return tag(
         "td",
-        tag("div", tag("a", _measured(value, best=best), href=href), " ", verdict(value)),
-        tag("div", change(condition, value.metric)) if value.metric in condition.contrasts else None,
+        tag("div", tag("a", _measured(value, best=best), href=href), verdict(value), class_="pair"),
+        tag("div", moved, class_="pair") if moved else None,
         tag("div", published, class_="published") if published else None,
         class_="first stacked",
         data_value=_key(value.measured),

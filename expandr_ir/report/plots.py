@@ -19,6 +19,9 @@ LABELS = 6
 FAMILIES = ("bm25", "frozen", "dense", "hybrid", "live", "training")
 """Families with a colour and a shape of their own; all others share the last ones."""
 
+_LEAST = 1e-9
+"""What is less is 0."""
+
 _CHARACTER = 6.0
 """Width of a character of a label, about."""
 
@@ -93,7 +96,7 @@ def shape(family: str, x: float, y: float) -> Markup:
 def scatter(points: Sequence[Point], x_label: str, y_label: str) -> Markup:
     """Conditions by cost and quality; each is a link, and those that no other beats at its cost are labelled."""
     xs, ys = [point.x for point in points], [point.y for point in points]
-    log = min(xs) > 0 and max(xs) / min(xs) > 30
+    log = min(xs) > _LEAST and max(xs) / min(xs) > 30
     across = _log_axis(xs) if log else _linear_axis([0.0, *xs], LEFT, WIDTH - RIGHT)
     up = _linear_axis(ys, HEIGHT - BOTTOM, TOP)
     marks = [
@@ -239,7 +242,7 @@ def _overlap(first: tuple[float, float, float, float], second: tuple[float, floa
 def _linear_axis(values: Sequence[float], start: float, end: float, *, whole: bool = False) -> Axis:
     """A scale that holds all values and ends on round numbers."""
     low, high = min(values), max(values)
-    spread = high - low or abs(high) * 0.1 or 1.0
+    spread = high - low if high - low > _LEAST else max(abs(high) * 0.1, 0.1)
     if whole:
         step = max(1.0, _round_step(spread / 5))
     else:

@@ -1,0 +1,108 @@
+"""`expandr report`: what it writes by which name, and what it says of bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from report_runs import NASTY, regressions
+
+from expandr_ir.cli import main
+from expandr_ir.regress.results import NAME
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return regressions(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("output", "begins"),
+    [
+        ("page.html", "<!DOCTYPE html>"),
+        ("table.tex", "\\begin{table}"),
+        ("table.csv", "collection,split,condition"),
+        ("page.md", "# Tiny"),
+        ("kept.json", '{\n "format": "expandr-results/1"'),
+        ("no-ending", "<!DOCTYPE html>"),
+    ],
+)
+def test_the_name_says_the_format(runs, capsys, output, begins):
+    assert main(["report", str(runs), "--output", output]) == 0
+    assert Path(output).read_text().startswith(begins)
+    assert f"{output}: " in capsys.readouterr().err
+
+
+def test_the_format_that_is_asked_for_goes_first(runs):
+    assert main(["report", str(runs), "--output", "x.txt", "--format", "csv"]) == 0
+    assert Path("x.txt").read_text().startswith("collection,")
+
+
+def test_markdown_in_a_folder_is_a_page_for_each_collection(runs):
+    assert main(["report", str(runs), "--output", "docs/reproductions", "--format", "md"]) == 0
+    assert sorted(path.name for path in Path("docs/reproductions").iterdir()) == ["index.md", "tiny.md"]
+
+
+def test_a_readme_keeps_what_is_around_its_table(runs):
+    Path("README.md").write_text("# Mine\n<!-- results -->\n<!-- /results -->\nthe end\n")
+    assert main(["report", str(runs), "--output", "README.md"]) == 0
+    text = Path("README.md").read_text()
+    assert text.startswith("# Mine\n<!-- results -->\n")
+    assert text.endswith("<!-- /results -->\nthe end\n")
+    assert "| base |" in text
+
+
+def test_kept_results_give_the_same_pages(runs):
+    assert main(["report", str(runs), "--output", "kept.json"]) == 0
+    assert main(["report", "kept.json", "--output", "again", "--format", "md"]) == 0
+    assert main(["report", str(runs), "--output", "first", "--format", "md"]) == 0
+    for path in Path("first").iterdir():
+        assert (Path("again") / path.name).read_text() == path.read_text()
+
+
+def test_what_is_missing_is_said(runs, capsys):
+    (runs / "tiny" / "run1.run").unlink()
+    assert main(["report", str(runs), "--output", "x.csv"]) == 0
+    assert f"tiny, {NASTY}: tiny/run1.run is not there: no test and no topics" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "said"),
+    [
+        (["empty"], 4, "Try: expandr regress"),
+        (["nowhere"], 4, "is not there"),
+        ([], 2, "no folder is named"),
+        (["runs", "more"], 2, "2 folders are named"),
+        (["runs", "--collection", "tinny"], 2, "Try: tiny"),
+        (["runs", "--data", "nowhere"], 2, "--data nowhere is no folder"),
+        (["runs", "--per-topic", "-1"], 2, "Expected: 0 or more"),
+        (["runs", "--format", "pdf"], 2, "unknown value of --format 'pdf'"),
+        (["runs", "--output", "runs"], 2, "is a folder"),
+        (["runs/results.json", "--output", "runs/results.json"], 2, "is also read"),
+        (["strange"], 2, "expandr-results/9"),
+        (["broken"], 2, "holds no results"),
+    ],
+)
+def test_bad_input(runs, capsys, argv, code, said):
+    for name, content in {"strange": '{"format": "expandr-results/9"}', "broken": "{", "empty": None}.items():
+        Path(name).mkdir()
+        if content is not None:
+            (Path(name) / NAME).write_text(content)
+    assert main(["report", *argv]) == code
+    assert said in capsys.readouterr().err
+    assert not Path("report.html").exists()
+
+
+def test_a_run_that_is_broken_names_its_line(runs, capsys):
+    with (runs / "tiny" / "run1.run").open("a") as stream:
+        stream.write("1 Q0 d7\n")
+    assert main(["report", str(runs)]) == 2
+    assert "run1.run, line " in capsys.readouterr().err
+
+
+def test_options_and_results_can_be_read_back(runs):
+    assert main(["report", str(runs), "--output", "kept.json", "--collection", "tiny"]) == 0
+    kept = json.loads(Path("kept.json").read_text())
+    assert kept["tested"]["tiny"][NASTY]["contrasts"]["RR@10"]["wins"] == 3
