@@ -82,6 +82,7 @@ def _metrics(metrics: Block) -> dict[str, Metric]:
 
 def _conditions(conditions: Block) -> dict[str, Condition]:
     found: dict[str, Condition] = {}
+    blocks: dict[str, Block] = {}
     for name in conditions:
         block = conditions.block(name)
         block.check_keys(_CONDITION_KEYS)
@@ -90,10 +91,10 @@ def _conditions(conditions: Block) -> dict[str, Condition]:
                 raise InputError(
                     f"{conditions.where(name)}: a second condition {condition.name!r}", expected="each name once"
                 )
-            found[condition.name] = condition
+            found[condition.name], blocks[condition.name] = condition, block
     for name, condition in found.items():
         if condition.baseline is not None and condition.baseline not in found:
-            raise unknown(conditions.where(name), "baseline", condition.baseline, found)
+            raise unknown(blocks[name].where("baseline"), "baseline", condition.baseline, found)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ class Step:
     @property
     def expander(self) -> ExpanderConfig | None:
         """The expander, where an LLM writes the expansions."""
-        return expander_config(self.condition.expander) if self.condition.expander else None
+        return _expander(self.condition.expander) if self.condition.expander else None
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,19 @@ def encoder_of(options: SearchOptions) -> EncoderConfig | None:
     """The encoder of a search; None for BM25."""
     if options.retriever == "sparse" or options.encoder is None:
         return None
+    return _encoder(options.encoder)
+
+
+@cache
+def _expander(name: str) -> ExpanderConfig:
+    return expander_config(name)
+
+
+@cache
+def _encoder(name: str) -> EncoderConfig:
     from expandr_ir.encoders import encoder_config
 
-    return encoder_config(options.encoder)
+    return encoder_config(name)
 
 
 def check_model(step: Step, collection: Collection, fingerprint: str) -> None:
@@ -196,7 +207,7 @@ def _steps(spec: Spec, conditions: Sequence[Condition], places: Places, with_gen
         if not condition.is_run or spec.mean_of:
             yield Step(spec, condition, None, None, None, "" if condition.is_run else "a published figure, not run")
             continue
-        expander = expander_config(condition.expander) if condition.expander else None
+        expander = _expander(condition.expander) if condition.expander else None
         step = Step(spec, condition, search_options(condition.search, expander), None, None)
         try:
             step = replace(step, collection=places.collection(spec))
