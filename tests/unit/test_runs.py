@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import math
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from expandr_ir import runs as run_files
 from expandr_ir.errors import InputError, MissingResourceError
 from expandr_ir.records import Hits, Run
 from expandr_ir.runs import as_trec_eval_ranks, read_run, remove_own_document, run_names, write_run
@@ -147,3 +149,33 @@ def test_a_run_given_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bm25.trec"
     with pytest.raises(InputError, match=r"bm25\.trec is given twice"):
         run_names([path, tmp_path / "y" / ".." / "bm25.trec"])
+
+
+LINE = st.one_of(
+    st.builds(
+        "{} Q0 {} {} {} tag".format,
+        st.sampled_from(["1", "2", "\xe9"]),
+        st.integers(0, 9).map("d{}".format),
+        st.integers(1, 9),
+        st.sampled_from(["3.5", "2", "1e-3", "nan", "x", "1_0"]),
+    ),
+    st.sampled_from(["", "1 Q0 d1 1 2.0", "1 0 d8 1 2.0 tag", "1\tQ0\td9\t1\t2.0\ttag", "1 Q0 d7 1 2.0 tag extra"]),
+)
+
+
+@given(st.lists(LINE, max_size=8), st.sampled_from(["\n", "\r\n"]), st.sampled_from([5, 40, 1 << 20]))
+def test_whole_blocks_read_as_single_lines_do(lines, end, block):
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_files, "_BLOCK", block)
+        path = Path(folder) / "x.run"
+        path.write_bytes(end.join(lines).encode())
+        found = run_files._plainly(path, None)
+        if found is not None:
+            assert found == run_files._line_by_line(path, None)
+
+
+def test_a_written_run_is_read_in_whole_blocks(tmp_path):
+    run = {"1": Hits(["a", "b"], [2.0, 1.0]), "2": Hits(["b"], [0.5])}
+    write_run(tmp_path / "x.run", run, "tag")
+    assert run_files._plainly(tmp_path / "x.run", None) == run
+    assert run_files._plainly(tmp_path / "x.run", {"1"}) is None
