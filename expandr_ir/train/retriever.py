@@ -90,12 +90,15 @@ def train_retriever(
     if _is_there(output, plan):
         return None
     work = work_folder(output)
-    _keep_plan(work, plan, options)
+    _check_plan(work, plan, options)
+    arguments = training_arguments(options.training, work / "checkpoints", _primary(options, dev))
     model, config = assemble(config, folder)
     adapter = adapted(model, options.lora)
-    arguments = training_arguments(options.training, work / "checkpoints", _primary(options, dev))
     trainer = _trainer(options, rows, dev, model, config, arguments, on_log)
     found = find_checkpoints(work / "checkpoints")
+    with atomic_write(work / PLAN) as stream:
+        json.dump({"plan": plan, "options": asdict(options)}, stream, indent=2)
+        stream.write("\n")
     hook = pool_in_float32(model)
     try:
         result = trainer.train(resume_from_checkpoint=str(found.last) if found.last else None)
@@ -213,23 +216,22 @@ def _is_there(output: Path, plan: str) -> bool:
     )
 
 
-def _keep_plan(work: Path, plan: str, options: RetrieverOptions) -> None:
+def _check_plan(work: Path, plan: str, options: RetrieverOptions) -> None:
+    """Refuses checkpoints of another training; what never came to a checkpoint is begun anew."""
     path = work / PLAN
-    if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["plan"] != plan:
-            before, now = found["options"], json.loads(json.dumps(asdict(options)))
-            changed = [name for name in now if now[name] != before.get(name)]
-            raise InputError(
-                f"{work} holds checkpoints of another training"
-                + (f"; other options: {', '.join(changed)}" if changed else "; other rows or another encoder"),
-                expected="the options and rows that it was begun with",
-                remedy=f"--output elsewhere, or delete {work}",
-            )
+    if not path.is_file() or not any((work / "checkpoints").glob("checkpoint-*")):
         return
-    with atomic_write(path) as stream:
-        json.dump({"plan": plan, "options": asdict(options)}, stream, indent=2)
-        stream.write("\n")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found["plan"] == plan:
+        return
+    before, now = found["options"], json.loads(json.dumps(asdict(options)))
+    changed = [name for name in now if now[name] != before.get(name)]
+    raise InputError(
+        f"{work} holds checkpoints of another training"
+        + (f"; other options: {', '.join(changed)}" if changed else "; other rows or another encoder"),
+        expected="the options and rows that it was begun with",
+        remedy=f"--output elsewhere, or delete {work}",
+    )
 
 
 def _scores(history: list[dict[str, float]], best_step: int | None) -> dict[str, float]:

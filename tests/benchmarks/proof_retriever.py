@@ -1,0 +1,251 @@
+"""Does training with expansions help a retriever that searches with expansions? SciFact, small scale, by one command.
+
+    python tests/benchmarks/proof_retriever.py --data DIR --seeds 0 1 2 --output DIR [--variants queries expandr llm-qe]
+        [--recipe FILE.yaml] [--table-only]
+
+An encoder is trained on SciFact's 809 train topics, with each of the recipe's variants and each seed, and searches the
+300 test topics, alone and with the mean of topic and expansion. A tenth of the train topics is held back and chooses
+the checkpoint; no test topic chooses anything. What is there already (a trained encoder, a run) is not made again, so
+the command goes on where it was broken off. It ends with tables in Markdown, in OUTPUT/table.md too.
+
+DIR of --data has beir/scifact, train/scifact_train_bm25neg.jsonl.gz, expansions/scifact-train/passage.llm-2026.jsonl.gz
+and expansions/scifact/query2doc-zs.gpt-4.1.jsonl.gz.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from expandr_ir.collection import load_collection
+from expandr_ir.evaluate import Scores, evaluate
+from expandr_ir.evaluate.compare import compare_scores
+from expandr_ir.expansions_file import read_expansions
+from expandr_ir.files import atomic_write
+from expandr_ir.report import render
+from expandr_ir.retrieve import SearchOptions, plain, search
+from expandr_ir.runs import read_run, write_run
+from expandr_ir.train.retriever_data import RetrieverRow, retriever_rows
+from expandr_ir.train.retriever_options import DevOptions, ObjectiveOptions, RetrieverOptions, RowOptions
+from expandr_ir.train.rows import read_rows
+
+MEASURES = ("nDCG@10", "R@100")
+HOW = {"alone": "none", "mean": "mean"}
+ROWS = "train/scifact_train_bm25neg.jsonl.gz"
+TRAIN_EXPANSIONS = "expansions/scifact-train/passage.llm-2026.jsonl.gz"
+TEST_EXPANSIONS = "expansions/scifact/query2doc-zs.gpt-4.1.jsonl.gz"
+
+
+class Proof:
+    """Everything that the tables stand on, made where it is not there yet."""
+
+    def __init__(self, data: Path, output: Path, recipe: dict, seeds: list[int], variants: list[str]) -> None:
+        self.data, self.output, self.recipe, self.seeds, self.variants = data, output, recipe, seeds, variants
+        self.collection = load_collection(data / "beir" / "scifact")
+        self.topics = self.collection.topics("test")
+        self.qrels = self.collection.qrels("test")
+        self.expanded = read_expansions(data / TEST_EXPANSIONS, self.topics).topics
+
+    def options(self, variant: str, seed: int) -> RetrieverOptions:
+        """The training of a variant with a seed."""
+        merged = _merged(self.recipe["common"], self.recipe["variants"][variant])
+        expansions = None if merged["objective"]["aggregation"] == "none" else str(self.data / TRAIN_EXPANSIONS)
+        own = {name: value for name, value in merged.items() if name not in {"data", "objective", "dev", "training"}}
+        return RetrieverOptions(
+            data=RowOptions(rows=str(self.data / ROWS), expansions=expansions, **merged["data"]),
+            objective=ObjectiveOptions(**merged["objective"]),
+            dev=DevOptions(**merged["dev"]),
+            training=merged["training"] | {"seed": seed},
+            **own,
+        )
+
+    def train(self, variant: str, seed: int) -> Path:
+        """The folder of the trained encoder."""
+        from expandr_ir.train.retriever import train_retriever
+
+        folder = self.output / "models" / f"{variant}-{seed}"
+        began = time.perf_counter()
+        trained = train_retriever(self.options(variant, seed), folder, lambda line: print(json.dumps(line), flush=True))
+        if trained is not None:
+            print(f"{folder.name}: trained in {time.perf_counter() - began:.0f} s, {trained.counts}", flush=True)
+        return folder
+
+    def run(self, name: str, encoder: str, how: str):
+        """The run of the test topics, searched where it is not there yet."""
+        path = self.output / "runs" / f"{name}.{how}.run"
+        if not path.is_file():
+            config = self.output / "models" / f"{name}.yaml"
+            with atomic_write(config) as stream:
+                yaml.safe_dump({"model": encoder, **self.recipe["evaluate"]}, stream)
+            topics = plain(self.topics.values()) if how == "alone" else self.expanded
+            options = SearchOptions(retriever="dense", encoder=str(config), aggregation=HOW[how], hits=100)
+            began = time.perf_counter()
+            write_run(path, search(topics, self.collection, options).run, f"{name}-{how}")
+            print(f"{path.name}: {time.perf_counter() - began:.0f} s", flush=True)
+        return read_run(path)
+
+    def make(self) -> None:
+        """Trains and searches all that is missing."""
+        for how in HOW:
+            self.run("untrained", self.untrained(), how)
+        for seed in self.seeds:  # a whole row of variants before the next seed, so that a part of it is of use
+            for variant in self.variants:
+                folder = self.train(variant, seed)
+                for how in HOW:
+                    self.run(folder.name, str(folder), how)
+
+    def untrained(self) -> str:
+        """The model that training begins with."""
+        from expandr_ir.encoders import encoder_config
+
+        return encoder_config(self.recipe["common"]["encoder"]).model
+
+    def scores(self, variant: str, how: str) -> list[Scores]:
+        """What each seed scores; one entry for the untrained encoder."""
+        names = ["untrained"] if variant == "untrained" else [f"{variant}-{seed}" for seed in self.seeds]
+        return [evaluate(read_run(self.output / "runs" / f"{name}.{how}.run"), self.qrels, MEASURES) for name in names]
+
+    def table(self) -> str:
+        """The tables in Markdown."""
+        scores = {(name, how): self.scores(name, how) for name in ("untrained", *self.variants) for how in HOW}
+        averaged = {key: _averaged(own) for key, own in scores.items()}
+        parts = [
+            f"Means over {len(self.seeds)} seeds (standard deviation over the seeds), {len(self.qrels)} test topics."
+        ]
+        parts.append(_means(scores))
+        for how in HOW:
+            others = {name: averaged[name, how] for name in self.variants}
+            text = render(compare_scores(averaged["untrained", how], others, baseline_name="untrained"), "markdown")
+            parts.append(f"### Against the untrained encoder, {_searched(how)}\n\n{text}")
+        if {"queries", "expandr"} <= set(self.variants):
+            others = {name: averaged[name, "mean"] for name in self.variants if name != "queries"}
+            text = render(compare_scores(averaged["queries", "mean"], others, baseline_name="queries"), "markdown")
+            parts.append(f"### Against training on queries alone, {_searched('mean')}\n\n{text}")
+            parts.append(self._split(averaged))
+        return "\n\n".join(parts) + "\n"
+
+    def _split(self, averaged: dict[tuple[str, str], Scores]) -> str:
+        """The gain of `expandr` over `queries`, split by how much of an expansion stands in a relevant document."""
+        documents = {one.doc_id: f"{one.title} {one.text}" for one in self.collection.documents()}
+        shared = {
+            topic_id: max(
+                _shared(self.expanded[topic_id].expansions[0].text, documents[doc_id])
+                for doc_id, grade in self.qrels[topic_id].items()
+                if grade > 0
+            )
+            for topic_id in self.topics
+        }
+        train = self._train_shared()
+        median = statistics.median(shared.values())
+        about = (
+            "The share of an expansion's word trigrams that stand in a relevant document (the most of them). "
+            f"Test expansions: median {median:.3f}. Train expansions: median {statistics.median(train):.3f}; "
+            f"{sum(value > 0.1 for value in train)} of {len(train)} share more than a tenth."
+        )
+        columns = [f"{name} {measure}" for measure in MEASURES for name in ("queries", "expandr", "gain")]
+        lines = [
+            "### By what the expansion has of its relevant document",
+            "",
+            about,
+            "",
+            "| topics | n | " + " | ".join(columns) + " |",
+            "|---|---:|" + "---:|" * (3 * len(MEASURES)),
+        ]  # fmt: skip
+        halves = {
+            "at or below the median": [key for key, value in shared.items() if value <= median],
+            "above": [key for key, value in shared.items() if value > median],
+        }
+        for name, keys in halves.items():
+            cells = []
+            for measure in MEASURES:
+                before, after = (
+                    statistics.fmean(averaged[variant, "mean"].per_topic[measure][key] for key in keys) if keys else 0.0
+                    for variant in ("queries", "expandr")
+                )
+                cells += [f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}"]
+            lines.append(f"| {name} | {len(keys)} | " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+    def _train_shared(self) -> list[float]:
+        options = RowOptions(
+            str(self.data / ROWS), expansions=str(self.data / TRAIN_EXPANSIONS), without_expansion="drop"
+        )
+        rows: list[RetrieverRow] = retriever_rows(read_rows(options.rows), options).rows
+        return [max(_shared(row.expansions[0], text) for text in row.row.positives) for row in rows]
+
+
+def _searched(how: str) -> str:
+    return "topics alone" if how == "alone" else "mean of topic and expansion"
+
+
+def _means(scores: dict[tuple[str, str], list[Scores]]) -> str:
+    columns = [(how, measure) for how in HOW for measure in MEASURES]
+    lines = ["| trained on | " + " | ".join(f"{measure}, {_searched(how)}" for how, measure in columns) + " |"]
+    lines.append("|---|" + "---:|" * len(columns))
+    for name in dict.fromkeys(name for name, _ in scores):
+        cells = []
+        for how, measure in columns:
+            values = [one.means[measure] for one in scores[name, how]]
+            spread = f" ({statistics.stdev(values):.4f})" if len(values) > 1 else ""
+            cells.append(f"{statistics.fmean(values):.4f}{spread}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _averaged(scores: list[Scores]) -> Scores:
+    """Each topic's mean over the seeds, so that a paired test has one pair for each topic."""
+    first = scores[0]
+    per_topic = {
+        measure: {
+            key: statistics.fmean(one.per_topic[measure][key] for one in scores) for key in first.per_topic[measure]
+        }
+        for measure in first.per_topic
+    }
+    means = {measure: statistics.fmean(values.values()) for measure, values in per_topic.items()}
+    return replace(first, means=means, per_topic=per_topic)
+
+
+def _shared(expansion: str, document: str) -> float:
+    """The share of the expansion's word trigrams that the document has too."""
+    own, other = (
+        {tuple(words[at : at + 3]) for at in range(len(words) - 2)}
+        for words in (text.lower().split() for text in (expansion, document))
+    )
+    return len(own & other) / len(own) if own else 0.0
+
+
+def _merged(below: dict, above: dict) -> dict:
+    merged = dict(below)
+    for name, value in above.items():
+        merged[name] = _merged(merged.get(name, {}), value) if isinstance(value, dict) else value
+    return merged
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--variants", nargs="+")
+    parser.add_argument("--recipe", type=Path, default=Path(__file__).with_suffix(".yaml"))
+    parser.add_argument("--table-only", action="store_true", help="of what is there, without training or searching")
+    arguments = parser.parse_args()
+    recipe = yaml.safe_load(arguments.recipe.read_text(encoding="utf-8"))
+    variants = arguments.variants or list(recipe["variants"])
+    proof = Proof(arguments.data, arguments.output, recipe, arguments.seeds, variants)
+    if not arguments.table_only:
+        proof.make()
+    table = proof.table()
+    with atomic_write(arguments.output / "table.md") as stream:
+        stream.write(table)
+    print(table)
+
+
+if __name__ == "__main__":
+    main()
