@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from expandr_ir.cli.arguments import Verb, parse, resolved
 from expandr_ir.cli.outputs import output_file, output_folder
 from expandr_ir.cli.progress import counting
+from expandr_ir.cli.sources import say
 from expandr_ir.errors import ComparisonFailedError, InputError, MissingResourceError
 from expandr_ir.files import atomic_write, home
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from expandr_ir.regress.loading import Regressions
     from expandr_ir.regress.places import Places
     from expandr_ir.regress.plan import Step
+    from expandr_ir.regress.spec import Condition, Spec
 
 COMMAND = "command.json"
 """What --resume reads: the options of the last command of a folder."""
@@ -51,6 +53,8 @@ class Options:
         data: folders with collections in BEIR's layout: DATA/scifact, or DATA/beir/scifact.
         expansions: folders with recorded expansions: EXPANSIONS/scifact/mugi.gpt-4.1.jsonl, plain or .gz.
         source: where collections come from: folders of --data, ir_datasets, or Pyserini's prebuilt indexes.
+        download: fetch the data and recorded expansions that are published and not here, into `downloads` under
+            EXPANDR_HOME, where they are found from then on.
         output: folder of runs and results.json; None is `regressions` under EXPANDR_HOME.
         list: print collections and conditions with their known figures, and stop.
         dry_run: print what would be done, and stop.
@@ -72,6 +76,7 @@ class Options:
     data: Names = field(default_factory=Names)
     expansions: Names = field(default_factory=Names)
     source: Literal["folder", "irds", "pyserini"] = "folder"
+    download: bool = False
     output: str | None = None
     list: bool = False
     dry_run: bool = False
@@ -113,6 +118,8 @@ def _steps(options: Options, regressions: Regressions) -> Sequence[Step]:
     from expandr_ir.regress.plan import Selection, plan, select
 
     chosen = select(regressions, Selection(options.collection, options.condition, options.tier))
+    if options.download:
+        _download(chosen, _places(options))
     return plan(chosen, _places(options), with_generator=options.generator is not None)
 
 
@@ -137,11 +144,24 @@ def _regress(options: Options, regressions: Regressions, steps: Sequence[Step], 
     return ComparisonFailedError.exit_code if results.counts()["FAIL"] else 0
 
 
+def _download(chosen: Sequence[tuple[Spec, Sequence[Condition]]], places: Places) -> None:
+    from expandr_ir.regress import download
+    from expandr_ir.regress.needed import downloads_folder, needed
+
+    files = {item.file: name for name, item in download.items().items()}
+    for name in needed(chosen, places, files):
+        say(f"downloading {name}")
+        download.fetch([name], target=downloads_folder())
+
+
 def _places(options: Options) -> Places:
+    """The folders that were named, and what was downloaded before."""
+    from expandr_ir.regress.needed import downloads_folder
     from expandr_ir.regress.places import Places
 
     data, expansions = ([Path(name).expanduser() for name in names] for names in (options.data, options.expansions))
-    return Places(data, expansions, options.source)
+    downloads = downloads_folder()
+    return Places([*data, downloads], [*expansions, downloads / "expansions"], options.source)
 
 
 def _resumed(options: Options, folder: Path) -> Options:

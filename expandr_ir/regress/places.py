@@ -51,8 +51,7 @@ class Places:
             return f"irds:{spec.irds}"
         if self.source == "pyserini" and spec.pyserini:
             return f"pyserini:{spec.pyserini}"
-        found = self._found(self.data, spec.folder, spec.group) if spec.folder else None
-        if found:
+        if found := self.folder(spec):
             return str(found)
         raise NotHereError(_why_not(spec, self))
 
@@ -72,19 +71,25 @@ class Places:
             from expandr_ir.demo import expansions_path
 
             return expansions_path()
-        for folder in self.expansions:
-            for place in (folder / (spec.expansions or spec.name), folder):
-                for name in (condition.expansions, f"{condition.expansions}.gz"):
-                    if (place / name).is_file():
-                        return place / name
+        if found := self.expansions_file(spec, condition):
+            return found
         where = " or ".join(map(str, self.expansions)) or "--expansions DIR"
         raise NotHereError(f"expansions not here: {spec.expansions or spec.name}/{condition.expansions} in {where}")
 
-    @staticmethod
-    def _found(folders: Sequence[Path], name: str, group: str) -> Path | None:
-        places = [place for folder in folders for place in (folder / name, folder / group / name)]
-        places += [folder for folder in folders if folder.resolve().name == name]
+    def folder(self, spec: Spec) -> Path | None:
+        """The collection's folder, if it is in one of `data`."""
+        if spec.folder is None:
+            return None
+        group = spec.group.partition("/")[0]
+        places = [place for folder in self.data for place in (folder / spec.folder, folder / group / spec.folder)]
+        places += [folder for folder in self.data if folder.resolve().name == spec.folder]
         return next((place for place in places if _is_collection(place)), None)
+
+    def expansions_file(self, spec: Spec, condition: Condition) -> Path | None:
+        """The file of recorded expansions, plain or .gz, if it is in one of `expansions`."""
+        names = (f"{condition.expansions}", f"{condition.expansions}.gz")
+        places = [place for folder in self.expansions for place in (folder / (spec.expansions or spec.name), folder)]
+        return next((place / name for place in places for name in names if (place / name).is_file()), None)
 
 
 def model_identity(config: EncoderConfig) -> dict[str, Any]:

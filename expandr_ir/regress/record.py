@@ -8,7 +8,6 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -173,8 +172,8 @@ def _figure(path: Path, spec: Spec, records: list[Record], metric: str) -> Figur
             remedy="expandr regress --generator NAME --seed 0 --record FILE, then --seed 1 and --seed 2",
         )
     mean = rounded(statistics.fmean(values), precision)
-    apart = max(abs(Decimal(value) - mean) for value in values)
-    return Figure(float(mean), float(apart.quantize(Decimal(1).scaleb(-precision), ROUND_CEILING)), "")
+    apart = max(abs(rounded(value, precision) - mean) for value in values)
+    return Figure(float(mean), float(apart), "")
 
 
 def _source(records: list[Record]) -> str:
