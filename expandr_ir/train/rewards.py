@@ -70,6 +70,9 @@ class Reward(NamedTuple):
     needs: tuple[Need, ...]
 
 
+DECIMALS = 12
+"""Of a summed reward: 1/20 + 1/30 and 1/24 + 1/24 are one twelfth, which float64 alone does not see."""
+
 REWARDS: dict[str, Reward] = {}
 """The rewards by name; each gives an array of shape (n_candidates,), higher is better."""
 
@@ -148,7 +151,7 @@ class Rewarded:
 
 
 def rewarded(evidence: Evidence, weights: Mapping[str, float], options: RewardOptions) -> Rewarded:
-    """The weighted sum of the named rewards.
+    """The weighted sum of the named rewards, rounded to DECIMALS.
 
     Raises:
         InputError: an unknown reward, or evidence that it needs and that is not there.
@@ -161,7 +164,7 @@ def rewarded(evidence: Evidence, weights: Mapping[str, float], options: RewardOp
     for name, values in parts.items():
         _check_finite(values, f"the reward {name!r}")
     total = np.sum([weight * parts[name] for name, weight in weights.items()], axis=0)
-    return Rewarded(np.asarray(total, dtype=np.float64), parts)
+    return Rewarded(np.round(total.astype(np.float64), DECIMALS), parts)
 
 
 def choose(rewards: Floats) -> tuple[int, int]:

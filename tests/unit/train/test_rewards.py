@@ -157,6 +157,20 @@ def test_scaled_weights_choose_the_same(values, scale):
     assert choose(one.total) == choose(other.total)
 
 
+def test_sums_that_are_equal_as_fractions_tie():
+    """1/20 + 1/30 = 1/24 + 1/24 = 1/12; float64 says that the first is larger."""
+    one, other = _with_ranks({3: 20, 7: 24}), _with_ranks({3: 30, 7: 24})
+    assert 1 / 20 + 1 / 30 != 1 / 24 + 1 / 24
+    total = rewarded(Evidence(positive=one, answer=other), {"retriever": 1.0, "self": 1.0}, OPTIONS).total
+    assert total[3] == total[7]
+
+
+def _with_ranks(wanted):
+    """30 similarities, those at the given places with the given ranks."""
+    others = iter(sorted(set(range(1, 31)) - set(wanted.values())))
+    return -array(*(wanted[place] if place in wanted else next(others) for place in range(30)))
+
+
 def test_ties_go_to_the_first():
     assert choose(array(1, 2, 2, 1)) == (1, 0)
     assert choose(array(1, 1)) == (0, 0)
