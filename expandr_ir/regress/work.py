@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from expandr_ir.collection import Collection, load_collection
 from expandr_ir.errors import MissingResourceError, NotInstalledError
@@ -26,6 +26,10 @@ from expandr_ir.regress.statistics import check_statistics
 from expandr_ir.retrieve import SearchOptions, search
 from expandr_ir.retrieve.base import Counting, uncounted
 from expandr_ir.runs import read_run, write_run
+
+if TYPE_CHECKING:
+    from expandr_ir.encoders import Encoder
+    from expandr_ir.regress.remembered import Encoders
 
 EVALUATING = ("ir-measures", "pytrec-eval-terrier")
 
@@ -117,6 +121,7 @@ class Worker:
         self.folder, self.places, self.jobs, self.writer = folder, places, jobs, writer
         self._counting, self._on_step = counting, on_step
         self._bench: Bench | None = None
+        self._encoders: Encoders | None = None
 
     def run(self, step: Step) -> Outcome:
         """What became of the step.
@@ -134,6 +139,14 @@ class Worker:
     def run_path(self, step: Step) -> Path:
         """Where the step's run stands."""
         return self.folder / f"{step.name}.run"
+
+    def _load(self, *args: Any, **named: Any) -> Encoder:
+        """Loads an encoder once for all steps."""
+        if self._encoders is None:
+            from expandr_ir.regress.remembered import Encoders
+
+            self._encoders = Encoders()
+        return self._encoders.load(*args, **named)
 
     def _open(self, step: Step) -> Bench:
         assert step.collection is not None
@@ -176,7 +189,7 @@ class Worker:
             options = replace(options, aggregation="none")
         fields, counts = bench.statistics(options, self._counting)
         check_statistics(step.spec, fields, counts, str(step.collection))
-        searched = search(found.topics, bench.collection, options, self._counting)
+        searched = search(found.topics, bench.collection, options, self._counting, self._load)
         write_run(path, searched.run, step.condition.name)
         costs = generation_costs(found.topics.values())
         samples = {"samples": found.samples} if found.samples else {}

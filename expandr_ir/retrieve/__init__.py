@@ -15,6 +15,7 @@ from expandr_ir.runs import remove_own_document
 
 if TYPE_CHECKING:
     from expandr_ir.collection import Collection
+    from expandr_ir.retrieve.dense import LoadEncoder
 
 __all__ = [
     "SearchOptions",
@@ -52,6 +53,7 @@ def search(
     collection: Collection | None,
     options: SearchOptions,
     counting: Counting = uncounted,
+    load: LoadEncoder | None = None,
 ) -> Searched:
     """The run of the options' routes over the collection, or over the index that they name.
 
@@ -60,6 +62,7 @@ def search(
         collection: what to search in; None needs an index.
         options: how.
         counting: shows how far indexing and encoding are.
+        load: loads the encoder; None loads it anew for this search.
 
     Raises:
         InputError: an unknown aggregation, neither collection nor index, or an index of another collection or model.
@@ -67,7 +70,7 @@ def search(
     """
     routes = [_in_force(route, topics) for route in options.routes()]
     retrievers = {
-        name: _open(name, collection, options, counting) for name in dict.fromkeys(kind for kind, _ in routes)
+        name: _open(name, collection, options, counting, load) for name in dict.fromkeys(kind for kind, _ in routes)
     }
     found = [retrievers[kind].search(topics, aggregation or "none") for kind, aggregation in routes]
     removes = _removes_own(collection, options)
@@ -111,12 +114,20 @@ def _in_force(route: Route, topics: Mapping[str, ExpandedTopic]) -> tuple[str, s
     return "dense", dense_aggregation(route.aggregation, topics)
 
 
-def _open(name: str, collection: Collection | None, options: SearchOptions, counting: Counting) -> Retriever:
+def _open(
+    name: str,
+    collection: Collection | None,
+    options: SearchOptions,
+    counting: Counting,
+    load: LoadEncoder | None,
+) -> Retriever:
     if name == "sparse":
         return SparseRetriever(collection, options, counting)
     from expandr_ir.retrieve.dense import DenseRetriever
 
-    return DenseRetriever(collection, options, counting)
+    return (
+        DenseRetriever(collection, options, counting, load) if load else DenseRetriever(collection, options, counting)
+    )
 
 
 def _removes_own(collection: Collection | None, options: SearchOptions) -> bool:

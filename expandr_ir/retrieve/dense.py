@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from expandr_ir.aggregate import DENSE, dense_vectors
 from expandr_ir.config import EncodeOptions
@@ -18,6 +18,9 @@ from expandr_ir.retrieve.options import SearchOptions
 
 if TYPE_CHECKING:
     from expandr_ir.collection import Collection
+
+LoadEncoder: TypeAlias = Callable[..., Encoder]
+"""`encoders.load_encoder`, or what stands in for it: one that keeps encoders from one search to the next."""
 
 
 def dense_aggregation(named: str | None, topics: Mapping[str, ExpandedTopic]) -> str:
@@ -36,15 +39,22 @@ class DenseRetriever:
         collection: what to search in, encoded where it is not there yet; None needs an index.
         options: how.
         counting: shows how far encoding is.
+        load: loads the encoder.
 
     Raises:
         InputError: neither collection nor index, an encoder that cannot be used, or an index that it does not fit.
         MissingResourceError: there is no such index or model.
     """
 
-    def __init__(self, collection: Collection | None, options: SearchOptions, counting: Counting = uncounted) -> None:
+    def __init__(
+        self,
+        collection: Collection | None,
+        options: SearchOptions,
+        counting: Counting = uncounted,
+        load: LoadEncoder = load_encoder,
+    ) -> None:
         self._options = options
-        self._encoder = open_encoder(collection, options)
+        self._encoder = open_encoder(collection, options, load)
         self._index = self._open(collection, counting)
         self.details: dict[str, Any] = {"vectors": str(self._index.folder), "encoder": self._encoder.identity()}
         self.seconds: dict[str, float] = {}
@@ -81,8 +91,13 @@ class DenseRetriever:
         return open_dense(vectors, self._options.vectors)
 
 
-def open_encoder(collection: Collection | None, options: SearchOptions) -> Encoder:
+def open_encoder(collection: Collection | None, options: SearchOptions, load: LoadEncoder = load_encoder) -> Encoder:
     """The encoder that the options name, with what they say of expansions in place of its own.
+
+    Args:
+        collection: what is searched.
+        options: how.
+        load: loads it.
 
     Raises:
         InputError: none is named, or it cannot be used.
@@ -96,4 +111,4 @@ def open_encoder(collection: Collection | None, options: SearchOptions) -> Encod
     if options.expansion_prefix is not None:
         config = replace(config, expansion_prefix=options.expansion_prefix)
     own_options = None if options.encode == EncodeOptions() else options.encode
-    return load_encoder(config, collection=collection.name if collection else None, options=own_options)
+    return load(config, collection=collection.name if collection else None, options=own_options)
