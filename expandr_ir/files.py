@@ -8,7 +8,7 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -154,6 +154,45 @@ def _as_mode(raw: IO[bytes] | gzip.GzipFile, mode: str) -> Iterator[IO[Any]]:
         text.flush()
     finally:
         text.detach()
+
+
+@contextmanager
+def exclusive(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Holds the lock file `path`, after waiting for the process that holds it; the system ends a dead process's lock.
+
+    The file is there only while the block runs.
+
+    Args:
+        path: the lock file.
+        on_wait: called once where another process holds it.
+    """
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("a") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if on_wait:
+                    on_wait()
+                    on_wait = None
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            if not _is_at(path, stream.fileno()):
+                continue  # the process that held it has deleted it: this lock guards nothing
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether the open file is still the one at that path."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def sha256_file(path: Path) -> str:

@@ -30,6 +30,9 @@ REMEDIES = {
 }
 """What to type, by a part of what Java throws, its causes included."""
 
+SMALLEST_HEAP, LARGEST_HEAP = 32 * 2**20, 2**45
+"""Bytes: below, Lucene runs out of memory at once; above, no 64-bit Java starts."""
+
 _VECTOR_MODULE = "jdk.incubator.vector"
 _started_in: int | None = None
 
@@ -205,10 +208,27 @@ def _options(java: Java, heap: str | None) -> list[str]:
     if java.version >= 24:  # Lucene's memory mapping; older versions do not know the option
         options.append("--sun-misc-unsafe-memory-access=allow")
     if heap:
-        if not re.fullmatch(r"[1-9]\d*[kKmMgG]?", heap):
-            raise InputError(f"{heap!r} is no amount of memory for Java", expected="such as 8g or 512m")
-        options.append(f"-Xmx{heap}")
+        options.append(f"-Xmx{_checked(heap)}")
     return options
+
+
+def _checked(heap: str) -> str:
+    """The amount of memory, where Java starts with it: it ends the process where it cannot.
+
+    Raises:
+        InputError: no amount, too little, or too much.
+    """
+    found = re.fullmatch(r"([1-9]\d*)([kKmMgG]?)", heap)
+    if not found:
+        raise InputError(f"{heap!r} is no amount of memory for Java", expected="such as 8g or 512m")
+    amount = int(found[1]) * {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}[found[2].lower()]
+    if not SMALLEST_HEAP <= amount <= LARGEST_HEAP:
+        raise InputError(
+            f"{heap!r} is too {'little' if amount < SMALLEST_HEAP else 'much'} memory for Java",
+            expected=f"{SMALLEST_HEAP // 2**20}m to {LARGEST_HEAP // 2**30}g, such as 8g or 512m",
+            remedy="--heap 4g, or export EXPANDR_JAVA_HEAP=4g",
+        )
+    return heap
 
 
 def _silence(autoclass: Any) -> None:

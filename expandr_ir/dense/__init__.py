@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +21,7 @@ from expandr_ir.dense.vectors import (
     check_encoder,
     open_vectors,
 )
-from expandr_ir.errors import InputError, MissingResourceError, unknown_name
+from expandr_ir.errors import InputError
 from expandr_ir.records import Hits, Run
 
 TOPICS_AT_ONCE = 4096
@@ -161,22 +159,9 @@ def open_named_dense(name: str, options: DenseSearchOptions | None = None) -> De
     """
     if Path(name).expanduser().is_dir():
         return open_dense(name, options)
-    from expandr_ir.jvm import LOCK, import_pyserini
+    from expandr_ir.prebuilt import prebuilt_index
 
-    with LOCK:
-        known = import_pyserini("pyserini.prebuilt_index_info").FAISS_INDEX_INFO
-        if name not in known:
-            raise unknown_name("folder or Pyserini FAISS index", name, known)
-        try:
-            with contextlib.redirect_stdout(sys.stderr):  # where Pyserini reports what it downloads
-                folder = Path(import_pyserini("pyserini.util").download_prebuilt_index(name, verbose=False))
-        except (OSError, ValueError, AssertionError) as error:
-            raise MissingResourceError(
-                f"Pyserini's index {name} is not on this machine, and could not be downloaded ({error})",
-                expected=f"a network that reaches {known[name]['urls'][0]}",
-                remedy="fetch and unpack it where there is one, then: --index FOLDER",
-            ) from error
-    return open_dense(folder, options)
+    return open_dense(prebuilt_index(name, "FAISS index"), options)
 
 
 def _as_it_is(folder: Path, index: Any, ids: NDArray[np.bytes_], options: DenseSearchOptions) -> DenseIndex:

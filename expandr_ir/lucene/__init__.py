@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from expandr_ir.errors import InputError, MissingResourceError, unknown_name
-from expandr_ir.jvm import LOCK, import_pyserini, java_class, start
+from expandr_ir.errors import InputError, MissingResourceError
+from expandr_ir.jvm import LOCK, java_class, start
 from expandr_ir.lucene.docids import doc_ids
+from expandr_ir.prebuilt import prebuilt_index
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,19 +108,7 @@ def open_named(name: str) -> LuceneIndex:
         InputError: Pyserini has no such index for BM25.
         MissingResourceError: it cannot be downloaded.
     """
-    with LOCK:
-        known = import_pyserini("pyserini.prebuilt_index_info").TF_INDEX_INFO
-        if name not in known:
-            raise unknown_name("folder or Pyserini index", name, known)
-        try:
-            with contextlib.redirect_stdout(sys.stderr):  # where Pyserini reports what it downloads
-                path = Path(import_pyserini("pyserini.util").download_prebuilt_index(name, verbose=False))
-        except (OSError, ValueError, AssertionError) as error:
-            raise MissingResourceError(
-                f"Pyserini's index {name} is not on this machine, and could not be downloaded ({error})",
-                expected=f"a network that reaches {known[name]['urls'][0]}",
-                remedy="fetch and unpack it where there is one, then: --index FOLDER",
-            ) from error
+    path = prebuilt_index(name, "index")
     return LuceneIndex(path, "multifield" if name.endswith(".multifield") else "flat")
 
 

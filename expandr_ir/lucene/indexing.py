@@ -6,22 +6,21 @@ import json
 import logging
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
 from expandr_ir.errors import ExpandrError, InputError
-from expandr_ir.files import home, sha256_json
-from expandr_ir.jvm import anserini_version, in_java, java_class, java_text
+from expandr_ir.files import exclusive, home, sha256_json
+from expandr_ir.jvm import anserini_version
 from expandr_ir.lucene import MANIFEST, Fields, LuceneIndex, open_index, read_index_manifest
+from expandr_ir.lucene.parts import documents_done, index_in_parts
 from expandr_ir.manifest import installed_versions
 from expandr_ir.records import Document
 
 log = logging.getLogger(__name__)
 
-_COLLECTION_CLASS = {"flat": "BeirFlatCollection", "multifield": "BeirMultifieldCollection"}
 _LACKS = {"flat": "neither title nor text", "multifield": "no text"}
 """What an empty document lacks, which Anserini leaves out."""
 
@@ -51,7 +50,8 @@ def cached_index(
     Args:
         collection: whose documents.
         fields: "flat" (title and text in one field) or "multifield" (in two).
-        on_progress: called now and then while documents are read, with how many there are so far.
+        on_progress: called now and then with how many documents are done; one that is read, and not indexed yet,
+            counts half.
 
     Raises:
         InputError: the collection has no documents, one document id twice, or an index that was damaged since.
@@ -83,7 +83,8 @@ def build_index(
 ) -> LuceneIndex:
     """The index of these documents, in a new folder that appears there complete or not at all.
 
-    Of two processes that build the same index at once, the one that is done first wins, and both get its index.
+    Documents are indexed in parts: a run that was killed, or had no room on the disk, goes on after its last part, and
+    says so. Of two processes that build the same index at once, one waits for the other; both get its index.
 
     Args:
         documents: read once, as a stream.
@@ -91,7 +92,8 @@ def build_index(
         directory: where the index is to stand; it must not exist.
         fingerprint: identifies the documents; recorded in the manifest.
         threads: Anserini's indexing threads.
-        on_progress: called now and then while documents are read, with how many there are so far.
+        on_progress: called now and then with how many documents are done; one that is read, and not indexed yet,
+            counts half.
 
     Raises:
         InputError: `directory` exists, there are no documents, all are empty, or one document id occurs twice.
@@ -115,75 +117,36 @@ def _build(
     on_progress: Callable[[int], None] | None,
 ) -> None:
     """Builds in a folder beside `directory`, and renames it when it is complete."""
-    with _beside(directory) as temporary:
-        (temporary / "corpus").mkdir()
-        written = _write_corpus(documents, temporary / "corpus" / "corpus.jsonl", on_progress)
-        index = temporary / "index"
-        empty = _run_anserini(temporary / "corpus", index, fields, threads)
-        if empty == written:
-            raise InputError(f"all {written} documents have {_LACKS[fields]}", expected="at least one to index")
-        with closing(open_index(index)) as built:
-            _check(built, written, empty, fields, fingerprint)
+    with exclusive(directory.with_name(f".{directory.name}.lock"), lambda: _say_waiting(directory)):
+        if directory.exists() and read_index_manifest(directory).get("fingerprint") == fingerprint:
+            return  # another process was faster
+        building = directory.with_name(f".{directory.name}.building")
+        identity = sha256_json([fingerprint, fields, anserini_version()])
         try:
-            index.rename(directory)
-        except OSError:
-            if read_index_manifest(directory).get("fingerprint") != fingerprint:
-                raise
+            done = index_in_parts(documents, building, identity, fields, threads, on_progress or (lambda _: None))
+        except BaseException as error:
+            if isinstance(error, InputError) or not documents_done(building):
+                shutil.rmtree(building, ignore_errors=True)
+            else:
+                shutil.rmtree(building / "corpus", ignore_errors=True)
+                log.warning("%d documents are indexed; the same command goes on after them", documents_done(building))
+            raise
+        try:
+            if not done.documents:
+                raise InputError("there are no documents to index", expected="at least one document")
+            if done.empty == done.documents:
+                raise InputError(
+                    f"all {done.documents} documents have {_LACKS[fields]}", expected="at least one to index"
+                )
+            with closing(open_index(building / "index")) as built:
+                _check(built, done.documents, done.empty, fields, fingerprint)
+            (building / "index").rename(directory)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
 
 
-@contextmanager
-def _beside(directory: Path) -> Iterator[Path]:
-    """A new folder beside another one, deleted at the end; what a killed process left there is named in the log."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    for other in directory.parent.glob(f".{directory.name}.*.tmp"):
-        log.warning("%s: another process builds this index, or was killed as it did (delete the folder then)", other)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", suffix=".tmp", dir=directory.parent))
-    try:
-        yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _write_corpus(documents: Iterable[Document], path: Path, on_progress: Callable[[int], None] | None) -> int:
-    """The number of documents, after writing them as Anserini's BEIR collections read them."""
-    count = 0
-    with path.open("w", encoding="utf-8", newline="\n") as stream:
-        for count, document in enumerate(documents, start=1):
-            # Anserini loses the rest of the file where a document has no title.
-            row = {"_id": document.doc_id, "title": document.title, "text": document.text}
-            stream.write(java_text(json.dumps(row, ensure_ascii=False)) + "\n")
-            if on_progress and count % 1000 == 0:
-                on_progress(count)
-    if count == 0:
-        raise InputError("there are no documents to index", expected="at least one document")
-    if on_progress:
-        on_progress(count)
-    return count
-
-
-def _run_anserini(corpus: Path, index: Path, fields: Fields, threads: int) -> int:
-    """Indexes a folder with the options of the BEIR regressions; returns how many empty documents were left out."""
-    with in_java(f"indexing into {index.parent}"):
-        memory = java_class("java.lang.Runtime").getRuntime().maxMemory() // 2**20
-        options = {
-            "-collection": _COLLECTION_CLASS[fields],
-            "-generator": "DefaultLuceneDocumentGenerator",
-            "-input": str(corpus),
-            "-index": str(index),
-            "-threads": str(threads),
-            # Anserini's own 4 GiB of buffer would not fit into a small heap; the scores do not depend on it.
-            "-memoryBuffer": str(min(4096, memory // 2)),
-        }
-        words = [word for option in options.items() for word in option]
-        words += ["-storePositions", "-storeDocvectors", "-storeRaw", "-quiet"]
-        words += ["-fields", "title"] if fields == "multifield" else []
-        arguments = java_class("io.anserini.index.IndexCollection$Args")()
-        parser = java_class("org.kohsuke.args4j.CmdLineParser")(arguments)
-        parser.parseArgument(java_class("java.util.Arrays").asList(*words))
-        indexer = java_class("io.anserini.index.IndexCollection")(arguments)
-        indexer.run()
-        empty: int = indexer.getCounters().empty.get()
-        return empty
+def _say_waiting(directory: Path) -> None:
+    log.warning("another process builds %s: waiting for it", directory)
 
 
 def _check(index: LuceneIndex, written: int, empty: int, fields: Fields, fingerprint: str) -> None:
@@ -195,7 +158,7 @@ def _check(index: LuceneIndex, written: int, empty: int, fields: Fields, fingerp
         raise ExpandrError(
             f"Anserini indexed {stats.documents} of {written} documents, and left out {empty} empty ones",
             expected="each document in the index or empty",
-            remedy="look at what it wrote to stdout; memory and disk are the usual reasons",
+            remedy="memory and disk are the usual reasons",
         )
     if empty:
         log.warning("%d of %d documents have %s: they are not in the index", empty, written, _LACKS[fields])

@@ -106,7 +106,9 @@ def test_progress_counts_documents(tmp_path):
     seen: list[int] = []
     documents = [Document(str(number), "", "word") for number in range(2500)]
     build_index(documents, "flat", tmp_path / "index", "f", on_progress=seen.append)
-    assert seen == [1000, 2000, 2500]
+    assert seen[:2] == [500, 1000]  # read, and not indexed yet: half
+    assert seen == sorted(seen)
+    assert seen[-1] == 2500
 
 
 def test_no_documents(tmp_path):
@@ -211,10 +213,114 @@ def test_kill_while_indexing_leaves_no_half_index(own_home, caplog):
     assert process.stdout.readline() == "begun\n"
     process.send_signal(signal.SIGKILL)
     process.wait()
-    remains = list((own_home / "indexes").iterdir())
-    assert [path.suffix for path in remains] == [".tmp"]
-    assert cached_index(Made(CATS[:2], "cats")).stats().documents == 2
-    assert str(remains[0]) in caplog.text
+    assert any(path.suffix == ".building" for path in (own_home / "indexes").iterdir())
+    index = cached_index(Made(CATS[:2], "cats"))
+    assert index.stats().documents == 2
+    assert "starts anew" in caplog.text
+    assert list((own_home / "indexes").iterdir()) == [index.path]
+
+
+NUMBERED = [Document(str(number), "", f"word w{number}" if number % 5 else "") for number in range(50)]
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Parts of seven documents, two to a file."""
+    monkeypatch.setattr("expandr_ir.lucene.parts.PART_DOCUMENTS", 7)
+    monkeypatch.setattr("expandr_ir.lucene.parts._FILE_DOCUMENTS", 2)
+
+
+def test_an_index_of_parts_is_that_of_one(tmp_path, small_parts, caplog):
+    index = build_index(NUMBERED, "flat", tmp_path / "index", "f")
+    assert ids(index) == [document.doc_id for document in NUMBERED if document.text]
+    assert index.stats() == IndexStats(documents=40, non_empty=40, terms=80)
+    assert "10 of 50 documents have neither title nor text" in caplog.text
+
+
+@pytest.mark.parametrize("empty", [range(7), range(7, 14), range(14, 20)])
+def test_a_part_whose_documents_are_all_empty(tmp_path, small_parts, empty):
+    documents = [Document(str(number), "", "" if number in empty else "word") for number in range(20)]
+    index = build_index(documents, "flat", tmp_path / "index", "f")
+    assert ids(index) == [str(number) for number in range(20) if number not in empty]
+
+
+def stopped(directory, error, after=20):
+    """Indexing that ends with this error when so many documents are read."""
+
+    def documents():
+        yield from NUMBERED[:after]
+        raise error
+
+    with pytest.raises(type(error)):
+        build_index(documents(), "flat", directory, "f")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device"), ExpandrError("Java")])
+def test_a_stopped_run_goes_on_after_its_last_part(tmp_path, small_parts, caplog, error):
+    stopped(tmp_path / "index", error)
+    assert "14 documents are indexed; the same command goes on after them" in caplog.text
+    read = []
+    index = build_index((read.append(one.doc_id) or one for one in NUMBERED), "flat", tmp_path / "index", "f")
+    assert "goes on after 14 documents" in caplog.text
+    assert read == [document.doc_id for document in NUMBERED]
+    assert ids(index) == [document.doc_id for document in NUMBERED if document.text]
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+def test_other_documents_are_not_gone_on_with(tmp_path, small_parts):
+    stopped(tmp_path / "index", KeyboardInterrupt())
+    others = [Document(f"other {number}", "", "word") for number in range(50)]
+    with pytest.raises(InputError, match="the first 14 documents are others than when this index was begun"):
+        build_index(others, "flat", tmp_path / "index", "f")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["identity", "state", "index", "count"])
+def test_what_cannot_be_gone_on_with_starts_anew(tmp_path, small_parts, caplog, damage):
+    stopped(tmp_path / "index", KeyboardInterrupt())
+    building = tmp_path / ".index.building"
+    state = building / "done.json"
+    done = json.loads(state.read_text())
+    if damage == "identity":
+        state.write_text(json.dumps(done | {"identity": "another"}))
+    elif damage == "state":
+        state.write_text("{")
+    elif damage == "index":
+        next((building / "index").glob("segments_*")).write_bytes(b"")
+    else:
+        state.write_text(json.dumps(done | {"documents": 13}))
+    assert build_index(NUMBERED, "flat", tmp_path / "index", "f").stats().documents == 40
+    assert "starts anew" in caplog.text
+
+
+def test_a_fault_of_a_document_leaves_nothing(tmp_path, small_parts):
+    stopped(tmp_path / "index", InputError("line 21"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 3 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount")
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_clear_error(small_disk, capfd):
+    texts = [" ".join(f"w{number * 61 % 9973}x{word * 37 % 997}" for word in range(60)) for number in range(4000)]
+    documents = [Document(str(number), "", text) for number, text in enumerate(texts)]
+    with pytest.raises(ExpandrError, match="No space left on device\nTry: make room on the disk"):
+        build_index(documents, "flat", small_disk / "index", "f")
+    assert capfd.readouterr() == ("", "")
+    assert list(small_disk.iterdir()) == []
 
 
 def test_ids_follow_an_index_that_was_built_anew(tmp_path):
