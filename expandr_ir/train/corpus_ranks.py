@@ -115,7 +115,10 @@ def corpus_ranks(
             "encoder": [asdict(encoder_config(search.encoder)), search.expansion_role, search.expansion_prefix]
             if search.encoder and options.retriever == "dense"
             else None,
-            "queries": [[one.topic_id, one.text, list(texts)] for one, texts in zip(queries, candidates, strict=True)],
+            "queries": [
+                sha256_json([one.topic_id, one.text, list(texts)])
+                for one, texts in zip(queries, candidates, strict=True)
+            ],
             "judged": judged,
         }
     )[:16]

@@ -7,6 +7,7 @@ first missing shard, whose texts are encoded together, so that the vectors are t
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -130,10 +131,7 @@ def similarities(
         {
             "encoder": encoder_provenance(encoder),
             "options": [options.similarity, options.positives, options.shard_texts],
-            "texts": [texts.kinds, texts.texts],
-            "compared": [
-                [one.positives, one.answer, one.candidates, one.query if with_query else None] for one in compared
-            ],
+            "compared": _digest(compared, with_query),
         }
     )[:16]
     result, shards = folder / f"{key}.npz", folder / f"{key}.shards"
@@ -143,6 +141,15 @@ def similarities(
             _save(result, [_of_query(one, texts, vectors, options, with_query) for one in compared])
             shutil.rmtree(shards)
     return _load(result)
+
+
+def _digest(compared: Sequence[Compared], with_query: bool) -> str:
+    """The SHA-256 of all texts, one query at a time: a million texts are not joined for it."""
+    digest = hashlib.sha256()
+    for one in compared:
+        row = [one.query if with_query else None, one.positives, one.answer, one.candidates]
+        digest.update(sha256_json(row).encode())
+    return digest.hexdigest()
 
 
 class _Texts:

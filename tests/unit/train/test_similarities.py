@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expandr_ir.config import EncoderConfig
@@ -159,6 +159,7 @@ def test_faults(tmp_path):
         SimilarityOptions(shard_texts=0)
 
 
+@settings(deadline=None, max_examples=40)  # files are written and synced
 @given(st.data())
 def test_any_texts_in_any_shards(tmp_path_factory, data):
     texts = st.sampled_from([f"t{n}" for n in range(8)])
