@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from expandr_ir.config import conf_path, load_block
 from expandr_ir.errors import InputError, unknown_name
@@ -17,10 +17,11 @@ PLACEHOLDERS = {
     "document": "one document: its title, then its text",
     "passages": "retrieved documents, numbered, one a line",
     "examples": "the prompt's own worked examples",
+    "manner": "one of the prompt's own manners, drawn for each query that is made of a document",
 }
 """What a template may hold in braces, and what stands there when it is rendered."""
 
-_CONTEXT = ("document", "passages")
+_CONTEXT = ("document", "passages", "manner")
 _BRACES = re.compile(r"\{(\s*\w+\s*)\}")
 
 Example: TypeAlias = dict[str, str]
@@ -40,6 +41,7 @@ class Prompt:
         system: the system message, with the same placeholders; most chat templates take one, some refuse it.
         stop: texts that end a sample, besides the generator's own.
         examples: worked examples, for {examples}.
+        manners: lengths and styles to ask for, for {manner}; `expandr train synthesize` draws one for each query.
         notes: what a reader should know.
     """
 
@@ -51,6 +53,7 @@ class Prompt:
     system: str | None = None
     stop: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
+    manners: tuple[str, ...] = ()
     notes: str = ""
 
     @property
@@ -60,16 +63,22 @@ class Prompt:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What `render` must be given besides the topic: "document", "passages", both or nothing."""
+        """What `render` must be given besides the topic: those of "document", "passages", "manner" that are shown."""
         return tuple(name for name in self.placeholders if name in _CONTEXT)
 
     @property
     def sha256(self) -> str:
-        """The SHA-256, in hex, of what decides the rendering: system, user and examples."""
-        return sha256_json([self.system or None, self.user, [list(example.items()) for example in self.examples]])
+        """The SHA-256, in hex, of what decides the rendering: system, user, examples, manners where there are any."""
+        decides: list[Any] = [self.system or None, self.user, [list(example.items()) for example in self.examples]]
+        return sha256_json([*decides, list(self.manners)] if self.manners else decides)
 
     def render(
-        self, topic: Topic, *, document: Document | None = None, passages: Sequence[Document] | None = None
+        self,
+        topic: Topic,
+        *,
+        document: Document | None = None,
+        passages: Sequence[Document] | None = None,
+        manner: str | None = None,
     ) -> tuple[Message, ...]:
         """The messages for a topic: the system message where there is one, then the user message.
 
@@ -79,6 +88,7 @@ class Prompt:
             topic: the topic.
             document: for {document}.
             passages: for {passages}; an empty list (a search that found nothing) is rendered as "(none)".
+            manner: for {manner}.
 
         Raises:
             InputError: the template needs something that was not given, or holds an unknown placeholder.
@@ -89,6 +99,8 @@ class Prompt:
         if passages is not None:
             lines = [f"[{number}] {_one_line(passage)}" for number, passage in enumerate(passages, start=1)]
             values["passages"] = "\n".join(lines) or "(none)"
+        if manner is not None:
+            values["manner"] = manner
         for name in self.placeholders:
             if name not in PLACEHOLDERS:
                 raise unknown_name(f"placeholder of prompt {self.id!r}", name, PLACEHOLDERS)
@@ -107,8 +119,8 @@ def load_prompt(name_or_path: str) -> Prompt:
 
     Raises:
         InputError: no such name or file; unknown or missing keys, wrong types, an unknown placeholder, a template that
-            does not depend on what it is asked about, or examples without {examples} and the reverse. The message
-            names the file.
+            does not depend on what it is asked about, or examples without {examples} and the reverse (the same for
+            manners). The message names the file.
     """
     path = conf_path("prompts", name_or_path)
     prompt = load_block(Prompt, path)
@@ -117,9 +129,11 @@ def load_prompt(name_or_path: str) -> Prompt:
             raise unknown_name(f"placeholder in {path}:", f"{{{name}}}", [f"{{{known}}}" for known in PLACEHOLDERS])
     if not {"topic", "document"} & set(prompt.placeholders):
         raise InputError(f"{path}: neither {{topic}} nor {{document}}", expected="a template with one of them")
-    if bool(prompt.examples) != ("examples" in prompt.placeholders):
-        found = "examples that no {examples} shows" if prompt.examples else "{examples} without examples"
-        raise InputError(f"{path}: {found}", expected="both or neither")
+    for own, name in ((prompt.examples, "examples"), (prompt.manners, "manner")):
+        if bool(own) != (name in prompt.placeholders):
+            plural = "examples" if name == "examples" else "manners"
+            found = f"{plural} that no {{{name}}} shows" if own else f"{{{name}}} without {plural}"
+            raise InputError(f"{path}: {found}", expected="both or neither")
     return prompt
 
 

@@ -31,6 +31,11 @@ class BeirFolder(Collection):
         qrels = sorted((folder / "qrels").glob("*.tsv.gz")) + sorted((folder / "qrels").glob("*.tsv"))
         self._qrels = {path.name.removesuffix(".gz").removesuffix(".tsv"): path for path in qrels}
 
+    @property
+    def corpus_file(self) -> Path:
+        """The documents' file: corpus.jsonl or corpus.jsonl.gz."""
+        return self._corpus
+
     def splits(self) -> list[str]:
         """The names of the files in qrels/ without their endings, sorted."""
         return sorted(self._qrels)

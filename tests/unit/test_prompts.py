@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -33,12 +34,13 @@ def test_every_prompt_of_conf(name):
     assert loaded.id == name
     assert loaded.version >= 1
     assert loaded.source
-    messages = loaded.render(TOPIC, document=WHALE, passages=[WHALE, UNTITLED])
+    manner = loaded.manners[0] if loaded.manners else None
+    messages = loaded.render(TOPIC, document=WHALE, passages=[WHALE, UNTITLED], manner=manner)
     assert messages[-1].role == "user"
-    assert TOPIC.text in messages[-1].content
+    assert (manner or TOPIC.text) in messages[-1].content
     assert not any(f"{{{known}}}" in message.content for message in messages for known in PLACEHOLDERS)
     assert messages == load_prompt(str(conf_dir() / "prompts" / f"{name}.yaml")).render(
-        TOPIC, document=WHALE, passages=[WHALE, UNTITLED]
+        TOPIC, document=WHALE, passages=[WHALE, UNTITLED], manner=manner
     )
 
 
@@ -52,7 +54,8 @@ def test_the_prompts_that_are_promised():
     assert {name: need for name, need in needs.items() if need} == {
         "answer": ("document",),
         "passage-with-context": ("passages",),
-    }
+        "synthetic-quality": ("document",),
+    } | {f"synthetic-{kind}": ("document", "manner") for kind in ("argument", "claim", "finance", "science", "web")}
     assert len(load_prompt("passage-few-shot").examples) == 4
 
 
@@ -184,3 +187,17 @@ def test_an_unknown_name_suggests_the_nearest():
     with pytest.raises(InputError, match="unknown prompt 'pasage'") as error:
         load_prompt("pasage")
     assert error.value.remedy == "passage"
+
+
+def test_manners_are_shown_one_at_a_time_and_count_for_the_hash(tmp_path):
+    asked = load_prompt(
+        write(tmp_path, "id: m\nversion: 1\nsource: x\nuser: '{document} as {manner}'\nmanners: [a question]")
+    )
+    assert asked.render(TOPIC, document=UNTITLED, manner="a {topic}")[0].content.endswith(" as a {topic}")
+    with pytest.raises(InputError, match=r"holds \{manner\}, and no manner was given"):
+        asked.render(TOPIC, document=UNTITLED)
+    assert asked.sha256 != replace(asked, manners=("another",)).sha256
+    with pytest.raises(InputError, match=r"\{manner\} without manners"):
+        load_prompt(write(tmp_path, "id: m\nversion: 1\nsource: x\nuser: '{document} as {manner}'"))
+    with pytest.raises(InputError, match=r"manners that no \{manner\} shows"):
+        load_prompt(write(tmp_path, "id: m\nversion: 1\nsource: x\nuser: '{document}'\nmanners: [a question]"))
