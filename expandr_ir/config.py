@@ -66,8 +66,10 @@ class ApiOptions:
 
     Args:
         base_url: such as "http://localhost:8000/v1"; None takes $OPENAI_BASE_URL, else OpenAI's own.
+        base_urls: several servers of one model, in place of base_url; each request has one of them by its key's hash,
+            and what a server fails to answer goes to the others.
         api_key_env: the environment variable that holds the key, which is never logged or stored; None sends no key.
-        max_in_flight: requests under way at once.
+        max_in_flight: requests under way at once, at all servers together.
         timeout_s: seconds until one request counts as lost.
         max_attempts: tries of one request before its samples are recorded as failed.
         max_total_tokens: budget of prompt + written tokens for one command; None is no limit.
@@ -77,6 +79,7 @@ class ApiOptions:
     """
 
     base_url: str | None = None
+    base_urls: list[str] = field(default_factory=list)
     api_key_env: str | None = "OPENAI_API_KEY"
     max_in_flight: int = 32
     timeout_s: float = 120.0

@@ -15,7 +15,7 @@ from expandr_ir.generators.base import cut_at_stop, failure
 from expandr_ir.generators.completions import Answer, RejectedError, request_body
 from expandr_ir.generators.identity import identify
 from expandr_ir.generators.retry import TransientError
-from expandr_ir.generators.server import Server
+from expandr_ir.generators.servers import Servers
 from expandr_ir.records import Generation, GenerationRequest, Message, SampleKey
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class ApiGenerator:
     carries the seed of its first sample; what a server makes of a seed is its own affair.
 
     Raises:
-        InputError: the base URL is none.
+        InputError: a base URL is none, or there are several kinds of them.
         MissingResourceError: the server is OpenAI's and there is no key.
         NotInstalledError: the openai package is missing.
     """
@@ -41,7 +41,7 @@ class ApiGenerator:
     def __init__(self, config: GeneratorConfig) -> None:
         self.id = identify(config, {"extra_body": config.api.extra_body} if config.api.extra_body else None)
         self._config = config
-        self._server = Server(config.api)
+        self._server = Servers(config.api)
         self._at_once = config.api.samples_per_request
         self._tokens_spent = 0
 
@@ -65,7 +65,7 @@ class ApiGenerator:
                 if self._budget_is_spent():
                     unasked += len(samples)
                     return
-                done = await self._ask(client, requests[place], samples[: self._at_once])
+                done = await self._ask(clients, requests[place], samples[: self._at_once])
             for generation in done:
                 emit(generation)
             texts[place] += [generation.text for generation in done if generation.error is None]
@@ -76,7 +76,7 @@ class ApiGenerator:
                 tasks.create_task(answer(place, samples[start : start + self._at_once]))
 
         try:
-            async with self._server.connect() as client, asyncio.TaskGroup() as tasks:
+            async with self._server.connect() as clients, asyncio.TaskGroup() as tasks:
                 for place, request in enumerate(requests):
                     answer_later(place, request.samples)
         except BaseExceptionGroup as errors:
@@ -94,13 +94,13 @@ class ApiGenerator:
         return budget is not None and self._tokens_spent >= budget
 
     async def _ask(
-        self, client: AsyncOpenAI, request: GenerationRequest, samples: Sequence[SampleKey]
+        self, clients: Sequence[AsyncOpenAI], request: GenerationRequest, samples: Sequence[SampleKey]
     ) -> list[Generation]:
         """The generations of the first samples, of one at least; of all of them where the request failed."""
         body = request_body(self._config, request.messages, request.decoding, len(samples), samples[0].seed)
         started = time.perf_counter()
         try:
-            answer = await self._server.complete(client, body)
+            answer = await self._server.complete(clients, body, samples[0].key)
         except (TransientError, RejectedError) as error:
             reason = error.finish_reason if isinstance(error, RejectedError) else "error"
             seconds = (time.perf_counter() - started) / len(samples)

@@ -72,7 +72,7 @@ class Server:
             MissingResourceError: nothing listens there, or it will not answer any request of this kind.
         """
         try:
-            return await with_retries(lambda: self._send(client, body), max_attempts=self._options.max_attempts)
+            return await with_retries(lambda: self.send(client, body), max_attempts=self._options.max_attempts)
         except UnreachableError as error:
             raise MissingResourceError(
                 f"no server at {self.url} after {self._options.max_attempts} attempts ({error})",
@@ -80,7 +80,13 @@ class Server:
                 remedy="start it, or --generator.api.base_url where it is",
             ) from error
 
-    async def _send(self, client: AsyncOpenAI, body: dict[str, Any]) -> Answer:
+    async def send(self, client: AsyncOpenAI, body: dict[str, Any]) -> Answer:
+        """The answer to one request, tried once.
+
+        Raises:
+            TransientError: it may pass; UnreachableError where nothing listens.
+            RejectedError, MissingResourceError: as `complete`.
+        """
         fields = {name: value for name, value in body.items() if name not in {"model", "messages"}}
         try:
             async with asyncio.timeout(self._options.timeout_s):
