@@ -14,6 +14,7 @@ from expandr_ir.cli.arguments import Verb, parse, resolved
 from expandr_ir.cli.outputs import output_file, output_folder
 from expandr_ir.cli.progress import counting
 from expandr_ir.cli.sources import say
+from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import ComparisonFailedError, InputError, MissingResourceError
 from expandr_ir.files import atomic_write, home
 
@@ -81,7 +82,7 @@ class Options:
     list: bool = False
     dry_run: bool = False
     commands: bool = False
-    generator: str | None = None
+    generator: GeneratorConfig | None = None
     seed: int = 0
     record: str | None = None
     promote: str | None = None
@@ -183,4 +184,4 @@ def _resumed(options: Options, folder: Path) -> Options:
             expected="--resume with --output, --jobs and --format alone",
             remedy="leave --resume out: what is there already is not searched again anyway",
         )
-    return Options(**json.loads(path.read_text(encoding="utf-8")) | kept)
+    return replace(parse(VERB, Options, ["--config", str(path)]), **kept)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from expandr_ir.collection import Collection
-from expandr_ir.config import GeneratorConfig, generator_config
+from expandr_ir.config import GeneratorConfig
 from expandr_ir.expand import expand, rows
 from expandr_ir.expanders import ExpanderConfig
 from expandr_ir.expansions_file import write_expansions
@@ -25,22 +25,26 @@ class Writer:
     """The LLM of all live conditions.
 
     Args:
-        generator: a name of conf/generators, a YAML file, or engine:model.
+        generator: its settings.
         seed: of its decoding.
     """
 
-    generator: str
+    generator: GeneratorConfig
     seed: int = 0
 
     @property
     def identity(self) -> str:
         """Engine, model and revision in one word."""
-        own = generator_config(self.generator)
-        return f"{own.engine}:{own.model}" + (f"@{own.revision}" if own.revision else "")
+        return self.spec + (f"@{self.generator.revision}" if self.generator.revision else "")
+
+    @property
+    def spec(self) -> str:
+        """Engine and model, as --generator takes them."""
+        return f"{self.generator.engine}:{self.generator.model}"
 
     def config(self, expander: ExpanderConfig) -> GeneratorConfig:
         """The generator as the expander decodes with it."""
-        own = generator_config(self.generator)
+        own = self.generator
         return replace(own, decoding=replace(expander.decoding(own.decoding), seed=self.seed))
 
 

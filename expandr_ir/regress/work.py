@@ -159,7 +159,7 @@ class Worker:
         path = self.run_path(step)
         check_model(step, bench.collection, bench.fingerprint)
         if step.expander and self.writer:
-            self._on_step(step, f"expansions by {self.writer.generator}")
+            self._on_step(step, f"expansions by {self.writer.spec}")
             file = path.with_name(f"{step.condition.name}.expansions.jsonl")
             split = bench.split
             file = written(file, self.writer, step.expander, bench.collection, split, bench.topics)
@@ -195,7 +195,7 @@ class Worker:
         samples = {"samples": found.samples} if found.samples else {}
         write_manifest(
             path,
-            command=shlex.split(search_command(step, str(path), self.writer.generator if self.writer else None)),
+            command=shlex.split(search_command(step, str(path), self.writer.spec if self.writer else None)),
             started=started,
             config=asdict(options),
             inputs={"expansions": step.expansions} if step.expansions else {},
