@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-deps test-slow test-pyserini2 lint types docs bench clean
+.PHONY: demo test test-deps test-slow test-pyserini2 lint types docs reproductions bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/expandr demo
@@ -38,6 +38,11 @@ types: $(VENV)/.lint
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
+
+# The pages of docs/reproductions and the README's table, from the figures that are kept there.
+reproductions: $(VENV)/.test
+	$(BIN)/expandr report docs/reproductions/results.json --format md --output docs/reproductions
+	$(BIN)/expandr report docs/reproductions/results.json --output README.md
 
 bench: test-deps
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done

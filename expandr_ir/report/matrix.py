@@ -83,15 +83,35 @@ def _table(
     return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=caption)
 
 
+def _columns(chapter: Chapter, metric: str) -> list[tuple[str, str]]:
+    """Names and classes of a metric's columns; published figures have one where there are any."""
+    values = [value for one in chapter.conditions if (value := one.value(metric))]
+    published = any(value.published is not None for value in values)
+    return [
+        ("measured", "first"),
+        ("difference", ""),
+        *([("published", "published")] if published else []),
+        ("verdict", "words"),
+    ]
+
+
 def _wide_head(pairs: Sequence[tuple[Chapter, str]]) -> Markup:
     groups = [
-        tag("th", chapter.title, " ", tag("b", metric), colspan=4, scope="colgroup", class_="group")
+        tag(
+            "th",
+            chapter.title,
+            " ",
+            tag("b", metric),
+            colspan=len(_columns(chapter, metric)),
+            scope="colgroup",
+            class_="group",
+        )
         for chapter, metric in pairs
     ]
     figures = [
         tag("th", tag("button", name, type="button", class_="sort"), scope="col", class_=kind)
-        for _ in pairs
-        for name, kind in (("measured", "first"), ("difference", ""), ("published", ""), ("verdict", "words"))
+        for chapter, metric in pairs
+        for name, kind in _columns(chapter, metric)
     ]
     return tag(
         "thead",
@@ -129,21 +149,25 @@ def _row(
         value = condition.value(metric) if condition else None
         best = name in chapter.best(metric)
         if condition is None or value is None:
-            cells += [tag("td", class_="first")] + [tag("td")] * (3 if wide else 0)
+            empty = len(_columns(chapter, metric)) if wide else 1
+            cells += [tag("td", class_="first")] + [tag("td")] * (empty - 1)
         elif wide:
-            cells += _wide_cells(condition, value, best=best)
+            found = _wide_cells(condition, value, best=best)
+            cells += [found[name] for name, _ in _columns(chapter, metric)]
         else:
             cells.append(_narrow_cell(chapter, condition, value, anchors, best=best))
     return tag("tr", head, *cells)
 
 
-def _wide_cells(condition: Condition, value: Value, *, best: bool) -> list[Markup]:
-    return [
-        tag("td", _measured(value, best=best), class_="first", data_value=_key(value.measured)),
-        tag("td", change(condition, value.metric), data_value=_key(_difference(condition, value))),
-        tag("td", _figure(value.published, value.precision), class_="published", data_value=_key(value.published)),
-        tag("td", verdict(value), class_="words", data_value=value.verdict),
-    ]
+def _wide_cells(condition: Condition, value: Value, *, best: bool) -> dict[str, Markup]:
+    """A metric's cells by the names of their columns."""
+    published = _figure(value.published, value.precision)
+    return {
+        "measured": tag("td", _measured(value, best=best), class_="first", data_value=_key(value.measured)),
+        "difference": tag("td", change(condition, value.metric), data_value=_key(_difference(condition, value))),
+        "published": tag("td", published, class_="published", data_value=_key(value.published)),
+        "verdict": tag("td", verdict(value), class_="words", data_value=value.verdict),
+    }
 
 
 def _narrow_cell(

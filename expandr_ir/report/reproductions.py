@@ -17,7 +17,7 @@ from expandr_ir.report.tables import Table, as_markdown, markdown
 
 OPENING = re.compile(r"<!-- results(?P<names>(?: [^\s>]+)*) -->\n")
 CLOSING = "<!-- /results -->"
-"""A README's table stands between `<!-- results COLLECTION CONDITION ... -->` and this; no name means all of them."""
+"""A README's table stands between `<!-- results COLLECTION NAME ... -->` and this: metrics, conditions."""
 
 NOTED = ("expandr_ir", "pyserini", "ir-measures", "torch", "transformers", "sentence-transformers", "python")
 """Versions that a page names, where they are recorded."""
@@ -71,13 +71,13 @@ def fill(text: str, study: Study, where: str) -> str:
     return f"{text[: opening.end()]}\n{readme_table(study, names[:1], names[1:])}\n{text[end:]}"
 
 
-def readme_table(study: Study, collections: Sequence[str] = (), conditions: Sequence[str] = ()) -> str:
+def readme_table(study: Study, collections: Sequence[str] = (), names: Sequence[str] = ()) -> str:
     """What the figures are of, and a table for each collection.
 
     Args:
         study: the figures.
         collections: those to show; all where none is named.
-        conditions: those to show, in this order; all that were measured where none is named.
+        names: conditions to show, in this order, and metrics; all that were measured where none is named.
 
     Raises:
         InputError: no such collection or condition.
@@ -85,9 +85,11 @@ def readme_table(study: Study, collections: Sequence[str] = (), conditions: Sequ
     kept = portable(study).only(collections)
     blocks = []
     for chapter in kept.chapters:
-        chosen = [_chosen(chapter, name) for name in conditions] or [one for one in chapter.conditions if one.measured]
-        shown = replace(chapter, conditions=tuple(chosen))
-        blocks += [f"{_heading(shown, chapter)} {_measured_with(kept)}\n", as_markdown(_short_table(shown))]
+        metrics = [name for name in names if name in chapter.metrics]
+        chosen = [_chosen(chapter, name) for name in names if name not in metrics]
+        shown = replace(chapter, conditions=tuple(chosen or (one for one in chapter.conditions if one.measured)))
+        table = _short_table(shown, metrics or chapter.metrics)
+        blocks += [f"{_heading(shown, chapter)} {_measured_with(kept)}\n", as_markdown(table)]
     return "\n".join(blocks)
 
 
@@ -104,7 +106,7 @@ def _heading(shown: Chapter, chapter: Chapter) -> str:
     families = {contrast.family for one in shown.conditions for contrast in one.contrasts.values() if contrast.family}
     parts = [f"{markdown(chapter.title)}, {chapter.topics} topics"]
     if baselines:
-        parts.append(f"differences to {' or '.join(map(markdown, baselines))}")
+        parts.append("differences to the baseline")
     tests = (
         f" with paired t-tests, p corrected after Holm over {max(families)} tests ({markdown(levels())})"
         if families
@@ -113,16 +115,16 @@ def _heading(shown: Chapter, chapter: Chapter) -> str:
     return f"{'; '.join(parts)}{tests}. {_verdicts(chapter)}"
 
 
-def _short_table(chapter: Chapter) -> Table:
-    """Means and differences of every metric, and topics won, tied and lost on the main one."""
-    header = ("condition", *(cell for metric in chapter.metrics for cell in (metric, "")), "win/tie/loss")
+def _short_table(chapter: Chapter, metrics: Sequence[str]) -> Table:
+    """Means and differences of metrics, topics won, tied and lost on the first one, and the baseline."""
+    header = ("condition", *(cell for metric in metrics for cell in (metric, "")), "win/tie/loss", "baseline")
     rows = []
     for one in chapter.conditions:
-        cells = [cell for metric in chapter.metrics for cell in (_mean(one, metric), _difference(one, metric))]
-        contrast = one.contrasts.get(chapter.metrics[0])
+        cells = [cell for metric in metrics for cell in (_mean(one, metric), _difference(one, metric))]
+        contrast = one.contrasts.get(metrics[0])
         wins = "" if contrast is None or contrast.wins is None else f"{contrast.wins}/{contrast.ties}/{contrast.losses}"
-        rows.append((one.name, *cells, wins))
-    return Table(header, (tuple(rows),), _bold(chapter, chapter.conditions, 2))
+        rows.append((one.name, *cells, wins, one.result.baseline or ""))
+    return Table(header, (tuple(rows),), _bold(chapter, metrics, 2))
 
 
 def _index(study: Study) -> str:
@@ -170,7 +172,7 @@ def _full_table(chapter: Chapter) -> Table:
         (one.name, *(cell for metric in chapter.metrics for cell in _full_cells(one, metric)))
         for one in chapter.conditions
     ]
-    return Table(header, (tuple(rows),), _bold(chapter, chapter.conditions, 5))
+    return Table(header, (tuple(rows),), _bold(chapter, chapter.metrics, 5))
 
 
 def _full_cells(condition: Condition, metric: str) -> tuple[str, ...]:
@@ -208,12 +210,12 @@ def _fenced(commands: Sequence[str]) -> str:
     return f"{fence}\n{text}\n{fence}\n"
 
 
-def _bold(chapter: Chapter, conditions: Sequence[Condition], width: int) -> frozenset[tuple[int, int]]:
+def _bold(chapter: Chapter, metrics: Sequence[str], width: int) -> frozenset[tuple[int, int]]:
     """The best cell of each metric, where each metric has `width` columns."""
     return frozenset(
         (row, 1 + width * place)
-        for place, metric in enumerate(chapter.metrics)
-        for row, one in enumerate(conditions)
+        for place, metric in enumerate(metrics)
+        for row, one in enumerate(chapter.conditions)
         if one.name in chapter.best(metric)
     )
 

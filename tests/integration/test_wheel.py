@@ -57,7 +57,8 @@ def test_it_holds_all_that_is_read_at_run_time(wheel):
     regressions = {f"expandr_ir/{path.relative_to(CHECKOUT)}" for path in CHECKOUT.glob("regressions/**/*.yaml")}
     demo = {f"expandr_ir/demo/{name}" for name in ("topics.jsonl", "qrels.tsv", "expansions.jsonl")}
     assert len(conf) > 50
-    assert conf | regressions | demo | {"expandr_ir/py.typed"} <= held
+    page = {"expandr_ir/report/page.css", "expandr_ir/report/page.js"}
+    assert conf | regressions | demo | page | {"expandr_ir/py.typed"} <= held
     assert not [name for name in held if name.startswith(("tests/", "docs/"))]
 
 

@@ -170,11 +170,13 @@ def test_a_readme_keeps_what_is_around_its_table(study):
     assert filled.startswith("before\n<!-- results tiny base worse -->\n\n")
     assert filled.endswith("\n<!-- /results -->\nafter\n")
     assert "old" not in filled
-    assert "| base | **0.4583** |  | **0.7500** |  |  |" in filled, "the best of those shown"
-    assert "| worse | 0.2500 | -0.2083 | 0.5000 | -0.2500 | 0/2/2 |" in filled
+    assert "| base | **0.4583** |  | **0.7500** |  |  |  |" in filled, "the best of those shown"
+    assert "| worse | 0.2500 | -0.2083 | 0.5000 | -0.2500 | 0/2/2 | base |" in filled
     assert "8 tests" in filled
     assert "with expandr_ir 0.1, pyserini 1.6.0, python 3.11." in filled
     assert fill(filled, study, "README.md") == filled
+    one = fill(TEXT.replace("tiny base", "tiny R@100 base"), study, "README.md")
+    assert "| worse | 0.5000 | -0.2500 | 0/3/1 | base |" in one
 
 
 def test_a_readme_without_names_shows_all_that_was_measured(study):
