@@ -20,7 +20,6 @@ from expandr_ir.train.candidates import Texts, write
 from expandr_ir.train.prefer import (
     Desk,
     Drawn,
-    PreferOptions,
     compare_and_select,
     desk,
     draw,
@@ -28,6 +27,7 @@ from expandr_ir.train.prefer import (
     open_reward_encoder,
     provenance,
 )
+from expandr_ir.train.prefer_options import PreferOptions
 from expandr_ir.train.preference_card import card
 from expandr_ir.train.preference_files import PREFERENCES, WORK, check_provenance, write_preferences
 from expandr_ir.train.preference_summary import summarize
