@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from expandr_ir.errors import InputError
 from expandr_ir.files import atomic_write, home, sha256_file
@@ -41,15 +44,49 @@ def doc_ids(index: Path, reader: Any) -> np.ndarray:
         path = next((place for place in places if place.is_file()), places[not os.access(index, os.W_OK)])
         if not path.is_file():
             with atomic_write(path, "wb") as stream:
-                np.save(stream, _read(index, reader))
+                _write(index, reader, stream)
     ids: np.ndarray = np.load(path, mmap_mode="r")
     return ids
 
 
-def _read(index: Path, reader: Any) -> np.ndarray:
-    """All ids, as one string for each CHUNK of documents."""
+def repeated_id(ids: np.ndarray) -> str | None:
+    """An id that occurs twice among these, or None; 8 bytes of memory an id are taken."""
     import numpy as np
 
+    hashes = np.empty(len(ids), dtype=np.int64)
+    for start in range(0, len(ids), CHUNK):
+        hashes[start : start + CHUNK] = [hash(one) for one in ids[start : start + CHUNK].tolist()]
+    values, counts = np.unique(hashes, return_counts=True)
+    suspects = np.flatnonzero(np.isin(hashes, values[counts > 1]))  # equal hashes may be of two ids
+    seen: set[bytes] = set()
+    for one in ids[suspects].tolist():
+        if one in seen:
+            return str(one.decode())
+        seen.add(one)
+    return None
+
+
+def _write(index: Path, reader: Any, stream: IO[bytes]) -> None:
+    """Writes all ids as an array of the longest one's width: first as lines, so that they never stand in memory."""
+    import numpy as np
+
+    total, count, width = reader.maxDoc(), 0, 1
+    with tempfile.TemporaryFile(dir=Path(stream.name).parent) as lines:
+        for text in _chunks(index, reader):
+            ids = text.encode().split(b"\n")
+            count, width = count + len(ids), max(width, *map(len, ids))
+            lines.write(b"\n".join(ids) + b"\n")
+        if count != total:
+            raise InputError(f"{index}: {total} documents, but {count} ids", expected="one id without a line end each")
+        header = {"descr": f"|S{width}", "fortran_order": False, "shape": (count,)}
+        np.lib.format.write_array_header_1_0(stream, header)
+        lines.seek(0)
+        while some := [line[:-1] for line in itertools.islice(lines, CHUNK)]:
+            stream.write(np.array(some, dtype=f"S{width}").tobytes())
+
+
+def _chunks(index: Path, reader: Any) -> Iterator[str]:
+    """All ids, as one string for each CHUNK of documents."""
     values = java_class("org.apache.lucene.index.MultiDocValues").getBinaryValues(reader, "id")
     if values is None:
         raise InputError(
@@ -58,14 +95,8 @@ def _read(index: Path, reader: Any) -> np.ndarray:
             remedy="index the collection again: expandr index --collection C",
         )
     chunk, total = _joined_ids(values), reader.maxDoc()
-    parts = [np.zeros(0, dtype="S1")]
     for start in range(0, total, CHUNK):
-        text: str = call(chunk, start, min(start + CHUNK, total))
-        parts.append(np.array(text.encode().split(b"\n")))
-    ids = np.concatenate(parts)
-    if len(ids) != total:
-        raise InputError(f"{index}: {total} documents, but {len(ids)} ids", expected="one id without a line end each")
-    return ids
+        yield call(chunk, start, min(start + CHUNK, total))
 
 
 def _joined_ids(values: Any) -> Any:

@@ -15,6 +15,7 @@ from expandr_ir.errors import ExpandrError, InputError
 from expandr_ir.files import exclusive, home, sha256_json
 from expandr_ir.jvm import anserini_version
 from expandr_ir.lucene import MANIFEST, Fields, LuceneIndex, open_index, read_index_manifest
+from expandr_ir.lucene.docids import repeated_id
 from expandr_ir.lucene.parts import documents_done, index_in_parts
 from expandr_ir.manifest import installed_versions
 from expandr_ir.records import Document
@@ -151,8 +152,6 @@ def _say_waiting(directory: Path) -> None:
 
 def _check(index: LuceneIndex, written: int, empty: int, fields: Fields, fingerprint: str) -> None:
     """Counts the documents, looks for twins, and writes the manifest that makes the index complete."""
-    import numpy as np
-
     stats = index.stats()
     if stats.documents + empty != written:
         raise ExpandrError(
@@ -162,10 +161,8 @@ def _check(index: LuceneIndex, written: int, empty: int, fields: Fields, fingerp
         )
     if empty:
         log.warning("%d of %d documents have %s: they are not in the index", empty, written, _LACKS[fields])
-    ids = np.sort(index.doc_ids)
-    twins = ids[1:][ids[1:] == ids[:-1]]
-    if len(twins):
-        raise InputError(f"document {twins[0].decode()!r} occurs twice", expected="each document id once")
+    if (twin := repeated_id(index.doc_ids)) is not None:
+        raise InputError(f"document {twin!r} occurs twice", expected="each document id once")
     manifest = {
         "documents": stats.documents,
         "empty_left_out": empty,

@@ -17,6 +17,7 @@ from expandr_ir import lucene
 from expandr_ir.errors import ExpandrError, InputError, MissingResourceError
 from expandr_ir.jvm import java_class
 from expandr_ir.lucene import IndexStats, open_index, open_named
+from expandr_ir.lucene.docids import repeated_id
 from expandr_ir.lucene.indexing import build_index, cached_index
 from expandr_ir.records import Document
 
@@ -170,7 +171,8 @@ def test_a_damaged_cached_index_says_which_folder_to_delete(own_home):
 def test_two_processes_build_one_index(own_home):
     code = """
         import time
-        from expandr_ir.lucene.indexing import cached_index
+        from expandr_ir.lucene.docids import repeated_id
+from expandr_ir.lucene.indexing import cached_index
         from expandr_ir.records import Document
 
         class Slow:
@@ -195,7 +197,8 @@ def test_two_processes_build_one_index(own_home):
 def test_kill_while_indexing_leaves_no_half_index(own_home, caplog):
     code = """
         import time
-        from expandr_ir.lucene.indexing import cached_index
+        from expandr_ir.lucene.docids import repeated_id
+from expandr_ir.lucene.indexing import cached_index
         from expandr_ir.records import Document
 
         class Endless:
@@ -336,7 +339,7 @@ def test_ids_follow_an_index_that_was_built_anew(tmp_path):
 
 def test_ids_are_read_once_and_mapped(tmp_path, monkeypatch):
     build_index(CATS, "flat", tmp_path / "index", "f")
-    monkeypatch.setattr("expandr_ir.lucene.docids._read", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr("expandr_ir.lucene.docids._write", lambda *_: pytest.fail("read again"))
     ids = open_index(tmp_path / "index").doc_ids
     assert isinstance(ids, np.memmap)
     assert ids.dtype == "S13"
@@ -355,6 +358,23 @@ def test_ids_of_an_index_that_cannot_be_written_are_kept_at_home(tmp_path, own_h
 def test_ids_by_the_chunk(tmp_path, monkeypatch):
     monkeypatch.setattr("expandr_ir.lucene.docids.CHUNK", 2)
     assert ids(build_index(CATS, "flat", tmp_path / "index", "f")) == ["d1", "007", "naïve-日本"]
+
+
+def test_a_long_id_among_short_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr("expandr_ir.lucene.docids.CHUNK", 2)
+    long = "x" * 300
+    documents = [Document(one, "", "word") for one in ("1", "2", "3", long, "5")]
+    index = build_index(documents, "flat", tmp_path / "index", "f")
+    assert ids(index) == ["1", "2", "3", long, "5"]
+    assert index.doc_ids.dtype == "S300"
+
+
+def test_a_repeated_id(monkeypatch):
+    monkeypatch.setattr("expandr_ir.lucene.docids.CHUNK", 2)
+    assert repeated_id(np.array([b"a", b"b", b"c", b"b", b"d"])) == "b"
+    assert repeated_id(np.array([b"a", b"b", b"c"])) is None
+    monkeypatch.setattr("builtins.hash", lambda one: 7)
+    assert repeated_id(np.array([b"a", b"b", b"c"])) is None
 
 
 def test_an_id_with_a_line_end_is_an_error(tmp_path):

@@ -1,0 +1,112 @@
+"""Fifty thousand passages of ir_datasets: memory that does not grow with them, and a run that was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import expandr_ir
+
+pytestmark = [pytest.mark.java, pytest.mark.slow]
+
+CODE = """
+import json, sys
+import ir_datasets
+import expandr_ir.lucene.parts as parts
+from expandr_ir.cli import main
+parts.PART_DOCUMENTS = 5_000
+ir_datasets.registry.register("passages", ir_datasets.create_dataset(docs_tsv=sys.argv[1]))
+code = main(sys.argv[2:])
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(json.dumps({"code": code, "rss_kb": int(status["VmHWM"].split()[0])}))
+"""
+
+
+def passages(path: Path, count: int) -> Path:
+    """`count` passages of 56 words; passage 31337 alone has the word zanzibar."""
+    rng = random.Random(7)
+    words = [f"{first}{second}" for first in "bcdfghjklm" for second in map(str, range(400))]
+    with path.open("w") as file:
+        for number in range(count):
+            text = " ".join(rng.choices(words, k=56)) + (" zanzibar" if number == 31_337 else "")
+            file.write(f"p{number}\t{text}\n")
+    return path
+
+
+@pytest.fixture
+def begin(tmp_path):
+    started = []
+
+    def run(docs: Path, *argv: str) -> subprocess.Popen[str]:
+        env = os.environ | {
+            "EXPANDR_HOME": str(tmp_path / "home"),
+            "IR_DATASETS_HOME": str(tmp_path / "irds"),
+            "EXPANDR_JAVA_HEAP": "128m",
+            "PYTHONPATH": str(Path(expandr_ir.__file__).parents[1]),
+        }
+        command = [sys.executable, "-c", CODE, str(docs), *argv]
+        started.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[dict[str, int], str, str]:
+    out, err = process.communicate()
+    found = json.loads(out.splitlines()[-1])
+    assert found["code"] == 0, err
+    return found, out, err
+
+
+@pytest.mark.timeout(1500)
+def test_memory_does_not_grow_with_the_documents(begin, tmp_path):
+    index = ("index", "--collection", "irds:passages")
+    few, _, _ = ended(begin(passages(tmp_path / "few.tsv", 10_000), *index))
+    many, out, _ = ended(begin(passages(tmp_path / "many.tsv", 50_000), *index))
+    assert "50,000 documents (50,000 with text), 2,800,001 terms" in out
+    assert many["rss_kb"] < 1.5 * few["rss_kb"]
+
+
+@pytest.mark.timeout(1500)
+def test_a_run_that_is_killed_goes_on(begin, tmp_path):
+    docs = passages(tmp_path / "docs.tsv", 50_000)
+    index = ("index", "--collection", "irds:passages")
+    process = begin(docs, *index)
+    end = time.monotonic() + 600
+    while _done(tmp_path) < 15_000:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    done = _done(tmp_path)
+    assert 15_000 <= done < 50_000
+    _, out, err = ended(begin(docs, *index))
+    assert f"goes on after {done} documents" in err
+    assert "50,000 documents (50,000 with text), 2,800,001 terms" in out
+    (tmp_path / "topics.tsv").write_text("1\tzanzibar\n")
+    run = tmp_path / "bm25.run"
+    search = ("search", "--collection", "irds:passages", "--topics", str(tmp_path / "topics.tsv"), "--output", str(run))
+    ended(begin(docs, *search))
+    assert [line.split()[2] for line in run.read_text().splitlines()] == ["p31337"]
+    assert len(list((tmp_path / "home" / "indexes").iterdir())) == 1
+
+
+def _done(folder: Path) -> int:
+    """How many documents the index that is being built has."""
+    for state in folder.glob("home/indexes/.*.building/done.json"):
+        try:
+            return int(json.loads(state.read_text())["documents"])
+        except FileNotFoundError:
+            return 0
+    return 0
