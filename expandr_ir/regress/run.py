@@ -35,14 +35,17 @@ def regress(
     done: list[Result] = []
     parts: dict[tuple[str, str], Result] = {}
     earlier = _earlier(worker.folder, regressions)
-    for number, step in enumerate(steps):
-        outcome = Outcome() if step.spec.mean_of else worker.run(step)
-        result = _mean(step, parts) if step.spec.mean_of else result_of(step, outcome, worker.folder)
-        parts[step.spec.name, step.condition.name] = result
-        done.append(result)
-        on_result(result, outcome)
-        if number + 1 == len(steps) or steps[number + 1].spec.name != step.spec.name:
-            write_results(worker.folder, merged(earlier, done, regressions))
+    try:
+        for number, step in enumerate(steps):
+            outcome = Outcome() if step.spec.mean_of else worker.run(step)
+            result = _mean(step, parts) if step.spec.mean_of else result_of(step, outcome, worker.folder)
+            parts[step.spec.name, step.condition.name] = result
+            done.append(result)
+            on_result(result, outcome)
+            if number + 1 < len(steps) and steps[number + 1].spec.name != step.spec.name:
+                write_results(worker.folder, merged(earlier, done, regressions))
+    finally:
+        write_results(worker.folder, merged(earlier, done, regressions))
     return make_results(done, installed_versions())
 
 

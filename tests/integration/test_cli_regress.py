@@ -14,6 +14,7 @@ import pytest
 from expandr_ir import jvm
 from expandr_ir.regress import places, reuse
 from expandr_ir.regress.files import regressions_dir
+from expandr_ir.regress.loading import Regressions
 from expandr_ir.regress.results import read_results
 from expandr_ir.runs import read_run
 
@@ -298,3 +299,21 @@ def test_models_are_looked_for_where_the_hub_keeps_them(monkeypatch, tmp_path):
     from expandr_ir.encoders import encoder_config
 
     assert places.model_identity(encoder_config("contriever"))["model"] == "facebook/contriever"
+
+
+def test_pyserinis_names_are_pyserinis():
+    info = jvm.import_pyserini("pyserini.prebuilt_index_info")
+    topics = getattr(jvm.import_pyserini("pyserini.search")._base, "topics_mapping", None)
+    if topics is None:
+        pytest.skip("this version of Pyserini fetches the list of its topics from a network")
+    regressions = Regressions()
+    named = [spec for spec in map(regressions.load, regressions.names()) if spec.pyserini]
+    assert len(named) == 28
+    for spec in named:
+        assert spec.pyserini in topics
+        assert spec.lucene_index("flat") in info.TF_INDEX_INFO
+        assert {spec.dense_index(name) for name in spec.dense_indexes} <= info.FAISS_INDEX_INFO.keys()
+        statistics = info.TF_INDEX_INFO[spec.lucene_index("flat")]
+        assert spec.statistics["flat"] == {
+            name: (statistics[key],) * 2 for name, key in (("documents", "documents"), ("terms", "total_terms"))
+        }
