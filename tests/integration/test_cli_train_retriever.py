@@ -52,6 +52,16 @@ FEW = ["--training.per_device_train_batch_size", "8", "--training.num_train_epoc
 FEW += ["--training.learning_rate", "1e-3"]
 
 
+@pytest.fixture(autouse=True)
+def quiet_transformers():
+    """Its log handler keeps the stderr of the test that first used it, which is closed by the next one."""
+    from transformers.utils import logging
+
+    logging.disable_default_handler()
+    yield
+    logging.enable_default_handler()
+
+
 @pytest.fixture
 def base(workplace):
     """What a command needs besides its output."""
@@ -143,7 +153,7 @@ def test_two_processes_are_one_with_the_joint_batch(workplace, expandr, cached):
     two = [*base, "--training.per_device_train_batch_size", "6", "--output", "two"]
     package = str(Path(expandr_ir.__file__).parents[1])
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0",
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
          "-m", "expandr_ir", *map(str, two)],
         env={**os.environ, "PYTHONPATH": package, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
