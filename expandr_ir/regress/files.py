@@ -15,6 +15,10 @@ RECORDED = "recorded"
 """The folder of figures that `expandr regress --promote` wrote."""
 
 
+TRAINING = "training"
+"""The folder of trajectories of training, which `expandr train trajectory` reads."""
+
+
 def regressions_dir() -> Path:
     """The folder of the regressions: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).parents[1]
@@ -30,7 +34,7 @@ def collection_files(folder: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.glob("**/*.yaml")):
-        if path.name == CONDITIONS or path.parent.name == RECORDED:
+        if path.name == CONDITIONS or path.parent.name in {RECORDED, TRAINING}:
             continue
         if path.stem in found:
             raise InputError(

@@ -178,10 +178,9 @@ def topic_pairs(rows: Sequence[TrainingRow], prompt: Prompt, options: SmallOptio
 def _start(collection: Collection, options: SmallOptions, folder: Path) -> Path:
     """The folder with tokenizer and untrained weights, whose embeddings know what stands together."""
     import torch
-    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
     from expandr_ir.train.embeddings import cooccurrence_embeddings
-    from expandr_ir.train.small_tokenizer import train_tokenizer
+    from expandr_ir.train.small_network import new_network, train_tokenizer
 
     ready = folder / "model.safetensors"
     recipe = json.dumps(_plain(options) | {"documents": None, "topics": None}, sort_keys=True)
@@ -190,23 +189,7 @@ def _start(collection: Collection, options: SmallOptions, folder: Path) -> Path:
     texts = [f"{document.title} {document.text}" for document in collection.documents()]
     tokenizer = train_tokenizer(texts, options.vocabulary, options.context)
     ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    torch.manual_seed(options.seed)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=options.hidden_size,
-        intermediate_size=options.hidden_size * 8 // 3 // 32 * 32,
-        num_hidden_layers=options.layers,
-        num_attention_heads=options.hidden_size // 64,
-        num_key_value_heads=options.hidden_size // 64,
-        max_position_embeddings=options.context,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        dtype="float32",
-    )
-    model = LlamaForCausalLM(config)
-    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    model = new_network(tokenizer, options.hidden_size, options.layers, options.context, options.seed)
     known = torch.from_numpy(cooccurrence_embeddings(ids, len(tokenizer), options.hidden_size, seed=options.seed))
     with torch.no_grad():
         own = model.get_input_embeddings().weight

@@ -15,8 +15,11 @@ VERBS: dict[str, str] = {
     "dpo": "align an LLM to preferences",
     "merge": "an adapter merged into its base, with a model card",
     "small-expander": "a small LLM from nothing on one collection, to test alignment on",
+    "trajectory": "a tiny model's losses against a recorded reference",
     "mine": "hard negatives by BM25 and by an encoder",
     "retriever": "train an encoder to read expansions",
+    "order": "an LLM puts rows' documents in order",
+    "rounds": "expander and retriever in turns, every step resumable",
 }
 """Verb -> what it does; the module of the same name, dashes as underscores, has `run(argv)`."""
 

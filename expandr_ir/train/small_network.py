@@ -1,4 +1,4 @@
-"""The small expander's own tokenizer: byte-level BPE over a collection's words, lower-cased, with a chat template."""
+"""What a small model is made of: a byte-level BPE tokenizer with a chat template, and an untrained Llama."""
 
 from __future__ import annotations
 
@@ -46,3 +46,36 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> Any:
         model_max_length=context,
         clean_up_tokenization_spaces=False,
     )
+
+
+def new_network(tokenizer: Any, hidden_size: int, layers: int, context: int, seed: int) -> Any:
+    """An untrained Llama with heads of 64 dimensions and one matrix for embeddings and output, in float32.
+
+    Args:
+        tokenizer: whose tokens it has.
+        hidden_size: a multiple of 64.
+        layers: of it.
+        context: its longest sequence, in tokens.
+        seed: of its weights.
+    """
+    import torch
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden_size,
+        intermediate_size=hidden_size * 8 // 3 // 32 * 32,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden_size // 64,
+        num_key_value_heads=hidden_size // 64,
+        max_position_embeddings=context,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        dtype="float32",
+    )
+    model = LlamaForCausalLM(config)
+    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    return model
