@@ -249,7 +249,7 @@ def _save(model: Any, trained: Trained, options: RetrieverOptions, config: Encod
     """Writes the encoder under a temporary name and renames it."""
     with _appearing(trained.output) as folder:
         model.save_pretrained(str(folder), create_model_card=False)
-        card = model_card(options, config, trained.counts, trained.scores, plan)
+        card = model_card(options, config, trained.counts, trained.scores, plan, _dev_aggregation(options))
         (folder / "README.md").write_text(card, encoding="utf-8")
         training = {"plan": plan, "options": asdict(options), "counts": trained.counts, "scores": trained.scores}
         (folder / TRAINING).write_text(json.dumps(training, indent=2) + "\n", encoding="utf-8")

@@ -13,8 +13,9 @@ from expandr_ir.train.retriever_options import RetrieverOptions
 
 
 def model_card(
-    options: RetrieverOptions, config: EncoderConfig, counts: Mapping[str, int], scores: Mapping[str, float], plan: str
-) -> str:
+    options: RetrieverOptions, config: EncoderConfig, counts: Mapping[str, int], scores: Mapping[str, float], plan: str,
+    searched_by: str,
+) -> str:  # fmt: skip
     """The card's Markdown, with the hub's fields at its head.
 
     Args:
@@ -23,6 +24,7 @@ def model_card(
         counts: what was counted.
         scores: of the dev set; empty where there is none.
         plan: the training's SHA-256.
+        searched_by: the aggregation by which queries and expansions are searched.
     """
     head = {
         "library_name": "sentence-transformers",
@@ -34,7 +36,7 @@ def model_card(
     facts = {
         "trained from": config.model,
         "weights' licence": config.licence or "not stated; that of the model it was trained from",
-        "queries and expansions become": options.objective.aggregation,
+        "aggregation in training": options.objective.aggregation,
         "similarity": f"{config.similarity}, vectors {'' if config.normalize else 'not '}normalised",
         "longest query, longest text (tokens)": f"{config.query_max_length}, {config.max_length}",
         "query prefix, document prefix": f"{config.query_prefix!r}, {config.document_prefix!r}",
@@ -48,7 +50,7 @@ def model_card(
         "---\n" + yaml.safe_dump(head, sort_keys=False) + "---",
         "# A retriever trained to read expansions",
         "Trained with expandr_ir (`expandr train retriever`) on queries and texts that an LLM wrote about them.",
-        f"```\n{search} --aggregation {options.objective.aggregation} --output RUN\n```",
+        f"```\n{search} --aggregation {searched_by} --output RUN\n```",
         _table("fact", "value", facts),
         "## Training data\n\n"
         + _table("what", "how many", {name.replace("_", " "): value for name, value in counts.items()}),
