@@ -93,6 +93,8 @@ def train_retriever(
     _check_plan(work, plan, options)
     arguments = training_arguments(options.training, work / "checkpoints", _primary(options, dev))
     model, config = assemble(config, folder)
+    if arguments.gradient_checkpointing:
+        _check_checkpointing(model)
     adapter = adapted(model, options.lora)
     trainer = _trainer(options, rows, dev, model, config, arguments, on_log)
     found = find_checkpoints(work / "checkpoints")
@@ -163,6 +165,16 @@ def _primary(options: RetrieverOptions, dev: DevSet | None) -> str | None:
 def _dev_aggregation(options: RetrieverOptions) -> str:
     named = options.dev.aggregation or options.objective.aggregation
     return "mean" if named == "expansion" and not options.dev.aggregation else named
+
+
+def _check_checkpointing(model: Any) -> None:
+    """Refuses gradient checkpointing of a network that has none, which sentence-transformers passes over in silence."""
+    if not any(hasattr(one, "gradient_checkpointing_enable") for one in model.modules() if one is not model):
+        raise InputError(
+            f"training.gradient_checkpointing, which {type(model[0]).__name__}'s network does not have",
+            expected="a network of transformers",
+            remedy="--cached with a small --batch-tokens needs as little memory",
+        )
 
 
 def _trainer(

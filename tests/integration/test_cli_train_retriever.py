@@ -196,6 +196,11 @@ def test_a_t5_read_at_its_first_decoder_token(workplace, expandr, network):
     unit = before.encode_queries(texts)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     assert np.abs(after.encode_queries(texts) - unit).max() > 1e-3
+    checkpointed = [*options, "--training.gradient_checkpointing", "true", "--output", "other"]
+    if network is tiny_anchordr:
+        assert "--cached" in expandr(*checkpointed, code=2).err
+    else:
+        expandr(*checkpointed, "--cached", "--training.max_steps", "1")
 
 
 def test_early_stopping(base, workplace, expandr):
