@@ -106,6 +106,12 @@ def fit(job: Fit, tokenizer: Any, output: Path, command: Sequence[str]) -> Fitte
         arguments = trl_arguments(job.kind, job.given, output, evaluates=evaluates, gated=evaluates)
     if job.heldout.rows and not evaluates:
         raise InputError("heldout.rows without held-out training rows: nothing is evaluated", remedy="--dev-share .1")
+    if job.prompt and _sharded(arguments):
+        raise InputError(
+            "held-out texts under ZeRO-3 or FSDP, where no process has the whole model",
+            expected="ZeRO-2, DDP or one process",
+            remedy="accelerate launch --config_file conf/accelerate/zero2.yaml, or no --heldout.rows",
+        )
     device = training_device(arguments)
     identity = base_identity(job.model.model, job.model.revision)
     folder = RunFolder(output, _settings(job, identity))
@@ -154,6 +160,11 @@ def fit(job: Fit, tokenizer: Any, output: Path, command: Sequence[str]) -> Fitte
         curves=trainer.state.log_history,
     )
     return _fitted(job, trainer, written)
+
+
+def _sharded(arguments: Any) -> bool:
+    plugin = getattr(arguments, "deepspeed_plugin", None)
+    return bool(arguments.fsdp) or (plugin is not None and plugin.zero_stage == 3)
 
 
 @contextmanager

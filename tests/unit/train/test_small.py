@@ -72,11 +72,13 @@ def test_tokens_of_the_same_passages_are_near_each_other():
 def test_documents_become_pairs_of_title_and_passage(collection):
     options = SmallOptions(collection=str(collection), passage_words=10, passages=2)
     pairs = list(document_pairs(load_collection(str(collection)), load_prompt("topic"), options))
-    assert len(pairs) == 59 * 2  # the first document has no title; 25 words are three passages, of which two are learnt
+    assert len(pairs) == 59 * 2  # the first document has no title; 25 words are four passages, of which two are learnt
     document = next(one for one in load_collection(str(collection)).documents() if one.doc_id == "d1")
     assert pairs[0].prompt == (Message("user", document.title),)
-    assert pairs[0].answer.split() == document.text.split()[:10]
-    assert pairs[1].answer.split() == document.text.split()[10:20]
+    title, words = document.title.split(), document.text.split()
+    assert len(title) == 3
+    assert pairs[0].answer.split() == [*title, *words[:7]]
+    assert pairs[1].answer.split() == [*title, *words[7:14]]
 
 
 def test_topics_become_pairs_with_the_beginning_of_each_positive():
