@@ -168,7 +168,12 @@ def _spell_value(name: str, kind: str, value: str, options: Mapping[str, Option]
         return f"--config={json.dumps(_config(Path(value), options))}"
     if kind == "list":
         return f"--{name}={value}" if value.startswith("[") else f"--{name}+={value}"
-    return f"--{name}={json.dumps(_block(name, value, options)) if name in BLOCKS else value}"
+    return f"--{name}={json.dumps(_block(name, value, options)) if _is_named(name, options) else value}"
+
+
+def _is_named(name: str, options: Mapping[str, Option]) -> bool:
+    """Whether a name of conf/ may stand for the option: `train rounds` passes a generator's name on as it is."""
+    return name in BLOCKS and options[name].kind == "block"
 
 
 def _block(name: str, value: Any, options: Mapping[str, Option]) -> Any:
@@ -189,7 +194,8 @@ def _config(path: Path, options: Mapping[str, Option]) -> dict[str, Any]:
     if not path.is_file():
         raise MissingResourceError(f"--config {path}: no such file", expected="a YAML file")
     data = _mapping(path.read_bytes(), f"--config {path}", "", options)
-    return data | {name: _block(name, data[name], options) for name in BLOCKS if name in data}
+    blocks = [name for name in BLOCKS if name in data and _is_named(name, options)]
+    return data | {name: _block(name, data[name], options) for name in blocks}
 
 
 def _mapping(text: str | bytes, where: str, prefix: str, options: Mapping[str, Option]) -> dict[str, Any]:

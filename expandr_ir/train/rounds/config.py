@@ -1,0 +1,123 @@
+"""What `expandr train rounds` can be told: what to start from, the order of the phases, and each verb's own options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import yaml
+
+from expandr_ir.config import JsonField, conf_path
+from expandr_ir.errors import InputError
+
+Phase: TypeAlias = Literal["expander", "retriever"]
+Block: TypeAlias = dict[str, JsonField]
+
+FIGURES = tuple(
+    f"{retriever}{expanded}" for retriever in ("sparse", "dense", "hybrid") for expanded in ("", "+expansions")
+)
+"""What is searched on dev after each round: each retriever with the topics alone, and with their expansions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundsOptions:
+    """Rounds of aligning the expander and training the retriever.
+
+    A block holds options of one verb, by the verb's own names; its key `config` names a file of conf/train that goes
+    before them. What the rounds decide themselves (where things are, which model is the last one) goes over both.
+
+    Args:
+        collection: topics and judgements with the splits below; not with `corpus`.
+        corpus: documents alone: `expandr train synthesize` makes train and dev queries of them first.
+        train_split, dev_split: what is learned from, and what rounds are judged by.
+        generator: the first expander, a name of conf/generators, a YAML file or engine:model; None with
+            `small_expander`.
+        model: the weights that DPO starts from; None is the generator's own model.
+        encoder: the first retriever: a name of conf/encoders, a YAML file, a folder or a hub id.
+        prompt: of all expansions; None is the generator's own, else "passage".
+        phases: in the order of a round: ExpandR's is retriever, expander; LLM-QE's and Reinforced-IR's expander,
+            retriever. One alone is a loop of that one.
+        rounds: most rounds; a folder may be taken up again with more.
+        patience: rounds without a better dev figure after which it ends; a folder may be taken up again with another.
+        watch: the dev figure that is looked at.
+        measure: of dev, a name of ir_measures.
+        min_pairs: fewest preferences of a round that are trained on; with fewer the rounds end.
+        samples: expansions of each topic, of train (for the retriever) and of dev.
+        synthesize: options of `train synthesize`, with `corpus`.
+        small_expander: options of `train small-expander`, which then makes the first expander.
+        preferences, dpo, merge, expand, mine, listwise, retriever, search: options of these verbs. `listwise` null
+            leaves the ordering by the LLM out; `expand` is of all expansions, `search` of all searches on dev.
+        launcher: words before "train dpo" and "train retriever", such as accelerate launch ... -m expandr_ir.
+        after_merge: a command that puts a merged model behind its server, where the generator is one; {folder} and
+            {name} in its words are the model's.
+        store: the expansion store's file.
+    """
+
+    collection: str | None = None
+    corpus: str | None = None
+    train_split: str = "train"
+    dev_split: str = "dev"
+    generator: str | None = None
+    model: str | None = None
+    encoder: str
+    prompt: str | None = None
+    phases: list[Phase] = field(default_factory=lambda: ["expander", "retriever"])
+    rounds: int = 2
+    patience: int = 1
+    watch: str = "hybrid+expansions"
+    measure: str = "nDCG@10"
+    min_pairs: int = 8
+    samples: int = 1
+    synthesize: Block = field(default_factory=dict)
+    small_expander: Block | None = None
+    preferences: Block = field(default_factory=dict)
+    dpo: Block = field(default_factory=dict)
+    merge: Block = field(default_factory=dict)
+    expand: Block = field(default_factory=dict)
+    mine: Block = field(default_factory=dict)
+    listwise: Block | None = None
+    retriever: Block = field(default_factory=dict)
+    search: Block = field(default_factory=dict)
+    launcher: list[str] = field(default_factory=list)
+    after_merge: list[str] = field(default_factory=list)
+    store: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.collection is None) == (self.corpus is None):
+            found = "both collection and corpus" if self.corpus else "neither collection nor corpus"
+            raise InputError(found, expected="--collection C with train and dev topics, or --corpus C without topics")
+        if (self.generator is None) == (self.small_expander is None):
+            found = "both generator and small_expander" if self.generator else "neither generator nor small_expander"
+            raise InputError(found, expected="one first expander", remedy="--generator llama-3-8b-instruct")
+        if not self.phases or len(set(self.phases)) < len(self.phases):
+            raise InputError(f"phases are {self.phases}", expected="expander, retriever or both, each once")
+        for name in ("rounds", "patience", "min_pairs", "samples"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}", expected="1 or more")
+        if self.watch not in FIGURES:
+            raise InputError(f"watch is {self.watch!r}", expected=f"one of {', '.join(FIGURES)}")
+
+
+def block_options(block: Block | None, decided: dict[str, Any]) -> dict[str, Any]:
+    """A verb's options: those of the file that `config` names, under the block's own, under what is decided here.
+
+    Mappings are put together key by key; a null in an upper one stands.
+
+    Raises:
+        InputError: no such file of conf/train.
+    """
+    own = dict(block or {})
+    named = own.pop("config", None)
+    base = {}
+    if named is not None:
+        base = yaml.safe_load(conf_path("train", str(named)).read_text(encoding="utf-8"))
+    return laid_over(laid_over(base, own), decided)
+
+
+def laid_over(base: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
+    """The base with the values of the upper mapping, mappings put together key by key."""
+    both = {**base, **upper}
+    for name in base.keys() & upper.keys():
+        if isinstance(base[name], dict) and isinstance(upper[name], dict):
+            both[name] = laid_over(base[name], upper[name])
+    return both
