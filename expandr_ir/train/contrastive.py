@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -109,40 +110,37 @@ class Objective(nn.Module):
 class RetrieverLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
     """The loss module for sentence-transformers' trainer.
 
-    The batch's distinct texts are one column, encoded a few at a time, as many as have `batch_tokens` tokens. Plain,
-    all their activations are kept for one backward pass. Cached (GradCache, arXiv 2101.06983), the texts are encoded
-    without gradients, the loss gives the gradients of their vectors, and each few are encoded once more to carry these
-    on: the same gradients, and the memory of a few texts, whatever the size of the batch.
+    The columns of a batch are encoded one after the other. Plain, all their activations are kept for one backward pass.
+    Cached (GradCache, arXiv 2101.06983), the columns are encoded without gradients, the loss gives the gradients of
+    their vectors, and each is encoded once more to carry these on: the same gradients, and the memory of one column,
+    whatever the size of the batch.
 
     Args:
         model: what encodes.
         options: the objective.
-        batch_tokens: most tokens encoded at once.
         cached: whether gradients are cached.
     """
 
-    def __init__(self, model: nn.Module, options: ObjectiveOptions, batch_tokens: int, *, cached: bool) -> None:
+    def __init__(self, model: nn.Module, options: ObjectiveOptions, *, cached: bool) -> None:
         super().__init__()
         self.model = model
         self.objective = Objective(options)
-        self.mini_batch_size = 1  # not read, as there is a budget of tokens
-        self.mini_batch_num_tokens = batch_tokens
+        self.mini_batch_size = sys.maxsize  # a column is encoded whole
         self.uses_gradient_cache = cached
 
     def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Mapping[str, Tensor]) -> Tensor:
         """The loss of a batch.
 
         Args:
-            sentence_features: one, the token ids and masks of the column "text" of `Collator`.
+            sentence_features: the token ids and masks of each column of `Collator`.
             labels: its labels.
         """
-        [texts] = sentence_features
+        columns = list(sentence_features)
         if self.uses_gradient_cache:
-            cached: Tensor = self.forward_cached([texts], labels)  # type: ignore[operator]
+            cached: Tensor = self.forward_cached(columns, labels)  # type: ignore[operator]
             return cached
-        chunks = self.embed_minibatch_iter(texts, with_grad=True, copy_random_state=False)  # type: ignore[operator]
-        parts = [part for part, _ in chunks]
-        loss: Tensor = self.objective(torch.cat(parts), labels)
+        vectors = [self.model(column)["sentence_embedding"] for column in columns]
+        loss: Tensor = self.objective(torch.cat(vectors), labels)
         return loss
 
     def calculate_loss(
@@ -150,7 +148,7 @@ class RetrieverLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
     ) -> Tensor:
         """The loss of the vectors, and the gradients of these where `with_backward`."""
         assert labels is not None
-        loss: Tensor = self.objective(torch.cat(reps[0]), labels)
+        loss: Tensor = self.objective(torch.cat([part for column in reps for part in column]), labels)
         if with_backward:
             loss.backward()  # type: ignore[no-untyped-call]
             loss = loss.detach()

@@ -197,8 +197,8 @@ def _trainer(
         model=model,
         args=arguments,
         train_dataset=datasets.Dataset.from_dict({"row": list(range(len(rows)))}),
-        data_collator=Collator(rows, model.tokenizer, config, options.objective, options.data, arguments.seed),
-        loss=RetrieverLoss(model, options.objective, budget, cached=options.cached),
+        data_collator=Collator(rows, model.tokenizer, config, options.objective, options.data, arguments.seed, budget),
+        loss=RetrieverLoss(model, options.objective, cached=options.cached),
         evaluator=evaluator,
         callbacks=[EarlyStoppingCallback(patience)] if patience else [],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,10 +21,11 @@ from expandr_ir.train.retriever_options import ObjectiveOptions, RowOptions
 
 
 class Collator:
-    """Numbers of rows to a batch, as sentence-transformers' trainer takes it: the column "text" and its labels.
+    """Numbers of rows to a batch, as sentence-transformers' trainer takes it: columns of texts, and their labels.
 
-    The column holds the batch's distinct texts with their prefixes, the longest first, so that consecutive ones can be
-    encoded together with little padding. A text that occurs twice is encoded once. The labels, all tensors:
+    The columns "text0", "text1", ... hold the batch's distinct texts with their prefixes, the longest first; each is
+    encoded in one go, so that a short query is not padded to the length of a document. A text that occurs twice is
+    encoded once. The labels, all tensors, where places count through all columns:
 
     - "rows": the numbers of the rows, shape (rows,)
     - "queries": where each row's query stands among the texts, shape (rows,); where the aggregation does not read the
@@ -43,6 +45,7 @@ class Collator:
         objective: what it does not read is not encoded.
         options: what is drawn.
         seed: of what is drawn.
+        batch_tokens: most tokens of a column, padding counted.
         valid_label_columns: of sentence-transformers; there are none.
 
     Attributes:
@@ -51,12 +54,12 @@ class Collator:
 
     def __init__(
         self, rows: Sequence[RetrieverRow], tokenizer: Any, encoder: EncoderConfig, objective: ObjectiveOptions,
-        options: RowOptions, seed: int,
+        options: RowOptions, seed: int, batch_tokens: int,
     ) -> None:  # fmt: skip
         if tokenizer.padding_side != "right":
             raise InputError(f"a tokenizer that pads on the {tokenizer.padding_side}", expected="padding on the right")
         self.rows, self.tokenizer, self.encoder = rows, tokenizer, encoder
-        self.objective, self.options, self.seed = objective, options, seed
+        self.objective, self.options, self.seed, self.batch_tokens = objective, options, seed, batch_tokens
         self.valid_label_columns: list[str] = []
         self.epoch = 0
         self._separator = separator_of(tokenizer, objective.aggregation, objective.dense)
@@ -90,7 +93,7 @@ class Collator:
             positives.append([key_of(text) for text in row.row.positives])
         ids, order, truncated = texts.tokenised(self.tokenizer)
         return {
-            **_padded_texts(ids, self.tokenizer.pad_token_id or 0),
+            **_columns(ids, self.tokenizer.pad_token_id or 0, self.batch_tokens),
             "label": {
                 "rows": torch.tensor(numbers),
                 "queries": order[queries],
@@ -182,14 +185,37 @@ def separator_of(tokenizer: Any, aggregation: str, dense: DenseOptions) -> str:
     return f" {tokenizer.sep_token} "
 
 
-def _padded_texts(ids: Sequence[Any], pad: int) -> dict[str, Tensor]:
-    width = max(1, *map(len, ids))
-    padded = np.full((len(ids), width), pad, dtype=np.int64)
-    mask = np.zeros_like(padded)
-    for at, row in enumerate(ids):
-        padded[at, : len(row)] = row
-        mask[at, : len(row)] = 1
-    return {"text_input_ids": torch.from_numpy(padded), "text_attention_mask": torch.from_numpy(mask)}
+def columns_of(lengths: Sequence[int], budget: int) -> list[int]:
+    """Where each column begins: a new one where the budget is full, or where texts get much shorter.
+
+    Padding to the longest of a column costs less than a column of few tokens, so one of less than a sixteenth of the
+    budget takes shorter texts too.
+
+    Args:
+        lengths: tokens of each text, the longest first.
+        budget: most tokens of a column, padding counted; a longer text is a column of its own.
+    """
+    starts = [0]
+    for at, length in enumerate(lengths):
+        width, rows = max(1, lengths[starts[-1]]), at - starts[-1]
+        if rows and ((rows + 1) * width > budget or (length < 0.8 * width and rows * width >= budget / 16)):
+            starts.append(at)
+    return starts
+
+
+def _columns(ids: Sequence[Any], pad: int, budget: int) -> dict[str, Tensor]:
+    starts = columns_of([len(row) for row in ids], budget)
+    columns = {}
+    for number, (start, end) in enumerate(itertools.pairwise([*starts, len(ids)])):
+        width = max(1, len(ids[start]))
+        padded = np.full((end - start, width), pad, dtype=np.int64)
+        mask = np.zeros_like(padded)
+        for at, row in enumerate(ids[start:end]):
+            padded[at, : len(row)] = row
+            mask[at, : len(row)] = 1
+        columns[f"text{number}_input_ids"] = torch.from_numpy(padded)
+        columns[f"text{number}_attention_mask"] = torch.from_numpy(mask)
+    return columns
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Tensor:

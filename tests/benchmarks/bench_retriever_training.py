@@ -89,17 +89,18 @@ def ours(model, config, options, precision, *, cached=False, batch_tokens=CPU_TO
     """A step of this package's loss on a batch of rows."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
     objective = ObjectiveOptions(normalize=False, mask_duplicates=False)
-    loss_module = RetrieverLoss(model, objective, batch_tokens, cached=cached)
+    loss_module = RetrieverLoss(model, objective, cached=cached)
     pool_in_float32(model)
 
     def step(batch):
-        collate = Collator(batch, model.tokenizer, config, objective, options, 0)
+        collate = Collator(batch, model.tokenizer, config, objective, options, 0, batch_tokens)
         features = collate([{"row": at} for at in range(len(batch))])
         labels = features.pop("label")
-        features = {name.removeprefix("text_"): value for name, value in features.items()}
+        names = ("input_ids", "attention_mask")
+        columns = [{name: features[f"text{at}_{name}"] for name in names} for at in range(len(features) // 2)]
         optimizer.zero_grad()
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-            loss = loss_module([features], labels)
+            loss = loss_module(columns, labels)
             if cached:  # the texts are encoded again in the backward pass, under autocast as before
                 loss.backward()
         if not cached:

@@ -38,19 +38,29 @@ def tiny_model(folder, *, normalize=False, dropout=0.0):
     return model.train(), config
 
 
-def collator(model, config, made, objective=None, **options):
-    return Collator(made, model.tokenizer, config, objective or ObjectiveOptions(), RowOptions("rows", **options), 0)
+def collator(model, config, made, objective=None, batch_tokens=40, **options):
+    chosen = RowOptions("rows", **options)
+    return Collator(made, model.tokenizer, config, objective or ObjectiveOptions(), chosen, 0, batch_tokens)
 
 
 def batch_of(collate, numbers):
     """The features and the labels that the trainer would hand to the loss."""
     batch = collate([{"row": number} for number in numbers])
     labels = batch.pop("label")
-    return [{name.removeprefix("text_"): value for name, value in batch.items()}], labels
+    return list(columns(batch)), labels
 
 
-def loss_and_gradients(model, objective, features, labels, *, cached, batch_tokens=40):
-    loss = RetrieverLoss(model, objective, batch_tokens, cached=cached)
+def columns(batch):
+    """The columns as sentence-transformers' trainer collects them."""
+    number = 0
+    while f"text{number}_input_ids" in batch:
+        yield {name: batch[f"text{number}_{name}"] for name in ("input_ids", "attention_mask")}
+        number += 1
+    assert len(batch) == 2 * number
+
+
+def loss_and_gradients(model, objective, features, labels, *, cached):
+    loss = RetrieverLoss(model, objective, cached=cached)
     model.zero_grad()
     value = loss(features, labels)
     value.backward()

@@ -30,7 +30,7 @@ def tiny(tmp_path_factory):
 
 
 def vectors_of(model, features):
-    return model(dict(features[0]))["sentence_embedding"]
+    return torch.cat([model(dict(column))["sentence_embedding"] for column in features])
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
@@ -39,7 +39,9 @@ def test_cached_gradients_are_the_plain_ones(tiny, objective):
     features, labels = batch_of(collator(model, config, rows(8), objective, negatives=2), range(8))
     plain, wanted = loss_and_gradients(model, objective, features, labels, cached=False)
     cached, got = loss_and_gradients(model, objective, features, labels, cached=True)
-    whole, _ = loss_and_gradients(model, objective, features, labels, cached=False, batch_tokens=10**6)
+    assert len(features) > 3
+    features, labels = batch_of(collator(model, config, rows(8), objective, 10**6, negatives=2), range(8))
+    whole, _ = loss_and_gradients(model, objective, features, labels, cached=False)
     assert cached == pytest.approx(plain, rel=1e-6) == pytest.approx(whole, rel=1e-5)
     assert got.keys() == wanted.keys()
     size = max(grad.norm() for grad in wanted.values())
@@ -51,11 +53,11 @@ def test_cached_gradients_are_the_plain_ones(tiny, objective):
 def test_cached_gradients_with_dropout_and_bfloat16(tmp_path):
     model, config = tiny_model(tmp_path, dropout=0.1)
     hook = pool_in_float32(model)
-    features, labels = batch_of(collator(model, config, rows(6)), range(6))
+    features, labels = batch_of(collator(model, config, rows(6), batch_tokens=60), range(6))
     found = []
     for cached in (False, True):
         torch.manual_seed(1)
-        loss = RetrieverLoss(model, ObjectiveOptions(), 60, cached=cached)
+        loss = RetrieverLoss(model, ObjectiveOptions(), cached=cached)
         model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
             value = loss(features, labels)
@@ -127,7 +129,7 @@ def test_the_released_llm_qe_as_a_configuration(tiny):
     scores = vectors[labels["expansions"]] @ vectors[labels["documents"]].T / 0.02
     wanted = torch.nn.functional.cross_entropy(scores, torch.arange(6) * 2)
     assert Objective(objective)(vectors_of(model, features), labels).item() == pytest.approx(wanted.item(), rel=1e-5)
-    texts = {tuple(ids[ids > 0].tolist()) for ids in features[0]["input_ids"]}
+    texts = {tuple(ids[ids > 0].tolist()) for column in features for ids in column["input_ids"]}
     assert tuple(model.tokenizer("what of zinc 0")["input_ids"]) not in texts
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from retriever_fixtures import batch_of, collator, rows, tiny_model
 
 from expandr_ir.errors import InputError
-from expandr_ir.train.retriever_batch import key_of
+from expandr_ir.train.retriever_batch import columns_of, key_of
 from expandr_ir.train.retriever_data import RetrieverRow
 from expandr_ir.train.retriever_options import ObjectiveOptions
 from expandr_ir.train.rows import TrainingRow
@@ -26,7 +29,7 @@ def row(row_id, query, positives, negatives=(), expansions=()):
 def decoded(model, features):
     """Each text of a batch, as its tokens say it (letters without blanks)."""
     texts = []
-    for ids in features[0]["input_ids"]:
+    for ids in (ids for column in features for ids in column["input_ids"]):
         tokens = model.tokenizer.convert_ids_to_tokens(ids.tolist())
         texts.append("".join(token.removeprefix("##") for token in tokens if not token.startswith("[")))
     return texts
@@ -85,15 +88,15 @@ def test_concat_is_one_text(tiny):
     made = [row("a", "q", ["p"], (), ["ee", "", "f"])]
     features, labels = batch_of(collator(model, config, made, ObjectiveOptions("concat"), negatives=0), [0])
     assert sorted(decoded(model, features)) == ["p", "qeef"]
-    ids = features[0]["input_ids"][labels["queries"][0]].tolist()
-    assert ids.count(model.tokenizer.sep_token_id) == 3
+    assert labels["queries"].tolist() == [0]
+    assert features[0]["input_ids"][0].tolist().count(model.tokenizer.sep_token_id) == 3
 
 
 def test_texts_of_special_tokens_alone(tiny):
     model, config = tiny
     made = [row("a", "\u200b", ["p"], ["n"], ["\u200b\u200b"])]
     features, _ = batch_of(collator(model, config, made), [0])
-    assert features[0]["attention_mask"].sum(1).min() >= 2
+    assert min(column["attention_mask"].sum(1).min() for column in features) >= 2
 
 
 def test_padding_on_the_left_is_refused(tiny):
@@ -104,3 +107,25 @@ def test_padding_on_the_left_is_refused(tiny):
             collator(model, config, rows(1))
     finally:
         model.tokenizer.padding_side = "right"
+
+
+def test_columns_end_where_the_budget_is_full_or_texts_get_much_shorter():
+    assert columns_of([10] * 5, 30) == [0, 3]
+    assert columns_of([10, 10, 9, 8, 7, 7], 160) == [
+        0,
+        4,
+    ]  # 7 is less than .8 x 10, and a column of 10 tokens is enough
+    assert columns_of([10, 3, 3, 3], 400) == [0, 3]  # of less than 25 tokens a column is not worth its call
+    assert columns_of([50, 2], 30) == [0, 1]
+    assert columns_of([0, 0], 30) == [0]
+    assert columns_of([5], 30) == [0]
+
+
+@given(st.lists(st.integers(0, 200), min_size=1), st.integers(1, 600))
+def test_columns_hold_every_text_within_the_budget(lengths, budget):
+    lengths = sorted(lengths, reverse=True)
+    starts = columns_of(lengths, budget)
+    assert starts == sorted(set(starts))
+    assert starts[0] == 0
+    for start, end in itertools.pairwise([*starts, len(lengths)]):
+        assert end - start == 1 or (end - start) * max(1, lengths[start]) <= budget
