@@ -36,5 +36,6 @@ def _name(model: str, revision: str | None) -> tuple[str, str | None]:
     folder = Path(model)
     if not folder.is_dir():
         return model, revision
-    files = sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern))
+    found = (path for pattern in MODEL_FILES for path in folder.glob(pattern))
+    files = sorted(path for path in found if not path.name.endswith(".manifest.json"))  # it has times in it
     return folder.resolve().name, sha256_json([[path.name, sha256_file(path)] for path in files])[:16]

@@ -54,6 +54,7 @@ def test_the_prompts_that_are_promised():
     assert {name: need for name, need in needs.items() if need} == {
         "answer": ("document",),
         "passage-with-context": ("passages",),
+        "listwise": ("passages",),
         "synthetic-quality": ("document",),
     } | {f"synthetic-{kind}": ("document", "manner") for kind in ("argument", "claim", "finance", "science", "web")}
     assert len(load_prompt("passage-few-shot").examples) == 4

@@ -30,8 +30,8 @@ def tokens_of(step: Step) -> dict[str, int]:
     total: dict[str, int] = {}
     for command in step.commands:
         manifest = read_manifest(command.output)
-        if manifest is None or not manifest.tokens:
-            continue
+        if manifest is None or command.verb in {("search",), ("fuse",)}:
+            continue  # a run's manifest repeats what its expansions cost
         generated, stored = manifest.counts.get("generated", 0), manifest.counts.get("stored", 0)
         share = generated / (generated + stored) if generated + stored else 1.0
         for name, tokens in manifest.tokens.items():

@@ -32,6 +32,7 @@ def test_the_same_weights_elsewhere_are_the_same_model(tmp_path):
     second = tmp_path / "b" / "round-1"
     shutil.copytree(first, second)
     (second / "training.log").write_text("another place")
+    (second / "model.safetensors.manifest.json").write_text('{"started": "later"}')
     one, two = (identify(GeneratorConfig("local", str(path))) for path in (first, second))
     assert one == two
     assert (one.model, len(one.revision)) == ("round-1", 16)

@@ -95,6 +95,8 @@ class Verbs:
         elif verb == "synthesize":
             output.mkdir(parents=True, exist_ok=True)
             output, counts = output / "queries.jsonl", {"topics_train": 60, "topics_dev": 7}
+        elif verb == "search":
+            tokens = {"in": 7, "out": 70}
         elif verb == "expand":
             counts, tokens = {"generated": 7, "stored": 0}, {"in": 7, "out": 70}
         if verb == "retriever":
