@@ -43,6 +43,8 @@ class RoundsOptions:
         measure: of dev, a name of ir_measures.
         min_pairs: fewest preferences of a round that are trained on; with fewer the rounds end.
         samples: expansions of each topic, of train (for the retriever) and of dev.
+        skip_missing: go on where some topics got no expansion (a prompt that is too long, a refusal): searches of dev
+            leave them out, so that they count 0 there, and the retriever learns their queries alone.
         synthesize: options of `train synthesize`, with `corpus`.
         small_expander: options of `train small-expander`, which then makes the first expander.
         preferences, dpo, merge, expand, mine, listwise, retriever, search: options of these verbs. `listwise` null
@@ -68,6 +70,7 @@ class RoundsOptions:
     measure: str = "nDCG@10"
     min_pairs: int = 8
     samples: int = 1
+    skip_missing: bool = False
     synthesize: Block = field(default_factory=dict)
     small_expander: Block | None = None
     preferences: Block = field(default_factory=dict)

@@ -220,6 +220,8 @@ class _Planner:
             "data": {"rows": str(rows), "expansions": str(expansions)},
             "output": str(trained),
         }
+        if options.skip_missing:
+            decided["data"]["without_expansion"] = "alone"
         if "dev" not in options.retriever:
             decided["dev"] = {"share": 0.1}
         command = self._command(("train", "retriever"), options.retriever, decided, trained, launched=True)
@@ -244,6 +246,7 @@ class _Planner:
                     "retriever": retriever,
                     "encoder": last.encoder if retriever == "dense" else None,
                     "expansions": str(expansions) if expanded else None,
+                    "skip_missing": True if expanded and self._options.skip_missing else None,
                     "output": str(run),
                 }
                 commands.append(self._command(("search",), self._options.search, decided, run))
@@ -265,7 +268,13 @@ class _Planner:
             "samples": self._options.samples,
             "output": str(output),
         }
-        return self._command(("expand",), self._options.expand, decided | self._stored() | self._prompted(), output)
+        return self._command(
+            ("expand",),
+            self._options.expand,
+            decided | self._stored() | self._prompted(),
+            output,
+            partly=self._options.skip_missing,
+        )
 
     def _next(self, kind: Kind) -> tuple[str, Path]:
         self._number += 1

@@ -34,10 +34,10 @@ class StepFailedError(ExpandrError):
         how = f"exit code {ended.code}" if ended.code >= 0 else f"killed by signal {-ended.code}"
         self.lines = ended.lines
         self.exit_code = ended.code if ended.code in {2, 3, 4, 6, 7} else ExpandrError.exit_code
-        super().__init__(
-            f"{step.name} failed ({how}): {said(ended.lines)}",
-            remedy=f"see {folder / LOG}; the same command goes on with this step",
-        )
+        remedy = f"see {folder / LOG}; the same command goes on with this step"
+        if ended.code == PartlyDoneError.exit_code:
+            remedy += "; with --skip-missing in another --output, what has no expansion is left out"
+        super().__init__(f"{step.name} failed ({how}): {said(ended.lines)}", remedy=remedy)
 
 
 @dataclass(frozen=True)

@@ -409,3 +409,21 @@ def test_small_parts(tmp_path):
     ]
     write_generator("local:m", tmp_path / "g.yaml", folder="f", name="n")
     assert yaml.safe_load((tmp_path / "g.yaml").read_text()) == {"engine": "local", "model": "f"}
+
+
+def test_topics_without_expansion_end_it_unless_they_may_be_left_out(tmp_path):
+    with pytest.raises(StepFailedError, match="--skip-missing") as error:
+        run(tmp_path / "strict", Verbs(fail={"expand": (7, ("expandr: 1 samples have no text",))}))
+    assert error.value.exit_code == 7
+    verbs = Verbs()
+    code = verbs.write
+
+    def partly(verb, options):
+        return Ended(7, ()) if code(verb, options).code == 0 and verb == "expand" else Ended(0, ())
+
+    verbs.write = partly
+    run(tmp_path / "lenient", verbs, skip_missing=True, rounds=1)
+    (trained,) = [options for verb, options in verbs.ran if verb == "retriever"]
+    assert trained["data"]["without_expansion"] == "alone"
+    searched = [options for verb, options in verbs.ran if verb == "search"]
+    assert [options.get("skip_missing", False) for options in searched] == ["expansions" in one for one in searched]
