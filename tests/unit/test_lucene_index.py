@@ -171,8 +171,7 @@ def test_a_damaged_cached_index_says_which_folder_to_delete(own_home):
 def test_two_processes_build_one_index(own_home):
     code = """
         import time
-        from expandr_ir.lucene.docids import repeated_id
-from expandr_ir.lucene.indexing import cached_index
+        from expandr_ir.lucene.indexing import cached_index
         from expandr_ir.records import Document
 
         class Slow:
@@ -197,8 +196,7 @@ from expandr_ir.lucene.indexing import cached_index
 def test_kill_while_indexing_leaves_no_half_index(own_home, caplog):
     code = """
         import time
-        from expandr_ir.lucene.docids import repeated_id
-from expandr_ir.lucene.indexing import cached_index
+        from expandr_ir.lucene.indexing import cached_index
         from expandr_ir.records import Document
 
         class Endless:
