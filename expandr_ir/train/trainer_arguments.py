@@ -60,6 +60,7 @@ def trl_arguments(
     options.setdefault("use_cpu", not _accelerated())
     options |= _precision(options)
     options.setdefault("report_to", [])
+    options.setdefault("ddp_find_unused_parameters", False)  # every weight that is trained is used in every step
     options.setdefault("logging_nan_inf_filter", False)  # it would show the loss before in place of a NaN
     options.setdefault("save_total_limit", 2)
     options.setdefault("disable_tqdm", not sys.stderr.isatty())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -182,6 +183,52 @@ def test_a_base_that_was_moved_is_the_same_and_another_one_is_refused(place, tra
     said = capsys.readouterr().err
     assert "was trained over" in said
     assert not (tmp_path / "b").exists()
+
+
+def test_an_adapter_of_another_size_is_refused_without_a_record_too(place, trained, tmp_path, capsys):
+    from expandr_ir.train.small_network import new_network
+
+    other = tmp_path / "other"
+    tokenizer = tiny_models.tiny_tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.save_pretrained(other)
+    new_network(tokenizer, 64, 2, 64, seed=0).save_pretrained(other)
+    shutil.copytree(trained, tmp_path / "adapter")
+    (tmp_path / "adapter" / "base.json").unlink()
+    line = ["train", "merge", "--adapter", str(tmp_path / "adapter"), "--base", str(other)]
+    assert main([*line, "--output", str(tmp_path / "merged")]) == 2
+    assert "does not fit" in capsys.readouterr().err
+
+
+def test_a_whole_model_is_not_merged(place, tmp_path, capsys):
+    assert main(["train", "merge", "--adapter", str(place / "base"), "--output", str(tmp_path / "m")]) == 2
+    assert "there is nothing to merge" in capsys.readouterr().err
+
+
+def test_two_processes_evaluate_and_keep_the_same_checkpoint(place, tmp_path):
+    output = tmp_path / "two"
+    more = (*HELD_OUT, "--heldout.rows", str(place / "rows.jsonl"), "--heldout.encoder", str(place / "encoder"))
+    line = command(place, output, *more, "--dpo.per_device_train_batch_size", "2")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*launch, "-m", "expandr_ir", *line, "--dpo.precompute_ref_log_probs", "true"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert read_manifest(output / "adapter_model.safetensors").details["processes"] == 2
+    assert [point["step"] for point in curves(output) if "eval_gate" in point] == [0, 2, 4]
+    assert (output / "checkpoint-4" / "rng_state_1.pth").is_file()
+
+
+def test_accelerate_launches_it(place, tmp_path):
+    line = command(place, tmp_path / "run", "--dev-share", "0", "--dpo.max_steps", "1")
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "-m", "expandr_ir"]
+    done = subprocess.run([*launch, *line], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "run" / "adapter_model.safetensors").is_file()
 
 
 def test_a_merged_model_is_uploaded_on_request(trained, tmp_path, monkeypatch, capsys):

@@ -125,3 +125,14 @@ def test_the_published_settings():
             lora.get("lora_dropout", 0.0),
         ) == expected
         assert trl_option("dpo", dpo, "disable_dropout") is (name == "dpo-reinforced-ir")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("zero2", "DEEPSPEED"), ("ddp", "MULTI_GPU")])
+def test_the_launch_configurations_are_accelerate_s(name, kind):
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    found = load_config_from_file(str(conf_dir() / "accelerate" / f"{name}.yaml"))
+    assert found.distributed_type == kind
+    assert found.mixed_precision == "bf16"
+    if name == "zero2":
+        assert found.deepspeed_config["zero_stage"] == 2
