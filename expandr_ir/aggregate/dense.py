@@ -1,7 +1,7 @@
 """How a topic and its expansions become one vector: pure functions of arrays, by name.
 
-They are arithmetic and a mean or sum over the first axis, so that training calls the same ones with torch's tensors, and
-with f(q) of shape (rows, dim) and f(di) of shape (N, rows, dim) for many rows at once.
+They are arithmetic and a mean or sum over the first axis, so that training calls the same ones with torch's tensors,
+and with f(q) of shape (rows, dim) and f(di) of shape (N, rows, dim) for many rows at once.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def mean(topic: Vectors, expansions: Vectors, options: DenseOptions) -> Vectors:
 
 def hyde(topic: Vectors, expansions: Vectors, options: DenseOptions) -> Vectors:  # noqa: ARG001
     """(f(q) + f(d1) + ... + f(dN)) / (N + 1): the topic counts as much as each expansion (HyDE, arXiv 2212.10496)."""
-    return (topic + expansions.sum(axis=0)) / (len(expansions) + 1)
+    total: Vectors = topic + expansions.sum(axis=0)
+    return total / (len(expansions) + 1)
 
 
 def weighted(topic: Vectors, expansions: Vectors, options: DenseOptions) -> Vectors:

@@ -53,7 +53,7 @@ class FakeBM25:
         if len(FakeBM25.asked) == FakeBM25.broken_at:
             raise KeyboardInterrupt
         FakeBM25.asked.append(list(topics))
-        return dict.fromkeys(topics, BM25[:self.hits])
+        return dict.fromkeys(topics, BM25[: self.hits])
 
 
 class FakeEncoder:
