@@ -55,8 +55,8 @@ def mean(topic: Vectors, expansions: Vectors, options: DenseOptions) -> Vectors:
 
 def hyde(topic: Vectors, expansions: Vectors, options: DenseOptions) -> Vectors:  # noqa: ARG001
     """(f(q) + f(d1) + ... + f(dN)) / (N + 1): the topic counts as much as each expansion (HyDE, arXiv 2212.10496)."""
-    total: Vectors = topic + expansions.sum(axis=0)
-    return total / (len(expansions) + 1)
+    total: Vectors = (topic + expansions.sum(axis=0)) / (len(expansions) + 1)
+    return total
 
 
 def weighted(topic: Vectors, expansions: Vectors, options: DenseOptions) -> Vectors:
