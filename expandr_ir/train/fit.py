@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +16,7 @@ from expandr_ir.train.card import evaluations
 from expandr_ir.train.checkpoints import step_of
 from expandr_ir.train.heldout import Heldout, HeldoutOptions
 from expandr_ir.train.run_folder import RunFolder, now, settled, texts_hash
-from expandr_ir.train.trainable import ModelOptions, base_identity, load_model, write_base
+from expandr_ir.train.trainable import ModelOptions, base_identity, load_model, quiet, write_base
 from expandr_ir.train.trainer_arguments import lora_config, training_device, trl_arguments, trl_options
 
 if TYPE_CHECKING:
@@ -102,7 +100,7 @@ def fit(job: Fit, tokenizer: Any, output: Path, command: Sequence[str]) -> Fitte
 
     started, clock = now(), time.monotonic()
     evaluates = job.dev is not None
-    with _quiet():
+    with quiet():
         arguments = trl_arguments(job.kind, job.given, output, evaluates=evaluates, gated=evaluates)
     if job.heldout.rows and not evaluates:
         raise InputError("heldout.rows without held-out training rows: nothing is evaluated", remedy="--dev-share .1")
@@ -125,12 +123,12 @@ def fit(job: Fit, tokenizer: Any, output: Path, command: Sequence[str]) -> Fitte
     callback = HeldoutScores(
         Heldout(job.heldout, job.prompt) if job.prompt and arguments.should_save else None, tokenizer
     )
-    with _quiet():
+    with quiet():
         trainer = _trainer(job, arguments, tokenizer, device, train, dev, [callback, WholeCheckpoints(), Lines()])
     callback.trainer = trainer
     trainer.remove_callback(require("transformers").PrinterCallback)
     checkpoint = folder.last_checkpoint()
-    with _quiet():
+    with quiet():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.save_model(str(output))
     trainer.accelerator.wait_for_everyone()
@@ -165,14 +163,6 @@ def fit(job: Fit, tokenizer: Any, output: Path, command: Sequence[str]) -> Fitte
 def _sharded(arguments: Any) -> bool:
     plugin = getattr(arguments, "deepspeed_plugin", None)
     return bool(arguments.fsdp) or (plugin is not None and plugin.zero_stage == 3)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' word to TRL that gradient_checkpointing is to be called activation_checkpointing."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
-        yield
 
 
 def _settings(job: Fit, identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from expandr_ir.generators.chat import adapter_folder, model_errors
 from expandr_ir.manifest import write_manifest
 from expandr_ir.train.card import CARD, model_card
 from expandr_ir.train.run_folder import now, read_curves, weights_manifest
-from expandr_ir.train.trainable import base_identity, check_base, read_base
+from expandr_ir.train.trainable import base_identity, check_base, quiet, read_base
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,8 @@ def _merged(
         commit = getattr(model.config, "_commit_hash", None)
         check_base(adapter, recorded, base_identity(name, revision, commit))
     try:
-        adapted = peft.PeftModel.from_pretrained(model.float(), str(adapter))
+        with quiet():
+            adapted = peft.PeftModel.from_pretrained(model.float(), str(adapter))
     except (RuntimeError, ValueError, KeyError) as error:
         raise InputError(
             f"{adapter} does not fit {name}: {str(error).strip().splitlines()[0]}",
