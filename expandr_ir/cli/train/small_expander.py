@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from expandr_ir.cli.arguments import Verb, parse
 from expandr_ir.cli.outputs import output_folder
 from expandr_ir.cli.sources import say
-from expandr_ir.train.small import SmallOptions
+from expandr_ir.train.small_options import SmallOptions
 
 VERB = Verb(
     "train small-expander",

@@ -16,8 +16,9 @@ from expandr_ir.prompts import load_prompt
 from expandr_ir.records import Message
 from expandr_ir.train.embeddings import cooccurrence_embeddings
 from expandr_ir.train.rows import TrainingRow, read_rows
-from expandr_ir.train.small import SmallOptions, document_pairs, part_rows, topic_pairs
+from expandr_ir.train.small import document_pairs, part_rows, topic_pairs
 from expandr_ir.train.small_network import new_network, train_tokenizer
+from expandr_ir.train.small_options import SmallOptions
 
 
 @pytest.fixture
