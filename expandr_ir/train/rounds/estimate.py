@@ -14,7 +14,7 @@ from expandr_ir.train.prefer_options import PreferOptions
 from expandr_ir.train.rounds.config import RoundsOptions, block_options
 from expandr_ir.train.rounds.plan import Step
 from expandr_ir.train.rounds.state import State
-from expandr_ir.train.small import SmallOptions
+from expandr_ir.train.small_options import SmallOptions
 from expandr_ir.train.synthesize.options import SynthesizeOptions
 
 GENERATING = ("synthesize", "preferences", "expand", "order", "measure")
