@@ -99,17 +99,7 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str) -> Markup:
     log = min(xs) > _LEAST and max(xs) / min(xs) > 30
     across = _log_axis(xs) if log else _linear_axis([0.0, *xs], LEFT, WIDTH - RIGHT)
     up = _linear_axis(ys, HEIGHT - BOTTOM, TOP)
-    marks = [
-        tag(
-            "a",
-            tag("title", f"{point.name}: {point.said}"),
-            shape(point.family, across(point.x), up(point.y)),
-            href=point.href,
-            class_=f"point {family_class(point.family)}",
-            aria_label=f"{point.name}: {point.said}",
-        )
-        for point in points
-    ]
+    marks = [_mark(point, across(point.x), up(point.y)) for point in points]
     labels = _labels([(point, across(point.x), up(point.y)) for point in points])
     return _drawing(f"{y_label} against {x_label}", _frame(across, up, x_label, y_label), marks, labels)
 
@@ -123,19 +113,16 @@ def lines(series: Mapping[str, Sequence[Point]], x_label: str, y_label: str) -> 
     for own in series.values():
         path = " ".join(f"{'L' if at else 'M'}{across(point.x)},{up(point.y)}" for at, point in enumerate(own))
         drawn.append(tag("path", d=path, class_=f"series {family_class(own[0].family)}"))
-        drawn += [
-            tag(
-                "a",
-                tag("title", f"{point.name}: {point.said}"),
-                shape(point.family, across(point.x), up(point.y)),
-                href=point.href,
-                class_=f"point {family_class(point.family)}",
-                aria_label=f"{point.name}: {point.said}",
-            )
-            for point in own
-        ]
+        drawn += [_mark(point, across(point.x), up(point.y)) for point in own]
     ends = [(_renamed(own[-1], name), across(own[-1].x), up(own[-1].y)) for name, own in series.items()]
     return _drawing(f"{y_label} against {x_label}", _frame(across, up, x_label, y_label), drawn, _labels(ends))
+
+
+def _mark(point: Point, x: float, y: float) -> Markup:
+    """A condition's mark, which leads to it and says what it is."""
+    said = f"{point.name}: {point.said}"
+    kind = f"point {family_class(point.family)}"
+    return tag("a", tag("title", said), shape(point.family, x, y), href=point.href, class_=kind, aria_label=said)
 
 
 def bars(differences: Sequence[float], label: str) -> Markup:
