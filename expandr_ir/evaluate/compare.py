@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from expandr_ir.errors import InputError
 from expandr_ir.evaluate import Scores, coverage_notes, evaluate
+from expandr_ir.evaluate.cost import Cost, cost_of
 from expandr_ir.evaluate.significance import RESAMPLES, holm, randomisation_test, t_test
 from expandr_ir.manifest import Manifest
 from expandr_ir.records import Qrels, Run, Topic
@@ -60,19 +61,6 @@ class TopicChange:
     value: float
     difference: float
     expansions: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one topic costs in the mean, from the manifest; None where the manifest does not say.
-
-    Args:
-        seconds: wall time of all stages.
-        tokens: read and written by the LLM.
-    """
-
-    seconds: float | None
-    tokens: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,17 +266,6 @@ def _changes(
         for topic_id in sorted(before)
     ]
     return sorted(changes, key=lambda change: -change.difference)
-
-
-def cost_of(manifest: Manifest | None) -> Cost:
-    """What one topic costs in the mean, as a run's manifest says."""
-    topics = manifest.counts.get("topics") if manifest else None
-    if not manifest or not topics:
-        return Cost(None, None)
-    return Cost(
-        seconds=sum(manifest.seconds.values()) / topics if manifest.seconds else None,
-        tokens=sum(manifest.tokens.values()) / topics if manifest.tokens else None,
-    )
 
 
 def _notes(scores: Mapping[str, Scores], compared: Sequence[ComparedRun]) -> Iterator[str]:

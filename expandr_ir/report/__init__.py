@@ -9,7 +9,8 @@ from typing import Any
 
 from expandr_ir.errors import unknown_name
 from expandr_ir.evaluate import Scores, coverage_notes
-from expandr_ir.evaluate.compare import Comparison, Cost, Outcome, TopicChange
+from expandr_ir.evaluate.compare import Comparison, Outcome, TopicChange
+from expandr_ir.evaluate.cost import Cost
 from expandr_ir.report.figures import levels, mark, mean, p_value, signed
 from expandr_ir.report.tables import Table, as_latex, as_markdown, as_text, clip, markdown
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from expandr_ir.collection import Collection, load_collection
 from expandr_ir.errors import InputError, MissingResourceError
 from expandr_ir.evaluate import Scores, evaluate
-from expandr_ir.evaluate.compare import ComparedRun, Cost, compare_scores, cost_of
+from expandr_ir.evaluate.compare import ComparedRun, compare_scores
+from expandr_ir.evaluate.cost import Cost, cost_of
 from expandr_ir.manifest import Manifest, read_manifest
 from expandr_ir.records import Qrels, Run, Topic
 from expandr_ir.report.recorded import load_study

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from expandr_ir.errors import InputError
-from expandr_ir.evaluate.compare import Cost
+from expandr_ir.evaluate.cost import Cost
 from expandr_ir.regress.results import NAME, Result, as_json, read_results
 from expandr_ir.report.study import Chapter, Condition, Contrast, Study, study_of
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from expandr_ir.errors import unknown_name
-from expandr_ir.evaluate.compare import Cost
+from expandr_ir.evaluate.cost import Cost
 from expandr_ir.regress.results import Result, Results, Value
 
 

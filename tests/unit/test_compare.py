@@ -8,7 +8,8 @@ import pytest
 
 from expandr_ir.errors import InputError
 from expandr_ir.evaluate import evaluate
-from expandr_ir.evaluate.compare import Cost, compare
+from expandr_ir.evaluate.compare import compare
+from expandr_ir.evaluate.cost import Cost
 from expandr_ir.evaluate.significance import RESAMPLES, randomisation_test, t_test
 from expandr_ir.manifest import InputFile, Manifest
 from expandr_ir.records import Hits, Qrels, Run, Topic

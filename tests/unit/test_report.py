@@ -10,7 +10,8 @@ import pytest
 
 from expandr_ir.errors import InputError
 from expandr_ir.evaluate import Scores
-from expandr_ir.evaluate.compare import ComparedRun, Comparison, Cost, Outcome, TopicChange
+from expandr_ir.evaluate.compare import ComparedRun, Comparison, Outcome, TopicChange
+from expandr_ir.evaluate.cost import Cost
 from expandr_ir.report import CLIP, FORMATS, mark, render, render_scores
 
 NASTY = "50% of $x_1 & #2 {a} ~b^c\\d <script>|`*[bold]x[/bold]\n\x1b[31mred\x00"
