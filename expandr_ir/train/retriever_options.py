@@ -106,7 +106,7 @@ class DevOptions:
         rows: rows of their own instead; their expansions stand in `expansions`.
         collection: a collection instead: its topics of `split` and their judgements.
         split: of the collection.
-        expansions: of the queries; None takes those of the training rows where `share` holds queries back.
+        expansions: of the queries; with `share` they have those of the training rows.
         documents: most documents: the relevant ones, then others by a hash of their ids. None is all.
         aggregation: how a query and its expansions are searched; None is the objective's, but "mean" where that is
             "expansion", as LLM-QE evaluates.
@@ -132,6 +132,12 @@ class DevOptions:
             raise unknown_name("dense aggregation", self.aggregation, DENSE)
         if not named and (self.patience is not None or self.expansions or self.documents is not None):
             raise InputError("dev has options and no queries", expected="dev.share, dev.rows or dev.collection")
+        if self.share and self.expansions:
+            raise InputError(
+                "dev.expansions with dev.share, whose queries have the training rows' own",
+                expected="dev.expansions with dev.rows or dev.collection",
+                remedy="--data.expansions FILE alone",
+            )
         if self.documents is not None and self.documents < 1:
             raise InputError(f"dev.documents is {self.documents}", expected="1 or more")
         if self.patience is not None and self.patience < 1:

@@ -60,6 +60,7 @@ def test_reinforced_ir():
         ({"patience": 3}, "no queries"),
         ({"share": 0.1, "patience": 0}, "patience is 0"),
         ({"share": 0.1, "documents": 0}, "documents is 0"),
+        ({"share": 0.1, "expansions": "e"}, "expansions with dev.share"),
         ({"share": 0.1, "aggregation": "men"}, "Try: mean"),
     ],
 )
