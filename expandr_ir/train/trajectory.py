@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Formatter
 from typing import Any, Literal
 
 import yaml
@@ -18,9 +19,10 @@ from expandr_ir.errors import ExpandrError, InputError, unknown_name
 from expandr_ir.files import atomic_write
 from expandr_ir.manifest import installed_versions
 from expandr_ir.regress.files import TRAINING, regressions_dir
+from expandr_ir.train.trajectory_inputs import INPUTS, make_inputs
 
 QUANTITIES = ("loss", "grad_norm")
-VERSIONS = ("python", "torch", "transformers", "trl", "peft", "platform")
+VERSIONS = ("python", "torch", "transformers", "sentence-transformers", "trl", "peft", "platform")
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Trajectory:
         title: for a reader.
         about: what it would find.
         tier: how closely it must be met; always training.
-        command: `expandr train` and its verb, of {model}, {preferences} and {output}.
+        command: `expandr train` and its verb, of {output} and what `trajectory_inputs` makes, such as {model}.
         hidden_size, layers, vocabulary: of the tiny model, which is made from a seed.
         ways: by name; all of them must give the reference.
         tolerance: of losses and gradient norms.
@@ -134,7 +136,15 @@ def load_trajectory(name: str) -> Trajectory:
         raise InputError(f"{path}: losses and gradient norms of different lengths", expected="one of each for a step")
     if not found.ways:
         raise InputError(f"{path}: no ways", expected="at least one way to train")
+    words = [*found.command, *(word for way in found.ways.values() for word in way.options)]
+    if unknown := named(words) - INPUTS.keys() - {"output"}:
+        raise unknown_name("input of a trajectory", min(unknown), INPUTS)
     return found
+
+
+def named(words: Sequence[str]) -> set[str]:
+    """What words have in braces."""
+    return {name for word in words for _, name, _, _ in Formatter().parse(word) if name is not None}
 
 
 def residuals(
@@ -175,11 +185,11 @@ def run_way(trajectory: Trajectory, way: str, folder: Path) -> dict[str, list[fl
     """
     if way not in trajectory.ways:
         raise unknown_name("way", way, trajectory.ways)
-    model, preferences = _inputs(trajectory, folder)
-    output = folder / way.replace(" ", "-")
-    places = {"model": str(model), "preferences": str(preferences), "output": str(output)}
-    chosen = trajectory.ways[way]
-    command = [word.format(**places) for word in [*trajectory.command, *chosen.options]]
+    chosen, output = trajectory.ways[way], folder / way.replace(" ", "-")
+    words = [*trajectory.command, *chosen.options]
+    shape = {name: getattr(trajectory, name) for name in ("hidden_size", "layers", "vocabulary")}
+    places = make_inputs(named(words) - {"output"}, folder, shape) | {"output": str(output)}
+    command = [word.format(**places) for word in words]
     start = ["-m", "expandr_ir", "train", *command]
     if chosen.processes > 1:
         start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={chosen.processes}", *start]
@@ -187,9 +197,19 @@ def run_way(trajectory: Trajectory, way: str, folder: Path) -> dict[str, list[fl
     done = subprocess.run([sys.executable, *start], env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ExpandrError(f"{way}: expandr train {' '.join(command)}\n{done.stderr[-3000:]}", expected="exit code 0")
-    points = [json.loads(line) for line in (output / "curves.jsonl").read_text(encoding="utf-8").splitlines()]
-    steps = [point for point in points if "grad_norm" in point]
+    steps = [point for point in _logged(output) if "grad_norm" in point]
     return {name: [float(point[name]) for point in steps] for name in QUANTITIES}
+
+
+def _logged(output: Path) -> list[dict[str, Any]]:
+    """The logged points of a run: an expander's stand in its folder, a retriever's beside it."""
+    from expandr_ir.train.retriever import LOG, work_folder
+    from expandr_ir.train.run_folder import read_curves
+
+    log = work_folder(output) / LOG
+    if not log.is_file():
+        return read_curves(output)
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
 
 
 def record(name: str, way: str, found: Mapping[str, Sequence[float]]) -> Path:
@@ -209,28 +229,3 @@ def record(name: str, way: str, found: Mapping[str, Sequence[float]]) -> Path:
     with atomic_write(path) as stream:
         stream.write(kept + "\n" + yaml.safe_dump({"recorded": block}, sort_keys=False, default_flow_style=None))
     return path
-
-
-def _inputs(trajectory: Trajectory, folder: Path) -> tuple[Path, Path]:
-    """The tiny model, and preferences of the demo's recorded expansions over the same words in the alphabet's order."""
-    from expandr_ir.demo import expansions_path, topics
-    from expandr_ir.expansions_file import read_expansions
-    from expandr_ir.train.small_network import new_network, train_tokenizer
-
-    model, preferences = folder / "model", folder / "preferences.jsonl"
-    written = read_expansions(expansions_path(), topics(), skip_missing=True).topics
-    own = {topic_id: one.expansions[0].text for topic_id, one in written.items()}
-    if not (model / "model.safetensors").is_file():
-        tokenizer = train_tokenizer(own.values(), trajectory.vocabulary, 256)
-        network = new_network(tokenizer, trajectory.hidden_size, trajectory.layers, 256, seed=0)
-        tokenizer.save_pretrained(model)
-        network.save_pretrained(model)
-    with atomic_write(preferences) as stream:
-        for topic_id, text in own.items():
-            row = {
-                "prompt": [{"role": "user", "content": topics()[topic_id].text}],
-                "chosen": [{"role": "assistant", "content": text}],
-                "rejected": [{"role": "assistant", "content": " ".join(sorted(text.split()))}],
-            }
-            stream.write(json.dumps(row) + "\n")
-    return model, preferences

@@ -19,6 +19,7 @@ from tiny_encoders import sentence_transformers_folder, tiny_anchordr, tiny_bert
 import expandr_ir
 from expandr_ir.encoders import load_encoder
 from expandr_ir.manifest import read_manifest
+from expandr_ir.regress.files import TRAINING, regressions_dir
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -246,3 +247,17 @@ def test_a_checkpoint_of_another_architecture(base, workplace, expandr):
     assert "a checkpoint of this model" in refused.err
     other = expandr(*options, "--objective.temperature", "0.1", "--output", "out", code=2)
     assert "other options: objective" in other.err
+
+
+def test_the_recorded_trajectory_holds_for_every_way_to_make_up_a_batch(tmp_path, expandr):
+    said = expandr("train", "trajectory", "retriever-tiny", "--output", str(tmp_path)).out
+    assert said.count("ok  ") == 3
+    assert "cached" in said
+    assert "two processes" in said
+
+
+def test_a_changed_temperature_leaves_the_recorded_trajectory(tmp_path, expandr):
+    text = (regressions_dir() / TRAINING / "retriever-tiny.yaml").read_text()
+    (tmp_path / "changed.yaml").write_text(text.replace("temperature=0.05", "temperature=0.055"))
+    line = ["train", "trajectory", str(tmp_path / "changed.yaml"), "--way", "8", "--output", str(tmp_path / "runs")]
+    assert "left their reference" in expandr(*line, code=1).err

@@ -61,3 +61,13 @@ def test_recording_takes_the_place_of_the_reference(tmp_path):
 def test_an_unknown_name_suggests_the_nearest():
     with pytest.raises(InputError, match="Try: dpo-tiny"):
         load_trajectory("dpo-tyny")
+
+
+def test_an_input_that_nobody_makes_is_an_error(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "title: t\nabout: a\ncommand: [dpo, '--model={modle}']\nways: {one: {options: []}}\n"
+        "tolerance: {max: 0.1, mean: 0.1}\n"
+    )
+    with pytest.raises(InputError, match="Try: model"):
+        load_trajectory(str(path))
