@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from expandr_ir.files import atomic_write
-from expandr_ir.train.rounds.plan import Command
+from expandr_ir.train.rounds.steps import Command
 
 LOG = "log.txt"
 LINES_KEPT = 2_000

@@ -12,8 +12,8 @@ from expandr_ir.errors import InputError
 from expandr_ir.records import Decoding
 from expandr_ir.train.prefer_options import PreferOptions
 from expandr_ir.train.rounds.config import RoundsOptions, block_options
-from expandr_ir.train.rounds.plan import Step
 from expandr_ir.train.rounds.state import State
+from expandr_ir.train.rounds.steps import Step
 from expandr_ir.train.small_options import SmallOptions
 from expandr_ir.train.synthesize.options import SynthesizeOptions
 

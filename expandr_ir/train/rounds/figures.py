@@ -13,7 +13,7 @@ from expandr_ir.files import atomic_write
 from expandr_ir.manifest import Manifest, read_manifest
 from expandr_ir.runs import read_run
 from expandr_ir.train.preference_files import SUMMARY
-from expandr_ir.train.rounds.plan import Command, Step
+from expandr_ir.train.rounds.steps import Command, Step
 
 SCORES = "scores.json"
 DPO = ("heldout_reward", "heldout_mrr", "rewards/accuracies", "rewards/margins")

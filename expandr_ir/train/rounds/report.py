@@ -9,8 +9,8 @@ from typing import Any
 
 from expandr_ir.files import atomic_write
 from expandr_ir.train.rounds.config import FIGURES
-from expandr_ir.train.rounds.plan import Step
 from expandr_ir.train.rounds.state import State
+from expandr_ir.train.rounds.steps import Step
 
 JSON, MARKDOWN = "rounds.json", "rounds.md"
 

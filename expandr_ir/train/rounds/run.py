@@ -17,9 +17,10 @@ from expandr_ir.files import atomic_write, exclusive
 from expandr_ir.train.rounds.child import LOG, Ended, argv_of, run_child
 from expandr_ir.train.rounds.config import RoundsOptions
 from expandr_ir.train.rounds.figures import dev_scores, figures_of, is_complete, tokens_of
-from expandr_ir.train.rounds.plan import Step, plan
+from expandr_ir.train.rounds.plan import plan
 from expandr_ir.train.rounds.report import best_round, write_report
 from expandr_ir.train.rounds.state import Done, State
+from expandr_ir.train.rounds.steps import Step
 
 Runner: TypeAlias = Callable[[Sequence[str], Path, Callable[[str], None]], Ended]
 
