@@ -24,6 +24,8 @@ class RowOptions:
         negatives: hard negatives of each row; a row that has fewer brings what it has.
         draw_expansion: one of the row's expansions for each epoch, in place of all.
         draw_negatives: other negatives for each epoch, in place of the first ones.
+        drop_expansions: share of the turns in which a row is trained on its query alone, drawn for each row and epoch:
+            where expansions give the answer away, nothing else would be learned.
     """
 
     rows: str
@@ -34,10 +36,13 @@ class RowOptions:
     negatives: int = 1
     draw_expansion: bool = False
     draw_negatives: bool = False
+    drop_expansions: float = 0.0
 
     def __post_init__(self) -> None:
         if self.negatives < 0:
             raise InputError(f"negatives is {self.negatives}", expected="0 or more")
+        if not 0 <= self.drop_expansions < 1:
+            raise InputError(f"drop_expansions is {self.drop_expansions}", expected="a share, from 0 to below 1")
 
 
 @dataclass(frozen=True)

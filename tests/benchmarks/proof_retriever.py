@@ -1,12 +1,13 @@
 """Does training with expansions help a retriever that searches with expansions? SciFact, small scale, by one command.
 
     python tests/benchmarks/proof_retriever.py --data DIR --seeds 0 1 2 --output DIR [--variants queries expandr llm-qe]
-        [--recipe FILE.yaml] [--table-only]
+        [--table-only] [--record]
 
 An encoder is trained on SciFact's 809 train topics, with each of the recipe's variants and each seed, and searches the
 300 test topics, alone and with the mean of topic and expansion. A tenth of the train topics is held back and chooses
 the checkpoint; no test topic chooses anything. What is there already (a trained encoder, a run) is not made again, so
-the command goes on where it was broken off. It ends with tables in Markdown, in OUTPUT/table.md too.
+the command goes on where it was broken off. It ends with tables in Markdown, in OUTPUT/table.md too, and holds the
+means against those of regressions/training/proofs/retriever-scifact.yaml, which has the recipe.
 
 DIR of --data has beir/scifact, train/scifact_train_bm25neg.jsonl.gz, expansions/scifact-train/passage.llm-2026.jsonl.gz
 and expansions/scifact/query2doc-zs.gpt-4.1.jsonl.gz.
@@ -14,14 +15,14 @@ and expansions/scifact/query2doc-zs.gpt-4.1.jsonl.gz.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
+import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import yaml
+from proofs import averaged, finish, load_proof, mean_cell, proof_parser, proof_path
 
 from expandr_ir.collection import load_collection
 from expandr_ir.evaluate import Scores, evaluate
@@ -33,6 +34,7 @@ from expandr_ir.retrieve import SearchOptions, plain, search
 from expandr_ir.runs import read_run, write_run
 from expandr_ir.train.retriever_data import RetrieverRow, retriever_rows
 from expandr_ir.train.retriever_options import DevOptions, ObjectiveOptions, RetrieverOptions, RowOptions
+from expandr_ir.train.rounds.config import laid_over
 from expandr_ir.train.rows import read_rows
 
 MEASURES = ("nDCG@10", "R@100")
@@ -54,11 +56,10 @@ class Proof:
 
     def options(self, variant: str, seed: int) -> RetrieverOptions:
         """The training of a variant with a seed."""
-        merged = _merged(self.recipe["common"], self.recipe["variants"][variant])
-        expansions = None if merged["objective"]["aggregation"] == "none" else str(self.data / TRAIN_EXPANSIONS)
+        merged = laid_over(self.recipe["common"], self.recipe["variants"][variant])
         own = {name: value for name, value in merged.items() if name not in {"data", "objective", "dev", "training"}}
         return RetrieverOptions(
-            data=RowOptions(rows=str(self.data / ROWS), expansions=expansions, **merged["data"]),
+            data=RowOptions(rows=str(self.data / ROWS), expansions=str(self.data / TRAIN_EXPANSIONS), **merged["data"]),
             objective=ObjectiveOptions(**merged["objective"]),
             dev=DevOptions(**merged["dev"]),
             training=merged["training"] | {"seed": seed},
@@ -114,23 +115,32 @@ class Proof:
     def table(self) -> str:
         """The tables in Markdown."""
         scores = {(name, how): self.scores(name, how) for name in ("untrained", *self.variants) for how in HOW}
-        averaged = {key: _averaged(own) for key, own in scores.items()}
+        over_seeds = {key: averaged(own) for key, own in scores.items()}
         parts = [
             f"Means over {len(self.seeds)} seeds (standard deviation over the seeds), {len(self.qrels)} test topics."
         ]
         parts.append(_means(scores))
         for how in HOW:
-            others = {name: averaged[name, how] for name in self.variants}
-            text = render(compare_scores(averaged["untrained", how], others, baseline_name="untrained"), "markdown")
+            others = {name: over_seeds[name, how] for name in self.variants}
+            text = render(compare_scores(over_seeds["untrained", how], others, baseline_name="untrained"), "markdown")
             parts.append(f"### Against the untrained encoder, {_searched(how)}\n\n{text}")
         if {"queries", "expandr"} <= set(self.variants):
-            others = {name: averaged[name, "mean"] for name in self.variants if name != "queries"}
-            text = render(compare_scores(averaged["queries", "mean"], others, baseline_name="queries"), "markdown")
+            others = {name: over_seeds[name, "mean"] for name in self.variants if name != "queries"}
+            text = render(compare_scores(over_seeds["queries", "mean"], others, baseline_name="queries"), "markdown")
             parts.append(f"### Against training on queries alone, {_searched('mean')}\n\n{text}")
-            parts.append(self._split(averaged))
+            parts.append(self._split(over_seeds))
         return "\n\n".join(parts) + "\n"
 
-    def _split(self, averaged: dict[tuple[str, str], Scores]) -> str:
+    def figures(self) -> dict[str, float]:
+        """The means over the seeds, as they are recorded."""
+        return {
+            f"{name}, {how}, {measure}": statistics.fmean(one.means[measure] for one in self.scores(name, how))
+            for name in ("untrained", *self.variants)
+            for how in HOW
+            for measure in MEASURES
+        }
+
+    def _split(self, over_seeds: dict[tuple[str, str], Scores]) -> str:
         """The gain of `expandr` over `queries`, split by how much of an expansion stands in a relevant document."""
         documents = {one.doc_id: f"{one.title} {one.text}" for one in self.collection.documents()}
         shared = {
@@ -163,13 +173,13 @@ class Proof:
         }
         for name, keys in halves.items():
             cells = []
-            for measure in MEASURES:
+            for measure in MEASURES if keys else ():
                 before, after = (
-                    statistics.fmean(averaged[variant, "mean"].per_topic[measure][key] for key in keys) if keys else 0.0
+                    statistics.fmean(over_seeds[variant, "mean"].per_topic[measure][key] for key in keys)
                     for variant in ("queries", "expandr")
                 )
                 cells += [f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}"]
-            lines.append(f"| {name} | {len(keys)} | " + " | ".join(cells) + " |")
+            lines += [f"| {name} | {len(keys)} | " + " | ".join(cells) + " |"] if cells else []
         return "\n".join(lines)
 
     def _train_shared(self) -> list[float]:
@@ -189,26 +199,9 @@ def _means(scores: dict[tuple[str, str], list[Scores]]) -> str:
     lines = ["| trained on | " + " | ".join(f"{measure}, {_searched(how)}" for how, measure in columns) + " |"]
     lines.append("|---|" + "---:|" * len(columns))
     for name in dict.fromkeys(name for name, _ in scores):
-        cells = []
-        for how, measure in columns:
-            values = [one.means[measure] for one in scores[name, how]]
-            spread = f" ({statistics.stdev(values):.4f})" if len(values) > 1 else ""
-            cells.append(f"{statistics.fmean(values):.4f}{spread}")
+        cells = [mean_cell([one.means[measure] for one in scores[name, how]]) for how, measure in columns]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def _averaged(scores: list[Scores]) -> Scores:
-    """Each topic's mean over the seeds, so that a paired test has one pair for each topic."""
-    first = scores[0]
-    per_topic = {
-        measure: {
-            key: statistics.fmean(one.per_topic[measure][key] for one in scores) for key in first.per_topic[measure]
-        }
-        for measure in first.per_topic
-    }
-    means = {measure: statistics.fmean(values.values()) for measure, values in per_topic.items()}
-    return replace(first, means=means, per_topic=per_topic)
 
 
 def _shared(expansion: str, document: str) -> float:
@@ -220,32 +213,18 @@ def _shared(expansion: str, document: str) -> float:
     return len(own & other) / len(own) if own else 0.0
 
 
-def _merged(below: dict, above: dict) -> dict:
-    merged = dict(below)
-    for name, value in above.items():
-        merged[name] = _merged(merged.get(name, {}), value) if isinstance(value, dict) else value
-    return merged
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+def main() -> int:
+    parser = proof_parser(__doc__.splitlines()[0], proof_path("retriever-scifact"))
     parser.add_argument("--variants", nargs="+")
-    parser.add_argument("--recipe", type=Path, default=Path(__file__).with_suffix(".yaml"))
     parser.add_argument("--table-only", action="store_true", help="of what is there, without training or searching")
     arguments = parser.parse_args()
-    recipe = yaml.safe_load(arguments.recipe.read_text(encoding="utf-8"))
-    variants = arguments.variants or list(recipe["variants"])
-    proof = Proof(arguments.data, arguments.output, recipe, arguments.seeds, variants)
+    file = load_proof(arguments.proof)
+    variants = arguments.variants or list(file.recipe["variants"])
+    proof = Proof(arguments.data, arguments.output, file.recipe, arguments.seeds, variants)
     if not arguments.table_only:
         proof.make()
-    table = proof.table()
-    with atomic_write(arguments.output / "table.md") as stream:
-        stream.write(table)
-    print(table)
+    return finish(arguments, file, proof.table(), proof.figures())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -88,6 +88,16 @@ def test_nothing_is_drawn_unless_asked():
     assert drawn(ROW, RowOptions("rows", negatives=9, draw_negatives=True), 4, 0)[1] == list("nopqr")
 
 
+def test_expansions_are_dropped_in_their_share_of_the_turns():
+    rows = [RetrieverRow(TrainingRow(str(at), "q", ("p",), ()), ("x",)) for at in range(500)]
+    options = RowOptions("rows", drop_expansions=0.25)
+    turns = [[drawn(row, options, epoch, 3)[2] for row in rows] for epoch in (0, 1)]
+    assert all(texts in ([], ["x"]) for texts in turns[0])
+    assert 0.2 < sum(not texts for texts in turns[0]) / len(rows) < 0.3
+    assert turns[0] != turns[1]
+    assert turns[0] == [drawn(row, options, 0, 3)[2] for row in rows]
+
+
 @given(st.sets(st.text("abcdef0123456789", min_size=1), min_size=1), st.floats(0, 1, exclude_max=True))
 def test_what_is_held_back_follows_from_the_id_alone(ids, share):
     rows = [RetrieverRow(TrainingRow(one, one, ("p",), ())) for one in sorted(ids)]

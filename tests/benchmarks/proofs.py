@@ -1,0 +1,137 @@
+"""What the proofs share: their files in regressions/training/proofs, means over seeds, the check of the figures."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from expandr_ir.config import JsonField, load_block
+from expandr_ir.evaluate import Scores
+from expandr_ir.files import atomic_write
+from expandr_ir.manifest import installed_versions
+from expandr_ir.regress.files import TRAINING, regressions_dir
+
+PROOFS = "proofs"
+VERSIONS = ("python", "platform", "torch", "transformers", "sentence-transformers", "trl", "peft", "pyserini")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a proof gave.
+
+    Args:
+        seeds: that it was run with; others are not held against it.
+        versions: with what.
+        figures: by name.
+    """
+
+    seeds: list[int] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ProofFile:
+    """A regression that takes a long training: regressions/training/proofs/*.yaml.
+
+    Args:
+        title: for a reader.
+        about: what it asks, and how it was settled beforehand.
+        command: what makes its figures.
+        recipe: of the script.
+        tolerance: of a figure, in its own unit: other machines and versions train otherwise.
+        tier: always training.
+        recorded: what it gave.
+    """
+
+    title: str
+    about: str
+    command: str
+    recipe: dict[str, JsonField]
+    tolerance: float
+    tier: Literal["training"] = "training"
+    recorded: Recorded = field(default_factory=Recorded)
+
+
+def proof_path(name: str) -> Path:
+    """The file of a proof."""
+    return regressions_dir() / TRAINING / PROOFS / f"{name}.yaml"
+
+
+def load_proof(path: Path) -> ProofFile:
+    """The proof of a file, checked."""
+    return load_block(ProofFile, path)
+
+
+def record(path: Path, seeds: Sequence[int], figures: Mapping[str, float]) -> None:
+    """Writes figures into the file, in place of those that are there."""
+    versions = {name: version for name, version in installed_versions().items() if name in VERSIONS}
+    block = {"seeds": list(seeds), "versions": versions, "figures": {name: round(v, 4) for name, v in figures.items()}}
+    kept = path.read_text(encoding="utf-8").split("\nrecorded:")[0].rstrip("\n")
+    with atomic_write(path) as stream:
+        stream.write(kept + "\n" + yaml.safe_dump({"recorded": block}, sort_keys=False, width=120))
+
+
+def check(proof: ProofFile, seeds: Sequence[int], figures: Mapping[str, float]) -> int:
+    """Prints how far the figures are from the recorded ones; 1 where one is further than the tolerance, else 0."""
+    known = proof.recorded.figures
+    if not known or list(seeds) != proof.recorded.seeds:
+        print("nothing was recorded with these seeds")
+        return 0
+    if known.keys() != figures.keys():
+        print(f"FAIL: other figures than the recorded ones: {', '.join(sorted(known.keys() ^ figures.keys()))}")
+        return 1
+    off = {name: figures[name] - value for name, value in known.items()}
+    failed = {name: value for name, value in off.items() if not abs(value) <= proof.tolerance}  # NaN fails
+    for name, value in failed.items():
+        print(f"FAIL {name}: {figures[name]:.4f}, recorded {known[name]:.4f} ({value:+.4f})")
+    most = max(map(abs, off.values()))
+    print(f"{len(known) - len(failed)} of {len(known)} figures are within {proof.tolerance:g}; at most {most:.4f} off")
+    return 1 if failed else 0
+
+
+def proof_parser(about: str, path: Path) -> argparse.ArgumentParser:
+    """The options that every proof has."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--proof", type=Path, default=path, help="file with the recipe and what was recorded")
+    parser.add_argument("--record", action="store_true", help="write the figures into that file")
+    return parser
+
+
+def finish(arguments: argparse.Namespace, proof: ProofFile, table: str, figures: Mapping[str, float]) -> int:
+    """Writes and prints the table; records the figures, or holds them against the recorded ones."""
+    with atomic_write(arguments.output / "table.md") as stream:
+        stream.write(table)
+    print(table)
+    if arguments.record:
+        record(arguments.proof, arguments.seeds, figures)
+        return 0
+    return check(proof, arguments.seeds, figures)
+
+
+def averaged(scores: Sequence[Scores]) -> Scores:
+    """Each topic's mean over the seeds, so that a paired test has one pair for each topic."""
+    first = scores[0]
+    per_topic = {
+        measure: {
+            key: statistics.fmean(one.per_topic[measure][key] for one in scores) for key in first.per_topic[measure]
+        }
+        for measure in first.per_topic
+    }
+    means = {measure: statistics.fmean(values.values()) for measure, values in per_topic.items()}
+    return replace(first, means=means, per_topic=per_topic)
+
+
+def mean_cell(values: Sequence[float]) -> str:
+    """A mean, with the standard deviation over the seeds where there are some."""
+    spread = f" ({statistics.stdev(values):.4f})" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.4f}{spread}"

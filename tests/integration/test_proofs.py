@@ -1,0 +1,124 @@
+"""The proofs of tests/benchmarks on random encoders and a small collection: tables, figures, and nothing made twice."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from small_scifact import small_data
+from tiny_encoders import sentence_transformers_folder, tiny_bert
+
+import expandr_ir
+from expandr_ir.regress.files import TRAINING, regressions_dir
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+SCRIPTS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def proof(tmp_path, shared_home, monkeypatch):
+    """Runs a proof with some of its recipe changed; returns what it printed."""
+    monkeypatch.setenv("EXPANDR_HOME", str(shared_home))
+    monkeypatch.setenv("PYTHONPATH", str(Path(expandr_ir.__file__).parents[1]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    data = small_data(tmp_path / "data")
+
+    def run(script: str, file: Path, *options: str, code: int = 0) -> str:
+        command = [sys.executable, str(SCRIPTS / script), "--data", str(data), "--output", str(tmp_path / "out")]
+        done = subprocess.run([*command, "--proof", str(file), *options], capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr[-3000:]
+        return done.stdout
+
+    return run
+
+
+def proof_file(name: str, folder: Path, change) -> Path:
+    """A copy of a proof's file with a changed recipe and nothing recorded."""
+    content = yaml.safe_load((regressions_dir() / TRAINING / "proofs" / f"{name}.yaml").read_text())
+    content.pop("recorded", None)
+    change(content["recipe"])
+    path = folder / "proof.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def tiny_encoder(folder: Path) -> Path:
+    return sentence_transformers_folder(
+        folder / "encoder", tiny_bert(folder / "network"), pooling="mean", normalize=True
+    )
+
+
+def test_the_proof_of_the_retriever_and_that_it_goes_on(tmp_path, proof):
+    def smaller(recipe):
+        assert set(recipe["variants"]) == {"queries", "expandr", "llm-qe"}
+        recipe["common"] |= {"encoder": str(tiny_encoder(tmp_path)), "max_length": 48, "query_max_length": 48}
+        recipe["common"]["training"] |= {"num_train_epochs": 1, "per_device_train_batch_size": 16, "eval_steps": 1}
+        recipe["evaluate"] = {"max_length": 48}
+
+    file = proof_file("retriever-scifact", tmp_path, smaller)
+    first = proof("proof_retriever.py", file, "--seeds", "0", "1", "--record")
+    table = (tmp_path / "out" / "table.md").read_text()
+    for name in ("untrained", "queries", "expandr", "llm-qe"):
+        assert re.search(rf"^\| {name} \| [01]\.\d{{4}}", table, re.MULTILINE), table
+    assert "Against training on queries alone" in table
+    assert "| at or below the median | 10 |" in table  # each shares 1 of its 3 trigrams
+    assert first.count("trained in") == 6
+    recorded = yaml.safe_load(file.read_text())["recorded"]
+    assert recorded["seeds"] == [0, 1]
+    assert len(recorded["figures"]) == 16
+    again = proof("proof_retriever.py", file, "--seeds", "0", "1")
+    assert "16 of 16 figures are within" in again
+    assert "trained in" not in again
+    assert ".run: " not in again
+    (tmp_path / "out" / "runs" / "expandr-1.mean.run").unlink()
+    once_more = proof("proof_retriever.py", file, "--seeds", "0", "1")
+    assert [line.split(":")[0] for line in once_more.splitlines() if ".run: " in line] == ["expandr-1.mean.run"]
+    assert (tmp_path / "out" / "table.md").read_text() == table
+    name = "expandr, mean, nDCG@10"
+    file.write_text(file.read_text().replace(f"{name}: ", f"{name}: 9"))
+    assert f"FAIL {name}" in proof("proof_retriever.py", file, "--seeds", "0", "1", "--table-only", code=1)
+
+
+@pytest.mark.java
+def test_the_proof_of_rounds_and_that_it_goes_on(tmp_path, proof):
+    def smaller(recipe):
+        recipe |= {"encoder": str(tiny_encoder(tmp_path)), "decoding": {"max_new_tokens": 8}}
+        recipe["synthesize"] = {"documents": 40, "queries": 2, "min_words": 1, "round_trip": None}
+        steps = {"max_steps": 4, "save_steps": 4, "logging_steps": 2}
+        recipe["small_expander"] |= {
+            "learnt_share": 0.5, "vocabulary": 300, "hidden_size": 64, "layers": 1, "context": 64, "passage_words": 6,
+            "passages": 1, "documents": steps, "topics": steps,
+        }  # fmt: skip
+        rounds = recipe["rounds"]
+        rounds |= {"rounds": 1, "min_pairs": 2, "mine": {"negatives": 1, "hits": 10}}
+        rounds["preferences"] |= {"queries": 20, "samples": 3}
+        rounds["dpo"]["dpo"] |= {"max_steps": 2, "eval_steps": 2, "save_steps": 2, "per_device_train_batch_size": 4}
+        rounds["dpo"]["dpo"] |= {"max_length": 64}
+        rounds["dpo"]["heldout"] = {"topics": 6, "samples": 1}
+        rounds["retriever"] |= {"max_length": 48, "query_max_length": 32}
+        rounds["retriever"]["training"] |= {"max_steps": 2, "eval_steps": 2, "save_steps": 2}
+        rounds["retriever"]["training"] |= {"per_device_train_batch_size": 8}
+
+    file = proof_file("rounds-scifact", tmp_path, smaller)
+    proof("proof_rounds.py", file, "--seeds", "0", "--record")
+    table = (tmp_path / "out" / "table.md").read_text()
+    for row in ("topics alone", "RM3", "before", "round 1", "gpt-4.1", "topics alone, round 1"):
+        assert re.search(rf"^\| {row} \|.* [01]\.\d{{4}} \|", table, re.MULTILINE), table
+    for name in ("similarity", "margin", "retriever", "self", "BM25 RR", "MiniLM RR"):
+        assert re.search(
+            rf"^\| {name} \| round 1 \| before \| [+-]0\.\d{{4}} \| [01]\.\d{{4}} ", table, re.MULTILINE
+        ), table
+    figures = yaml.safe_load(file.read_text())["recorded"]["figures"]
+    assert 0 < figures["before, similarity"] <= 1
+    models = sorted((tmp_path / "out").glob("rounds-0/round-*/*/*/model.safetensors"))
+    made = [path.stat().st_mtime_ns for path in models]
+    assert len(made) >= 2
+    (tmp_path / "out" / "runs" / "round-1.0.sparse.run").unlink()
+    assert f"{len(figures)} of {len(figures)} figures are within" in proof("proof_rounds.py", file, "--seeds", "0")
+    assert [path.stat().st_mtime_ns for path in models] == made
+    assert (tmp_path / "out" / "table.md").read_text() == table
