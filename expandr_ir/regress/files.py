@@ -16,7 +16,7 @@ RECORDED = "recorded"
 
 
 TRAINING = "training"
-"""The folder of trajectories of training, which `expandr train trajectory` reads."""
+"""The folder of trajectories of training, which `expandr train trajectory` reads, and of proofs, which scripts make."""
 
 
 def regressions_dir() -> Path:
@@ -34,7 +34,7 @@ def collection_files(folder: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.glob("**/*.yaml")):
-        if path.name == CONDITIONS or path.parent.name in {RECORDED, TRAINING}:
+        if path.name == CONDITIONS or {RECORDED, TRAINING} & set(path.relative_to(folder).parts):
             continue
         if path.stem in found:
             raise InputError(

@@ -70,11 +70,6 @@ class DpoData:
     prompt: Prompt | None
     max_length: int | None
 
-    def counts(self) -> dict[str, int]:
-        """The counts of both parts, those of the held-out one with "dev_" before their names."""
-        dev = {f"dev_{name}": value for name, value in self.dev.counts.items()} if self.dev else {}
-        return self.train.counts | dev
-
 
 def dpo_data(options: DpoOptions, tokenizer: Any, max_length: int | None) -> DpoData:
     """The preferences as token ids, cut to the lengths in force, and counted.
@@ -132,7 +127,7 @@ def train_dpo(options: DpoOptions, output: Path, command: Sequence[str]) -> Fitt
             prompt=data.prompt,
             train=data.train.rows,
             dev=data.dev.rows if data.dev else None,
-            counts=data.counts(),
+            counts=data.train.counts_with(data.dev),
             settings={"max_prompt_length": options.max_prompt_length},
             inputs=inputs,
             provenance=recorded_provenance(options.preferences),

@@ -59,6 +59,10 @@ class Prepared:
     rows: list[dict[str, list[int]]]
     counts: dict[str, int]
 
+    def counts_with(self, dev: Prepared | None) -> dict[str, int]:
+        """The counts, and those of the held-out part with "dev_" before their names, where there is one."""
+        return self.counts | ({f"dev_{name}": value for name, value in dev.counts.items()} if dev else {})
+
 
 class Preparation:
     """Tokenizes with one tokenizer and one pair of lengths.

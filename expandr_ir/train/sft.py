@@ -75,7 +75,6 @@ def train_sft(options: SftOptions, output: Path, command: Sequence[str]) -> Fitt
     tokenizer = load_tokenizer(options)
     prompt = load_prompt(options.prompt)
     train, dev = sft_data(options, prompt, tokenizer)
-    counts = train.counts | ({f"dev_{name}": value for name, value in dev.counts.items()} if dev else {})
     path = Path(options.rows)
     return fit(
         Fit(
@@ -87,7 +86,7 @@ def train_sft(options: SftOptions, output: Path, command: Sequence[str]) -> Fitt
             prompt=prompt if options.heldout.rows else None,
             train=train.rows,
             dev=dev.rows if dev else None,
-            counts=counts,
+            counts=train.counts_with(dev),
             settings={"max_prompt_length": options.max_prompt_length, "prompt_sha256": prompt.sha256},
             inputs={"rows": path} if path.exists() else {},
             provenance={"rows": options.rows, "split": options.split},

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expandr_ir.cli.arguments import Verb, parse
-from expandr_ir.cli.train.fitted import forecast, run_folder, show
+from expandr_ir.cli.train.fitted import RunOptions, forecast, run_folder, show
 from expandr_ir.train.dpo import DpoOptions
 
 VERB = Verb(
@@ -22,16 +22,8 @@ accelerate launch --config_file conf/accelerate/zero2.yaml -m expandr_ir train d
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(DpoOptions):
-    """Options of `expandr train dpo`.
-
-    Args:
-        output: the run's folder: checkpoints, and at the end the adapter (or the model) and its card.
-        dry_run: say how many rows, tokens and steps there would be, and stop.
-    """
-
-    output: str | None = None
-    dry_run: bool = False
+class Options(DpoOptions, RunOptions):
+    """Options of `expandr train dpo`."""
 
 
 def run(argv: list[str]) -> int:
@@ -42,6 +34,6 @@ def run(argv: list[str]) -> int:
     options = parse(VERB, Options, argv)
     if options.dry_run:
         data = dpo_data(options, load_tokenizer(options), max_length_of(options))
-        return forecast("dpo", options.dpo, data.counts())
+        return forecast("dpo", options.dpo, data.train.counts_with(data.dev))
     folder = run_folder(options.output)
     return show(train_dpo(options, Path(folder), ["expandr", "train", "dpo", *argv]))

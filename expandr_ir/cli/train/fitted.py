@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,19 @@ if TYPE_CHECKING:
     from expandr_ir.train.fit import Fitted
 
 SHOWN = ("loss", "rewards/margins", "rewards/accuracies", "heldout_reward", "heldout_mrr", "heldout_mrr_topic", "gate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What both verbs have.
+
+    Args:
+        output: the run's folder: checkpoints, and at the end the adapter (or the model) and its card.
+        dry_run: say how many rows, tokens and steps there would be, and stop.
+    """
+
+    output: str | None = None
+    dry_run: bool = False
 
 
 def run_folder(output: str | None) -> Path:

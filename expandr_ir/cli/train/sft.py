@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expandr_ir.cli.arguments import Verb, parse
-from expandr_ir.cli.train.fitted import forecast, run_folder, show
+from expandr_ir.cli.train.fitted import RunOptions, forecast, run_folder, show
 from expandr_ir.train.sft import SftOptions
 
 VERB = Verb(
@@ -20,16 +20,8 @@ expandr train sft --config sft --model Qwen/Qwen2.5-0.5B-Instruct --rows beir/sc
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(SftOptions):
-    """Options of `expandr train sft`.
-
-    Args:
-        output: the run's folder: checkpoints, and at the end the adapter (or the model) and its card.
-        dry_run: say how many rows, tokens and steps there would be, and stop.
-    """
-
-    output: str | None = None
-    dry_run: bool = False
+class Options(SftOptions, RunOptions):
+    """Options of `expandr train sft`."""
 
 
 def run(argv: list[str]) -> int:
