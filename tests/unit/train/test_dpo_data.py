@@ -100,4 +100,5 @@ def test_held_out_preferences_must_be_of_other_prompts(tmp_path):
     found = dpo_data(
         DpoOptions(model="m", preferences=str(train), dev_preferences=str(dev)), tiny_models.tiny_tokenizer(), 100
     )
-    assert found.counts()["rows"] == found.counts()["dev_rows"] == 12
+    counts = found.train.counts_with(found.dev)
+    assert counts["rows"] == counts["dev_rows"] == 12
