@@ -10,7 +10,9 @@ from expandr_ir.aggregate.dense import DenseOptions
 from expandr_ir.errors import InputError
 from expandr_ir.train.contrastive import Objective, RetrieverLoss, pool_in_float32
 from expandr_ir.train.losses import answer_infonce, norm_penalty, plackett_luce
+from expandr_ir.train.retriever_data import RetrieverRow
 from expandr_ir.train.retriever_options import ObjectiveOptions
+from expandr_ir.train.rows import TrainingRow
 
 REINFORCED = ObjectiveOptions(
     aggregation="none", normalize=False, listwise=True, answer_weight=1, answer_passage_weight=0.25, norm_weight=1
@@ -159,6 +161,24 @@ def test_a_batch_of_one_row(tiny, objective, cached):
         features, labels = batch_of(collator(model, config, rows(1), objective, negatives=negatives), [0])
         value, _ = loss_and_gradients(model, objective, features, labels, cached=cached)
         assert torch.isfinite(torch.tensor(value))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+@pytest.mark.parametrize("specials", [True, False], ids=["special tokens alone", "no token at all"])
+def test_texts_of_only_special_tokens(tmp_path, objective, specials):
+    model, config = tiny_model(tmp_path)
+    blank = "[SEP] [CLS]" if specials else "\u200b"
+    if not specials:
+        from tokenizers import processors
+
+        model.tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A")
+    made = rows(3)
+    odd = TrainingRow("odd", blank, (blank,), (blank + " zinc",))
+    made[1] = RetrieverRow(odd, (blank,))
+    features, labels = batch_of(collator(model, config, made, objective), [0, 1, 2])
+    value, gradients = loss_and_gradients(model, objective, features, labels, cached=True)
+    assert torch.isfinite(torch.tensor(value))
+    assert all(torch.isfinite(one).all() for one in gradients.values())
 
 
 def test_options_that_make_no_sense():
