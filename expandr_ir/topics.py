@@ -12,7 +12,7 @@ from expandr_ir.errors import InputError
 from expandr_ir.files import atomic_write, read_jsonl, read_lines, text_field
 from expandr_ir.records import Topic
 
-ID_FIELDS = ("topic_id", "_id", "id", "qid")
+ID_FIELDS = ("topic_id", "_id", "id", "qid", "query_id", "row_id")
 TEXT_FIELDS = ("text", "query", "title")
 
 Row: TypeAlias = tuple[str, str, str]

@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.java, pytest.mark.timeout(3600)]
 ROUNDS = int(os.environ.get("EXPANDR_TEST_ROUNDS", "1"))
 """Two take twice as long, and were the same byte for byte, too."""
 
-KILLED_IN = ("small-expander", "preferences", "dpo", "retriever", "measure")
+KINDS = ("synthesize", "small-expander", "measure", "preferences", "dpo", "merge", "expand", "mine", "retriever")
+"""In the order in which a run comes to them first."""
 
 
 def configuration(folder, corpus):
@@ -118,16 +119,24 @@ def is_alive(pid):
     return True
 
 
+def running_kind(output):
+    """The kind of the step that has begun and is not done; None between two steps."""
+    state = output / "state.json"
+    done = json.loads(state.read_text())["done"] if state.is_file() else {}
+    begun = {f"{path.parent.parent.name}/{path.parent.name}" for path in output.glob("round-*/*/*.yaml")} - done.keys()
+    return next(iter(begun)).split("-", 2)[2] if begun else None
+
+
 def test_killed_in_every_kind_of_step_it_gives_the_same(tmp_path, test_data):
     config = configuration(tmp_path, test_data / "classic" / "cacm" / "corpus.jsonl.gz")
     output = tmp_path / "killed"
-    for kind in KILLED_IN:
+    for kind in KINDS:
         process = start(config, output)
-        while not (begun := list(output.glob(f"round-[01]/*-{kind}/*.yaml"))) and process.poll() is None:
-            time.sleep(0.2)
-        assert begun
+        while running_kind(output) != kind and process.poll() is None:
+            time.sleep(0.1)
         assert process.poll() is None
-        time.sleep(4)  # into the middle of it
+        time.sleep(1 if kind == "merge" else 4)  # into the middle of it
+        assert running_kind(output) == kind, "it was too quick to be killed"
         running = children(process)
         process.send_signal(signal.SIGKILL)
         process.wait()

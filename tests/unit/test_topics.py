@@ -27,7 +27,7 @@ def test_tsv_keeps_ids_and_texts_as_they_are(tmp_path, name):
     assert list(read_topics(path)) == ["007", "7"]
 
 
-@pytest.mark.parametrize("id_field", ["topic_id", "_id", "id", "qid"])
+@pytest.mark.parametrize("id_field", ["topic_id", "_id", "id", "qid", "query_id", "row_id"])
 @pytest.mark.parametrize("text_field", ["text", "query", "title"])
 def test_jsonl_knows_the_usual_field_names(tmp_path, id_field, text_field):
     path = written(tmp_path, "t.jsonl.gz", json.dumps({id_field: "007", text_field: "fleas", "more": [1]}))

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from expandr_ir.errors import InputError, MissingResourceError
+from expandr_ir.topics import read_topics
 from expandr_ir.train.collection_rows import collection_rows
 from expandr_ir.train.rows import TrainingRow, distinct_queries, normalized, query_hash, read_rows, row_json
 
@@ -181,3 +182,12 @@ def test_the_real_rows(test_data):
     path = test_data / "train" / "msmarco_dl_judged.jsonl.gz"
     with pytest.raises(InputError, match="line 3: no positive"):
         list(read_rows(path))
+
+
+def test_rows_can_be_read_as_topics_with_the_same_ids(tmp_path):
+
+    rows = [TrainingRow("a", "zinc?", ("yes",), ("no",)), TrainingRow("b", "flea?", ("f",), ())]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row_json(row)) + "\n" for row in rows))
+    assert {key: topic.text for key, topic in read_topics(path).items()} == {"a": "zinc?", "b": "flea?"}
+    assert [row.row_id for row in read_rows(str(path))] == ["a", "b"]
