@@ -26,7 +26,7 @@ from functools import cached_property
 from pathlib import Path
 
 import yaml
-from proofs import averaged, finish, load_proof, mean_cell, proof_parser, proof_path
+from proofs import averaged, finish, load_proof, mean_cell, proof_parser, proof_path, write_plot
 
 from expandr_ir.clean import clean
 from expandr_ir.collection import load_collection
@@ -311,6 +311,26 @@ class Proof:
             parts += [f"### Tests of {measure}", _tested("search", rows, dict.fromkeys(rows, measure))]
         return "\n\n".join(parts) + "\n"
 
+    def plots(self) -> None:
+        """Draws the held-out reward of every evaluation of DPO, and what is retrieved with each state's expansions."""
+        rewards = {}
+        for state in self.states[1:]:
+            for seed in self.seeds:
+                curve = self._model(seed, state, "dpo", "run/curves.jsonl").read_text(encoding="utf-8").splitlines()
+                points = [json.loads(line) for line in curve]
+                rewards[f"{state}, seed {seed}"] = [
+                    (point["step"], point["eval_heldout_reward"]) for point in points if "eval_heldout_reward" in point
+                ]
+        write_plot(self.output / "heldout-reward.svg", rewards, "steps of DPO", "held-out reward")
+        found = {}
+        for how in RETRIEVERS:
+            means = [[one.means["nDCG@10"] for one in self.retrieved[state, how]] for state in self.states]
+            found[HOW[how]] = [(at, statistics.fmean(own)) for at, own in enumerate(means)]
+        for how in ("trained dense", "trained hybrid"):
+            means = [[one.means["nDCG@10"] for one in self.retrieved[state, how]] for state in self.states[1:]]
+            found[HOW[how]] = [(at, statistics.fmean(own)) for at, own in enumerate(means, start=1)]
+        write_plot(self.output / "retrieved.svg", found, "rounds", "nDCG@10 with expansions")
+
     def figures(self) -> dict[str, float]:
         """The means over the seeds, as they are recorded."""
         found = {}
@@ -372,6 +392,7 @@ def main() -> int:
     file = load_proof(arguments.proof)
     proof = Proof(arguments.data, arguments.output, file.recipe, arguments.seeds)
     proof.make()
+    proof.plots()
     return finish(arguments, file, proof.table(), proof.figures())
 
 

@@ -135,3 +135,41 @@ def mean_cell(values: Sequence[float]) -> str:
     """A mean, with the standard deviation over the seeds where there are some."""
     spread = f" ({statistics.stdev(values):.4f})" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.4f}{spread}"
+
+
+STYLE = """
+svg { background: #fff; font: 11px sans-serif; }
+text { fill: #59636e; } .label { fill: #1b1f24; } .grid { stroke: #dde2e7; } .series { stroke-width: 1.5; }
+.f-bm25 { fill: #59636e; stroke: #59636e; } .f-frozen { fill: #0b57a4; stroke: #0b57a4; }
+.f-dense { fill: #9a5200; stroke: #9a5200; } .f-hybrid { fill: #7135b0; stroke: #7135b0; }
+.f-live { fill: #0c7566; stroke: #0c7566; } .f-training { fill: #a82a67; stroke: #a82a67; } path.series { fill: none; }
+"""
+
+
+def write_plot(path: Path, series: Mapping[str, Sequence[tuple[float, float]]], x_label: str, y_label: str) -> None:
+    """Writes a drawing of lines as an SVG file that needs no page around it.
+
+    Args:
+        path: of the file.
+        series: points (x, y) by name, at most six.
+        x_label, y_label: of the axes.
+    """
+    from expandr_ir.report.markup import Markup, tag
+    from expandr_ir.report.plots import FAMILIES, HEIGHT, LEFT, WIDTH, Point, family_class, lines, shape
+
+    families = dict(zip(series, FAMILIES, strict=False))
+    points = {
+        name: [Point("", families[name], x, y, f"#{x:g}", f"{x:g}: {y:.4f}") for x, y in own]
+        for name, own in series.items()
+    }
+    legend = [
+        tag("g", shape(family, LEFT + 8, HEIGHT + 12 + 18 * at), class_=family_class(family))
+        + tag("text", name, x=LEFT + 20, y=HEIGHT + 16 + 18 * at, class_="label")
+        for at, (name, family) in enumerate(families.items())
+    ]
+    height = HEIGHT + 18 * len(legend) + 8
+    size = f'width="630" height="{height * 3 // 2}" viewBox="0 0 {WIDTH} {height}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>'
+    inside = str(lines(points, x_label, y_label)).split(">", 1)[1]
+    with atomic_write(path) as stream:
+        stream.write(f"{head}{tag('style', Markup(STYLE))}{''.join(legend)}{inside}\n")
