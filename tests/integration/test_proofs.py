@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
@@ -115,7 +115,7 @@ def test_the_proof_of_rounds_and_that_it_goes_on(tmp_path, proof):
             rf"^\| {name} \| round 1 \| before \| [+-]0\.\d{{4}} \| [01]\.\d{{4}} ", table, re.MULTILINE
         ), table
     for name, label in (("heldout-reward", "round 1, seed 0"), ("retrieved", "BM25 + trained MiniLM")):
-        assert label in [text.text for text in ElementTree.parse(tmp_path / "out" / f"{name}.svg").iter() if text.text]
+        assert label in [text.text for text in ET.parse(tmp_path / "out" / f"{name}.svg").iter() if text.text]
     figures = yaml.safe_load(file.read_text())["recorded"]["figures"]
     assert 0 < figures["before, similarity"] <= 1
     models = sorted((tmp_path / "out").glob("rounds-0/round-*/*/*/model.safetensors"))
