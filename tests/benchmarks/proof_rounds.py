@@ -2,12 +2,12 @@
 
     python tests/benchmarks/proof_rounds.py --data DIR --seeds 0 1 2 --output DIR [--record]
 
-Queries are made of SciFact's bare corpus, a small expander is trained from nothing on nine tenths of them, and from
-each seed two rounds start: preferences on the other queries, DPO, expansions, training of the retriever (MiniLM). The
-train topics choose the checkpoints. The 300 test topics are searched at the end, with the expanders and retrievers
-before, after the first and after the second round, and each topic's mean over the seeds is tested against the one
-before. What is there already is not made again, so the command goes on where it was broken off. It ends with tables in
-Markdown, in OUTPUT/table.md too, and holds its figures against those of
+A small expander is trained from nothing on SciFact's documents and half of its train topics. From each seed two rounds
+start on four fifths of the other half: preferences, DPO, expansions, training of the retriever (MiniLM). The last fifth
+chooses the checkpoints. The 300 test topics are searched at the end, with the expanders and retrievers before, after
+the first and after the second round, and each topic's mean over the seeds is tested against the one before. What is
+there already is not made again, so the command goes on where it was broken off. It ends with tables in Markdown, in
+OUTPUT/table.md too, draws heldout-reward.svg and retrieved.svg, and holds its figures against those of
 regressions/training/proofs/rounds-scifact.yaml, which has the recipe.
 
 DIR of --data has beir/scifact and expansions/scifact/query2doc-zs.gpt-4.1.jsonl.gz.
@@ -41,9 +41,10 @@ from expandr_ir.retrieve import SearchOptions, plain, search
 from expandr_ir.runs import read_run, write_run
 from expandr_ir.train.corpus_ranks import CorpusOptions, corpus_ranks
 from expandr_ir.train.rewards import Evidence, RewardOptions, rewarded
-from expandr_ir.train.rounds.config import laid_over
+from expandr_ir.train.rounds.config import block_options, laid_over
 from expandr_ir.train.rows import read_rows
 from expandr_ir.train.similarities import Compared, SimilarityOptions, similarities
+from expandr_ir.train.split import part_of
 
 ANSWERS = "expansions/scifact/query2doc-zs.gpt-4.1.jsonl.gz"
 MEASURES = ("nDCG@10", "R@100")
@@ -76,35 +77,27 @@ class Proof:
     def make(self) -> None:
         """Trains what is missing, and lets each expander write for the test topics."""
         self._make_world()
-        small = {"collection": str(self.world), "split": "synthetic", "output": str(self.output / "small")}
-        self._verb("train", "small-expander", options=self.recipe["small_expander"] | small)
-        kept = {row.row_id for row in read_rows(str(self.output / "small" / "rows" / "kept.jsonl"))}
-        synthetic = load_collection(self.world).qrels("synthetic")
-        self._write_qrels("train", {key: grades for key, grades in synthetic.items() if key in kept})
+        small = {"collection": str(self.world), "split": "train", "output": str(self.output / "small")}
+        self._verb("train", "small-expander", options=block_options(self.recipe["small_expander"], small))
+        train = load_collection(self.world).qrels("train")
+        parts: dict[str, Qrels] = {"rounds": {}, "dev": {}}
+        for row in read_rows(str(self.output / "small" / "rows" / "kept.jsonl")):
+            part = part_of(row.query, {"rounds": 0.8, "dev": 0.2}, 0)
+            parts[part][row.row_id] = train[row.row_id]
+        for part, qrels in parts.items():
+            self._write_qrels(part, qrels)
         for seed in self.seeds:
             self._verb("train", "rounds", options=self._rounds(seed))
             for state in self.states:
                 self._expand(seed, state)
 
     def _make_world(self) -> None:
-        """SciFact's corpus with synthetic queries; its train topics are "dev", its test topics "test"."""
-        queries, made = self.world / "queries.jsonl", self.output / "synthetic"
-        options = {"corpus": str(self.data / "beir" / "scifact"), "output": str(made), "without_llm": True}
-        self._verb("train", "synthesize", options=self.recipe["synthesize"] | options | {"dev_share": 0.0})
-        if queries.is_file():
-            return
+        """SciFact in a folder of its own, which gets the splits "rounds" and "dev", too."""
+        scifact = self.data / "beir" / "scifact"
         (self.world / "qrels").mkdir(parents=True, exist_ok=True)
-        corpus = self.world / "corpus.jsonl.gz"
-        corpus.unlink(missing_ok=True)
-        corpus.symlink_to(self.data / "beir" / "scifact" / corpus.name)
-        real, synthetic = load_collection(self.data / "beir" / "scifact"), load_collection(made)
-        splits = {"synthetic": (synthetic, "train"), "dev": (real, "train"), "test": (real, "test")}
-        rows = []
-        for name, (collection, split) in splits.items():
-            rows += [{"_id": topic_id, "text": one.text} for topic_id, one in collection.topics(split).items()]
-            self._write_qrels(name, collection.qrels(split))
-        with atomic_write(queries) as stream:
-            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        for name in ("corpus.jsonl.gz", "queries.jsonl", "qrels/train.tsv", "qrels/test.tsv"):
+            (self.world / name).unlink(missing_ok=True)
+            (self.world / name).symlink_to(scifact / name)
 
     def _write_qrels(self, split: str, qrels: Qrels) -> None:
         with atomic_write(self.world / "qrels" / f"{split}.tsv") as stream:
@@ -123,7 +116,12 @@ class Proof:
             "dpo": {"dpo": {"seed": seed}, "heldout": {"decoding": self.recipe["decoding"]}},
             "retriever": {"training": {"seed": seed}},
         }
-        places = {"collection": str(self.world), "generator": str(path), "encoder": self.encoder}
+        places = {
+            "collection": str(self.world),
+            "train_split": "rounds",
+            "generator": str(path),
+            "encoder": self.encoder,
+        }
         places |= {"output": str(self._folder(seed)), "store": str(self.output / "store.sqlite")}
         return laid_over(laid_over(self.recipe["rounds"], seeded), places)
 

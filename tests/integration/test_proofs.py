@@ -89,7 +89,6 @@ def test_the_proof_of_the_retriever_and_that_it_goes_on(tmp_path, proof):
 def test_the_proof_of_rounds_and_that_it_goes_on(tmp_path, proof):
     def smaller(recipe):
         recipe |= {"encoder": str(tiny_encoder(tmp_path)), "decoding": {"max_new_tokens": 8}}
-        recipe["synthesize"] = {"documents": 40, "queries": 2, "min_words": 1, "round_trip": None}
         steps = {"max_steps": 4, "save_steps": 4, "logging_steps": 2}
         recipe["small_expander"] |= {
             "learnt_share": 0.5, "vocabulary": 300, "hidden_size": 64, "layers": 1, "context": 64, "passage_words": 6,
@@ -97,11 +96,10 @@ def test_the_proof_of_rounds_and_that_it_goes_on(tmp_path, proof):
         }  # fmt: skip
         rounds = recipe["rounds"]
         rounds |= {"rounds": 1, "min_pairs": 2, "mine": {"negatives": 1, "hits": 10}}
-        rounds["preferences"] |= {"queries": 20, "samples": 3}
-        rounds["dpo"]["dpo"] |= {"max_steps": 2, "eval_steps": 2, "save_steps": 2, "per_device_train_batch_size": 4}
-        rounds["dpo"]["dpo"] |= {"max_length": 64}
-        rounds["dpo"]["heldout"] = {"topics": 6, "samples": 1}
-        rounds["retriever"] |= {"max_length": 48, "query_max_length": 32}
+        rounds["preferences"]["samples"] = 3
+        rounds["dpo"]["dpo"] = {"max_steps": 2, "save_steps": 2, "per_device_train_batch_size": 4, "max_length": 64}
+        rounds["dpo"] |= {"dev_share": 0.3, "heldout": {"topics": 6, "samples": 1}}
+        rounds["retriever"] |= {"max_length": 48, "query_max_length": 32, "dev": {"share": 0.3}}
         rounds["retriever"]["training"] |= {"max_steps": 2, "eval_steps": 2, "save_steps": 2}
         rounds["retriever"]["training"] |= {"per_device_train_batch_size": 8}
 

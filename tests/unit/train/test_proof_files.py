@@ -9,13 +9,11 @@ import pytest
 import yaml
 
 from expandr_ir.config import load_block
-from expandr_ir.errors import InputError
 from expandr_ir.evaluate import Scores
 from expandr_ir.regress.files import TRAINING, collection_files, regressions_dir
 from expandr_ir.train.retriever_options import DevOptions, ObjectiveOptions, RowOptions
-from expandr_ir.train.rounds.config import RoundsOptions
+from expandr_ir.train.rounds.config import RoundsOptions, block_options
 from expandr_ir.train.small_options import SmallOptions
-from expandr_ir.train.synthesize.options import SynthesizeOptions
 
 TESTS = Path(__file__).parents[2]
 FILES = sorted((regressions_dir() / TRAINING / "proofs").glob("*.yaml"))
@@ -53,16 +51,13 @@ def test_recipes_are_options_of_the_verbs(proofs, tmp_path):
     DevOptions(**retriever["common"]["dev"])
     rounds = proofs.load_proof(proofs.proof_path("rounds-scifact")).recipe
     blocks = {
-        SynthesizeOptions: rounds["synthesize"],
-        SmallOptions: rounds["small_expander"] | {"collection": "c"},
+        SmallOptions: block_options(rounds["small_expander"], {"collection": "c"}),
         RoundsOptions: rounds["rounds"] | {"collection": "c", "generator": "g", "encoder": rounds["encoder"]},
     }
     for block, options in blocks.items():
         (tmp_path / "block.yaml").write_text(yaml.safe_dump(options))
         load_block(block, tmp_path / "block.yaml")
-    (tmp_path / "block.yaml").write_text(yaml.safe_dump(rounds["synthesize"] | {"documets": 3}))
-    with pytest.raises(InputError, match="documets"):
-        load_block(SynthesizeOptions, tmp_path / "block.yaml")
+    assert block_options(rounds["rounds"]["dpo"], {})["lora"]
 
 
 def file(proofs, path, **recorded):
