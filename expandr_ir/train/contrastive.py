@@ -58,25 +58,31 @@ class Objective(nn.Module):
         groups = torch.where(labels["groups"] >= 0, labels["groups"] + start, labels["groups"])
         targets = groups[:, 0]
         excluded = other_positives(keys, labels["positives"], targets) if options.mask_duplicates else None
-        if options.listwise:
-            scores = similarities(queries, everyone, options.temperature, normalize=options.normalize)
-            losses = plackett_luce(scores, groups, excluded)
-        else:
-            losses = expansion_infonce(
-                queries,
-                everyone,
-                targets,
-                temperature=options.temperature,
-                normalize=options.normalize,
-                excluded=excluded,
-            )
-        loss = losses.sum() * share_of(len(losses), losses.device)
+        share = share_of(len(targets), targets.device)
+        loss = self._ranking(queries, everyone, groups, excluded).sum() * share
+        if options.alone_weight:
+            loss = loss + options.alone_weight * self._ranking(topics, everyone, groups, excluded).sum() * share
         if options.reads_answers:
             written = labels["expansions"] != labels["queries"][labels["owners"]]  # an empty one is the query itself
             loss = loss + self._of_answers(
                 topics, expansions[written], labels["owners"][written], everyone, targets, excluded
             )
         return loss
+
+    def _ranking(self, queries: Tensor, documents: Tensor, groups: Tensor, excluded: Tensor | None) -> Tensor:
+        """How badly queries rank their groups among all documents, shape (rows,)."""
+        options = self.options
+        if options.listwise:
+            scores = similarities(queries, documents, options.temperature, normalize=options.normalize)
+            return plackett_luce(scores, groups, excluded)
+        return expansion_infonce(
+            queries,
+            documents,
+            groups[:, 0],
+            temperature=options.temperature,
+            normalize=options.normalize,
+            excluded=excluded,
+        )
 
     def _of_answers(
         self, topics: Tensor, answers: Tensor, owners: Tensor, documents: Tensor, targets: Tensor,

@@ -57,6 +57,8 @@ class ObjectiveOptions:
         normalize: cosines in place of dot products, the query's vector being normalised after its aggregation.
         listwise: learn the order in which a row has its positive and its negatives (Plackett-Luce) in place of InfoNCE
             of the positive.
+        alone_weight: weight of the same loss of the query's own vector, without its expansions: where expansions give
+            the answer away, little is learned of the query otherwise.
         answer_weight: weight of InfoNCE of the query's own vector and each of its expansions over the expansions of
             other rows; dot products over `answer_temperature`.
         answer_temperature: of `answer_weight`.
@@ -71,6 +73,7 @@ class ObjectiveOptions:
     temperature: float = 0.02
     normalize: bool = True
     listwise: bool = False
+    alone_weight: float = 0.0
     answer_weight: float = 0.0
     answer_temperature: float = 0.05
     answer_passage_weight: float = 0.0
@@ -84,12 +87,12 @@ class ObjectiveOptions:
         for name in ("temperature", "answer_temperature"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} is {getattr(self, name)}", expected="above 0; 1 leaves scores as they are")
-        for name in ("answer_weight", "answer_passage_weight", "norm_weight"):
+        for name in ("alone_weight", "answer_weight", "answer_passage_weight", "norm_weight"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}", expected="0 or more")
-        if self.reads_answers and self.aggregation in {"concat", "expansion"}:
+        if (self.reads_answers or self.alone_weight) and self.aggregation in {"concat", "expansion"}:
             raise InputError(
-                f"the aggregation {self.aggregation!r} with weights on expansions as answers",
+                f"the aggregation {self.aggregation!r} with weights on the query's own vector",
                 expected="an aggregation that keeps the query's own vector, such as none or weighted",
             )
 

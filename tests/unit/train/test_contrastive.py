@@ -23,6 +23,7 @@ OBJECTIVES = {
     "released": ObjectiveOptions(temperature=1, normalize=False, mask_duplicates=False),
     "concat": ObjectiveOptions(aggregation="concat"),
     "reinforced": REINFORCED,
+    "expandr and alone": ObjectiveOptions(alone_weight=0.5),
 }
 
 
@@ -133,6 +134,19 @@ def test_the_released_llm_qe_as_a_configuration(tiny):
     assert Objective(objective)(vectors_of(model, features), labels).item() == pytest.approx(wanted.item(), rel=1e-5)
     texts = {tuple(ids[ids > 0].tolist()) for column in features for ids in column["input_ids"]}
     assert tuple(model.tokenizer("what of zinc 0")["input_ids"]) not in texts
+
+
+def test_the_query_alone_has_the_same_loss_beside(tiny):
+    model, config = tiny
+    features, labels = batch_of(collator(model, config, rows(4)), [0, 1, 2, 3])
+    vectors = vectors_of(model, features).detach()
+    both = Objective(ObjectiveOptions(alone_weight=0.5))(vectors, labels)
+    mean, alone = (Objective(ObjectiveOptions(aggregation=name))(vectors, labels) for name in ("mean", "none"))
+    assert mean.item() != pytest.approx(alone.item(), rel=1e-3)
+    assert both.item() == pytest.approx((mean + 0.5 * alone).item(), rel=1e-6)
+    for name in ("expansion", "concat"):
+        with pytest.raises(InputError, match="the query's own vector"):
+            ObjectiveOptions(aggregation=name, alone_weight=1)
 
 
 def test_reinforced_ir_is_the_sum_of_its_parts(tiny):
