@@ -1,6 +1,6 @@
 """Does training with expansions help a retriever that searches with expansions? SciFact, small scale, by one command.
 
-    python tests/benchmarks/proof_retriever.py --data DIR --seeds 0 1 2 --output DIR [--variants queries expandr llm-qe]
+    python tests/benchmarks/proof_retriever.py --data DIR --seeds 0 1 2 --output DIR [--variants queries expandr ...]
         [--table-only] [--record]
 
 An encoder is trained on SciFact's 809 train topics, with each of the recipe's variants and each seed, and searches the
@@ -22,14 +22,12 @@ import time
 from pathlib import Path
 
 import yaml
-from proofs import averaged, finish, load_proof, mean_cell, proof_parser, proof_path
+from proofs import averaged, finish, load_proof, mean_cell, proof_parser, proof_path, tested_table
 
 from expandr_ir.collection import load_collection
 from expandr_ir.evaluate import Scores, evaluate
-from expandr_ir.evaluate.compare import compare_scores
 from expandr_ir.expansions_file import read_expansions
 from expandr_ir.files import atomic_write
-from expandr_ir.report import render
 from expandr_ir.retrieve import SearchOptions, plain, search
 from expandr_ir.runs import read_run, write_run
 from expandr_ir.train.retriever_data import RetrieverRow, retriever_rows
@@ -120,15 +118,21 @@ class Proof:
             f"Means over {len(self.seeds)} seeds (standard deviation over the seeds), {len(self.qrels)} test topics."
         ]
         parts.append(_means(scores))
-        for how in HOW:
-            others = {name: over_seeds[name, how] for name in self.variants}
-            text = render(compare_scores(over_seeds["untrained", how], others, baseline_name="untrained"), "markdown")
-            parts.append(f"### Against the untrained encoder, {_searched(how)}\n\n{text}")
-        if {"queries", "expandr"} <= set(self.variants):
-            others = {name: over_seeds[name, "mean"] for name in self.variants if name != "queries"}
-            text = render(compare_scores(over_seeds["queries", "mean"], others, baseline_name="queries"), "markdown")
-            parts.append(f"### Against training on queries alone, {_searched('mean')}\n\n{text}")
-            parts.append(self._split(over_seeds))
+        for measure in MEASURES:
+            rows = {
+                _searched(how): {
+                    (base, name): (over_seeds[base, how], over_seeds[name, how])
+                    for base in ("untrained", *self.variants[:1])
+                    for name in self.variants
+                    if name != base
+                }
+                for how in HOW
+            }
+            parts += [
+                f"### Tests of {measure}",
+                tested_table(("search", "trained on"), rows, dict.fromkeys(rows, measure)),
+            ]
+        parts.append(self._split(over_seeds))
         return "\n\n".join(parts) + "\n"
 
     def figures(self) -> dict[str, float]:
@@ -141,7 +145,7 @@ class Proof:
         }
 
     def _split(self, over_seeds: dict[tuple[str, str], Scores]) -> str:
-        """The gain of `expandr` over `queries`, split by how much of an expansion stands in a relevant document."""
+        """The variants, split by how much of an expansion stands in a relevant document."""
         documents = {one.doc_id: f"{one.title} {one.text}" for one in self.collection.documents()}
         shared = {
             topic_id: max(
@@ -158,28 +162,27 @@ class Proof:
             f"Test expansions: median {median:.3f}. Train expansions: median {statistics.median(train):.3f}; "
             f"{sum(value > 0.1 for value in train)} of {len(train)} share more than a tenth."
         )
-        columns = [f"{name} {measure}" for measure in MEASURES for name in ("queries", "expandr", "gain")]
+        base, *others = self.variants
         lines = [
             "### By what the expansion has of its relevant document",
             "",
             about,
             "",
-            "| topics | n | " + " | ".join(columns) + " |",
-            "|---|---:|" + "---:|" * (3 * len(MEASURES)),
-        ]  # fmt: skip
+            f"| topics | n | trained on | nDCG@10, {_searched('mean')} | to {base} |",
+            "|---|---:|---|---:|---:|",
+        ]
         halves = {
             "at or below the median": [key for key, value in shared.items() if value <= median],
             "above": [key for key, value in shared.items() if value > median],
         }
-        for name, keys in halves.items():
-            cells = []
-            for measure in MEASURES if keys else ():
-                before, after = (
-                    statistics.fmean(over_seeds[variant, "mean"].per_topic[measure][key] for key in keys)
-                    for variant in ("queries", "expandr")
-                )
-                cells += [f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}"]
-            lines += [f"| {name} | {len(keys)} | " + " | ".join(cells) + " |"] if cells else []
+        for half, keys in halves.items():
+            means = {
+                name: statistics.fmean(over_seeds[name, "mean"].per_topic["nDCG@10"][key] for key in keys)
+                for name in (self.variants if keys else ())
+            }
+            for name, mean in means.items():
+                gain = f"{mean - means[base]:+.4f}" if name in others else ""
+                lines.append(f"| {half} | {len(keys)} | {name} | {mean:.4f} | {gain} |")
         return "\n".join(lines)
 
     def _train_shared(self) -> list[float]:

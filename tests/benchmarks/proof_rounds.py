@@ -26,14 +26,12 @@ from functools import cached_property
 from pathlib import Path
 
 import yaml
-from proofs import averaged, finish, load_proof, mean_cell, proof_parser, proof_path, write_plot
+from proofs import averaged, finish, load_proof, mean_cell, proof_parser, proof_path, tested_table, write_plot
 
 from expandr_ir.clean import clean
 from expandr_ir.collection import load_collection
 from expandr_ir.encoders import load_encoder
 from expandr_ir.evaluate import Scores, evaluate
-from expandr_ir.evaluate.compare import TIE
-from expandr_ir.evaluate.significance import holm, t_test
 from expandr_ir.expansions_file import read_expansions
 from expandr_ir.files import atomic_write
 from expandr_ir.records import ExpandedTopic, Qrels
@@ -289,7 +287,11 @@ class Proof:
         parts += ["### Rewards of the expansions", _table(columns)]
         before = averaged(self.rewards["before"])
         pairs = {("before", state): (before, averaged(self.rewards[state])) for state in self.states[1:]}
-        parts.append(_tested("reward", dict.fromkeys(REWARDS, pairs), dict(zip(REWARDS, REWARDS, strict=True))))
+        parts.append(
+            tested_table(
+                ("reward", "expansions"), dict.fromkeys(REWARDS, pairs), dict(zip(REWARDS, REWARDS, strict=True))
+            )
+        )
         for measure in MEASURES:
             columns = {}
             for (state, how), own in self.retrieved.items():
@@ -306,7 +308,10 @@ class Proof:
                     for base in ("before", "topics alone")
                     if (state, how) in over_seeds and state != base and (state, base) != ("gpt-4.1", "before")
                 }
-            parts += [f"### Tests of {measure}", _tested("search", rows, dict.fromkeys(rows, measure))]
+            parts += [
+                f"### Tests of {measure}",
+                tested_table(("search", "expansions"), rows, dict.fromkeys(rows, measure)),
+            ]
         return "\n\n".join(parts) + "\n"
 
     def plots(self) -> None:
@@ -351,36 +356,6 @@ def _table(columns: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     for state in states:
         cells = [mean_cell(own[state]) if state in own else "" for own in columns.values()]
         lines.append(f"| {state} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _tested(
-    what: str, rows: Mapping[str, Mapping[tuple[str, str], tuple[Scores, Scores]]], measures: Mapping[str, str]
-) -> str:
-    """Paired t-tests over the topics, corrected after Holm over the whole table.
-
-    Args:
-        what: the rows are.
-        rows: by name, the two scores of each pair of a baseline and a state.
-        measures: of each row.
-    """
-    differences = {
-        (name, base, state): [
-            after.per_topic[measures[name]][key] - value for key, value in before.per_topic[measures[name]].items()
-        ]
-        for name, pairs in rows.items()
-        for (base, state), (before, after) in pairs.items()
-    }
-    p_values = {key: t_test(values) for key, values in differences.items()}
-    corrected = holm(p_values)
-    lines = [f"| {what} | expansions | against | difference | p | p (Holm, {len(differences)} tests) | better/worse |"]
-    lines.append("|---|---|---|---:|---:|---:|---:|")
-    for (name, base, state), values in differences.items():
-        p, held = p_values[name, base, state], corrected[name, base, state]
-        better, worse = sum(one >= TIE for one in values), sum(one <= -TIE for one in values)
-        lines.append(
-            f"| {name} | {state} | {base} | {statistics.fmean(values):+.4f} | {p:.4f} | {held:.4f} | {better}/{worse} |"
-        )
     return "\n".join(lines)
 
 

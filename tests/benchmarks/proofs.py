@@ -13,6 +13,8 @@ import yaml
 
 from expandr_ir.config import JsonField, load_block
 from expandr_ir.evaluate import Scores
+from expandr_ir.evaluate.compare import TIE
+from expandr_ir.evaluate.significance import holm, t_test
 from expandr_ir.files import atomic_write
 from expandr_ir.manifest import installed_versions
 from expandr_ir.regress.files import TRAINING, regressions_dir
@@ -135,6 +137,41 @@ def mean_cell(values: Sequence[float]) -> str:
     """A mean, with the standard deviation over the seeds where there are some."""
     spread = f" ({statistics.stdev(values):.4f})" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.4f}{spread}"
+
+
+def tested_table(
+    what: tuple[str, str],
+    rows: Mapping[str, Mapping[tuple[str, str], tuple[Scores, Scores]]],
+    measures: Mapping[str, str],
+) -> str:
+    """Paired t-tests over the topics, corrected after Holm over the whole table, in Markdown.
+
+    Args:
+        what: the rows are, and what is compared in them.
+        rows: by name, the scores of both sides of each pair of a baseline and what is held against it.
+        measures: of each row.
+    """
+    differences = {
+        (name, base, other): [
+            after.per_topic[measures[name]][key] - value for key, value in before.per_topic[measures[name]].items()
+        ]
+        for name, pairs in rows.items()
+        for (base, other), (before, after) in pairs.items()
+    }
+    p_values = {key: t_test(values) for key, values in differences.items()}
+    corrected = holm(p_values)
+    head = (*what, "against", "difference", "p", f"p (Holm, {len(differences)} tests)", "better/worse")
+    lines = ["| " + " | ".join(head) + " |", "|---|---|---|---:|---:|---:|---:|"]
+    for key, values in differences.items():
+        name, base, other = key
+        better, worse = sum(one >= TIE for one in values), sum(one <= -TIE for one in values)
+        tests = f"{_p(p_values[key])} | {_p(corrected[key])}"
+        lines.append(f"| {name} | {other} | {base} | {statistics.fmean(values):+.4f} | {tests} | {better}/{worse} |")
+    return "\n".join(lines)
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}" if value >= 1e-4 else "<0.0001"
 
 
 STYLE = """
