@@ -70,10 +70,7 @@ class Proof:
     def __init__(self, data: Path, output: Path, recipe: dict, seeds: Sequence[int]) -> None:
         self.data, self.output, self.recipe, self.seeds = data.absolute(), output.absolute(), recipe, seeds
         self.world, self.encoder = self.output / "world", recipe["encoder"]
-        self.states: dict[str, tuple[str, int]] = {"before": ("", 0)}
-        for variant, own in recipe["variants"].items():
-            for number in range(1, own["rounds"] + 1):
-                self.states[f"{variant}, round {number}"] = (variant, number)
+        self.states = ["before", *(f"round {number + 1}" for number in range(recipe["rounds"]["rounds"]))]
 
     def make(self) -> None:
         """Trains what is missing, and lets each expander write for the test topics."""
@@ -88,8 +85,7 @@ class Proof:
         for part, qrels in parts.items():
             self._write_qrels(part, qrels)
         for seed in self.seeds:
-            for variant in self.recipe["variants"]:
-                self._verb("train", "rounds", options=self._rounds(variant, seed))
+            self._verb("train", "rounds", options=self._rounds(seed))
             for state in self.states:
                 self._expand(seed, state)
 
@@ -106,8 +102,8 @@ class Proof:
             stream.write("query-id\tcorpus-id\tscore\n")
             stream.writelines(f"{key}\t{doc}\t{grade}\n" for key, own in qrels.items() for doc, grade in own.items())
 
-    def _rounds(self, variant: str, seed: int) -> dict:
-        """Options of a variant's rounds: every random part of them has the seed."""
+    def _rounds(self, seed: int) -> dict:
+        """Options of a seed's rounds: every random part of them has the seed."""
         generator = yaml.safe_load((self.output / "small" / "generator.yaml").read_text(encoding="utf-8"))
         generator["decoding"] = self.recipe["decoding"] | {"seed": seed}
         path = self.output / f"expander-{seed}.yaml"
@@ -124,19 +120,15 @@ class Proof:
             "generator": str(path),
             "encoder": self.encoder,
         }
-        places |= {"output": str(self._folder(variant, seed)), "store": str(self.output / "store.sqlite")}
-        options = laid_over(self.recipe["rounds"], self.recipe["variants"][variant])
-        if "corpus" in options["preferences"]:
-            options["preferences"]["corpus"] |= {"collection": str(self.world), "split": "rounds"}
-        return laid_over(laid_over(options, seeded), places)
+        places |= {"output": str(self._folder(seed)), "store": str(self.output / "store.sqlite")}
+        return laid_over(laid_over(self.recipe["rounds"], seeded), places)
 
-    def _folder(self, variant: str, seed: int) -> Path:
-        return self.output / f"rounds-{variant}-{seed}"
+    def _folder(self, seed: int) -> Path:
+        return self.output / f"rounds-{seed}"
 
-    def _model(self, seed: int, state: str, kind: str, name: str) -> Path | None:
-        """What a step of a round made; None where the round has no such step."""
-        variant, number = self.states[state]
-        return next(self._folder(variant, seed).glob(f"round-{number}/*-{kind}/{name}"), None)
+    def _model(self, seed: int, state: str, kind: str, name: str) -> Path:
+        """What a step of a round made."""
+        return next(self._folder(seed).glob(f"{state.replace(' ', '-')}/*-{kind}/{name}"))
 
     def _expand(self, seed: int, state: str) -> None:
         generator = self.output / f"expander-{seed}.yaml"
@@ -147,7 +139,7 @@ class Proof:
         self._verb("expand", options=options)
 
     def _expansions(self, seed: int, state: str) -> Path:
-        return self.output / "expansions" / f"{_file_name(state)}.{seed}.jsonl"
+        return self.output / "expansions" / f"{state.replace(' ', '-')}.{seed}.jsonl"
 
     def _verb(self, *words: str, options: Mapping) -> None:
         """Runs a verb of the command line in a process of its own."""
@@ -179,7 +171,7 @@ class Proof:
 
     def scores(self, name: str, how: str, expanded: Mapping[str, ExpandedTopic], **options) -> Scores:
         """What a search scores; it is made where its run is not there yet."""
-        path = self.output / "runs" / f"{_file_name(name)}.{_file_name(how)}.run"
+        path = self.output / "runs" / f"{name}.{how}.run".replace(" ", "-")
         if not path.is_file():
             found = search(
                 expanded, self.collection, SearchOptions(retriever=how.rsplit(maxsplit=1)[-1], hits=100, **options)
@@ -206,12 +198,12 @@ class Proof:
                 for how in RETRIEVERS:
                     own = self.scores(name, how, first, **_encoder(how, self.encoder))
                     found.setdefault((state, how), []).append(own)
-                encoder = self._model(seed, state, "retriever", f"retriever-{self.states[state][1]}")
-                for how in ("trained dense", "trained hybrid") if encoder else ():
-                    own = self.scores(name, how, first, encoder=str(encoder))
-                    found.setdefault((state, how), []).append(own)
-                    own = self.scores(f"{name}.alone", how, alone, encoder=str(encoder))
-                    found.setdefault((f"topics alone, {state}", how), []).append(own)
+                for how in ("trained dense", "trained hybrid") if state != "before" else ():
+                    encoder = str(self._model(seed, state, "retriever", f"retriever-{state.split()[-1]}"))
+                    found.setdefault((state, how), []).append(self.scores(name, how, first, encoder=encoder))
+                    found.setdefault((f"topics alone, {state}", how), []).append(
+                        self.scores(f"{name}.alone", how, alone, encoder=encoder)
+                    )
         return found
 
     @cached_property
@@ -294,7 +286,7 @@ class Proof:
         }
         parts += ["### Rewards of the expansions", _table(columns)]
         before = averaged(self.rewards["before"])
-        pairs = {("before", state): (before, averaged(self.rewards[state])) for state in list(self.states)[1:]}
+        pairs = {("before", state): (before, averaged(self.rewards[state])) for state in self.states[1:]}
         parts.append(
             tested_table(
                 ("reward", "expansions"), dict.fromkeys(REWARDS, pairs), dict(zip(REWARDS, REWARDS, strict=True))
@@ -323,29 +315,23 @@ class Proof:
         return "\n\n".join(parts) + "\n"
 
     def plots(self) -> None:
-        """Draws the held-out reward of every evaluation of DPO, and what is retrieved after each round.
-
-        Of the first variant alone: the others have not as many rounds.
-        """
-        first = next(iter(self.recipe["variants"]))
-        states = [state for state, (variant, _) in self.states.items() if variant == first]
+        """Draws the held-out reward of every evaluation of DPO, and what is retrieved with each state's expansions."""
         rewards = {}
-        for state in states:
+        for state in self.states[1:]:
             for seed in self.seeds:
-                curve = self._model(seed, state, "dpo", "run/curves.jsonl")
-                points = [json.loads(line) for line in curve.read_text(encoding="utf-8").splitlines()]
+                curve = self._model(seed, state, "dpo", "run/curves.jsonl").read_text(encoding="utf-8").splitlines()
+                points = [json.loads(line) for line in curve]
                 rewards[f"{state}, seed {seed}"] = [
                     (point["step"], point["eval_heldout_reward"]) for point in points if "eval_heldout_reward" in point
                 ]
         write_plot(self.output / "heldout-reward.svg", rewards, "steps of DPO", "held-out reward")
-        found = {
-            name: [
-                (self.states[state][1], statistics.fmean(one.means["nDCG@10"] for one in self.retrieved[state, how]))
-                for state in ["before", *states]
-                if (state, how) in self.retrieved
-            ]
-            for how, name in HOW.items()
-        }
+        found = {}
+        for how in RETRIEVERS:
+            means = [[one.means["nDCG@10"] for one in self.retrieved[state, how]] for state in self.states]
+            found[HOW[how]] = [(at, statistics.fmean(own)) for at, own in enumerate(means)]
+        for how in ("trained dense", "trained hybrid"):
+            means = [[one.means["nDCG@10"] for one in self.retrieved[state, how]] for state in self.states[1:]]
+            found[HOW[how]] = [(at, statistics.fmean(own)) for at, own in enumerate(means, start=1)]
         write_plot(self.output / "retrieved.svg", found, "rounds", "nDCG@10 with expansions")
 
     def figures(self) -> dict[str, float]:
@@ -357,10 +343,6 @@ class Proof:
             for measure in MEASURES:
                 found[f"{state}, {HOW[how]}, {measure}"] = statistics.fmean(one.means[measure] for one in own)
         return found
-
-
-def _file_name(name: str) -> str:
-    return name.replace(", ", "-").replace(" ", "-")
 
 
 def _encoder(how: str, encoder: str) -> dict[str, str]:

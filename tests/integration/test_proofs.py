@@ -95,8 +95,7 @@ def test_the_proof_of_rounds_and_that_it_goes_on(tmp_path, proof):
             "passages": 1, "documents": steps, "topics": steps,
         }  # fmt: skip
         rounds = recipe["rounds"]
-        recipe["variants"]["retriever"]["rounds"] = 1
-        rounds |= {"min_pairs": 2, "mine": {"negatives": 1, "hits": 10}}
+        rounds |= {"rounds": 1, "min_pairs": 2, "mine": {"negatives": 1, "hits": 10}}
         rounds["preferences"]["samples"] = 3
         rounds["dpo"]["dpo"] = {"max_steps": 2, "save_steps": 2, "per_device_train_batch_size": 4, "max_length": 64}
         rounds["dpo"] |= {"dev_share": 0.3, "heldout": {"topics": 6, "samples": 1}}
@@ -107,28 +106,20 @@ def test_the_proof_of_rounds_and_that_it_goes_on(tmp_path, proof):
     file = proof_file("rounds-scifact", tmp_path, smaller)
     proof("proof_rounds.py", file, "--seeds", "0", "--record")
     table = (tmp_path / "out" / "table.md").read_text()
-    for row in (
-        "topics alone",
-        "RM3",
-        "before",
-        "retriever, round 1",
-        "corpus, round 1",
-        "gpt-4.1",
-        "topics alone, retriever, round 1",
-    ):
+    for row in ("topics alone", "RM3", "before", "round 1", "gpt-4.1", "topics alone, round 1"):
         assert re.search(rf"^\| {row} \|.* [01]\.\d{{4}} \|", table, re.MULTILINE), table
     for name in ("similarity", "margin", "retriever", "self", "BM25 RR", "MiniLM RR"):
         assert re.search(
-            rf"^\| {name} \| corpus, round 1 \| before \| [+-]0\.\d{{4}} \| <?[01]\.\d{{4}} ", table, re.MULTILINE
+            rf"^\| {name} \| round 1 \| before \| [+-]0\.\d{{4}} \| <?[01]\.\d{{4}} ", table, re.MULTILINE
         ), table
-    for name, label in (("heldout-reward", "retriever, round 1, seed 0"), ("retrieved", "BM25 + trained MiniLM")):
+    for name, label in (("heldout-reward", "round 1, seed 0"), ("retrieved", "BM25 + trained MiniLM")):
         assert label in [text.text for text in ET.parse(tmp_path / "out" / f"{name}.svg").iter() if text.text]
     figures = yaml.safe_load(file.read_text())["recorded"]["figures"]
     assert 0 < figures["before, similarity"] <= 1
-    models = sorted((tmp_path / "out").glob("rounds-*/round-*/*/*/model.safetensors"))
+    models = sorted((tmp_path / "out").glob("rounds-0/round-*/*/*/model.safetensors"))
     made = [path.stat().st_mtime_ns for path in models]
-    assert len(made) >= 3
-    (tmp_path / "out" / "runs" / "corpus-round-1.0.sparse.run").unlink()
+    assert len(made) >= 2
+    (tmp_path / "out" / "runs" / "round-1.0.sparse.run").unlink()
     assert f"{len(figures)} of {len(figures)} figures are within" in proof("proof_rounds.py", file, "--seeds", "0")
     assert [path.stat().st_mtime_ns for path in models] == made
     assert (tmp_path / "out" / "table.md").read_text() == table

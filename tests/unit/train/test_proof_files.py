@@ -12,7 +12,7 @@ from expandr_ir.config import load_block
 from expandr_ir.evaluate import Scores
 from expandr_ir.regress.files import TRAINING, collection_files, regressions_dir
 from expandr_ir.train.retriever_options import DevOptions, ObjectiveOptions, RowOptions
-from expandr_ir.train.rounds.config import RoundsOptions, block_options, laid_over
+from expandr_ir.train.rounds.config import RoundsOptions, block_options
 from expandr_ir.train.small_options import SmallOptions
 
 TESTS = Path(__file__).parents[2]
@@ -52,10 +52,9 @@ def test_recipes_are_options_of_the_verbs(proofs, tmp_path):
     rounds = proofs.load_proof(proofs.proof_path("rounds-scifact")).recipe
     blocks = {
         SmallOptions: block_options(rounds["small_expander"], {"collection": "c"}),
+        RoundsOptions: rounds["rounds"] | {"collection": "c", "generator": "g", "encoder": rounds["encoder"]},
     }
-    common = {"collection": "c", "generator": "g", "encoder": rounds["encoder"]}
-    variants = [(RoundsOptions, laid_over(rounds["rounds"], own) | common) for own in rounds["variants"].values()]
-    for block, options in [*blocks.items(), *variants]:
+    for block, options in blocks.items():
         (tmp_path / "block.yaml").write_text(yaml.safe_dump(options))
         load_block(block, tmp_path / "block.yaml")
     assert block_options(rounds["rounds"]["dpo"], {})["lora"]
