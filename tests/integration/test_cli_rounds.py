@@ -19,6 +19,8 @@ ROUNDS = int(os.environ.get("EXPANDR_TEST_ROUNDS", "1"))
 KINDS = ("synthesize", "small-expander", "measure", "preferences", "dpo", "merge", "expand", "mine", "retriever")
 """In the order in which a run comes to them first."""
 
+QUICK = ("synthesize", "merge", "expand", "mine")
+
 
 def configuration(folder, corpus):
     model = tiny_bert(folder / "encoder")
@@ -135,7 +137,7 @@ def test_killed_in_every_kind_of_step_it_gives_the_same(tmp_path, test_data):
         while running_kind(output) != kind and process.poll() is None:
             time.sleep(0.1)
         assert process.poll() is None
-        time.sleep(1 if kind == "merge" else 4)  # into the middle of it
+        time.sleep(1 if kind in QUICK else 4)  # into the middle of it
         assert running_kind(output) == kind, "it was too quick to be killed"
         running = children(process)
         process.send_signal(signal.SIGKILL)
