@@ -195,9 +195,9 @@ def write_plot(path: Path, series: Mapping[str, Sequence[tuple[float, float]]], 
     from expandr_ir.report.plots import FAMILIES, HEIGHT, LEFT, WIDTH, Point, family_class, lines, shape
 
     families = dict(zip(series, FAMILIES, strict=False))
-    points = {
-        name: [Point("", families[name], x, y, f"#{x:g}", f"{x:g}: {y:.4f}") for x, y in own]
-        for name, own in series.items()
+    unlabelled = {  # the legend says it: blank names that differ
+        " " * at: [Point("", families[name], x, y, f"#{x:g}", f"{x:g}: {y:.4f}") for x, y in own]
+        for at, (name, own) in enumerate(series.items())
     }
     legend = [
         tag("g", shape(family, LEFT + 8, HEIGHT + 12 + 18 * at), class_=family_class(family))
@@ -207,6 +207,6 @@ def write_plot(path: Path, series: Mapping[str, Sequence[tuple[float, float]]], 
     height = HEIGHT + 18 * len(legend) + 8
     size = f'width="630" height="{height * 3 // 2}" viewBox="0 0 {WIDTH} {height}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>'
-    inside = str(lines(points, x_label, y_label)).split(">", 1)[1]
+    inside = str(lines(unlabelled, x_label, y_label)).split(">", 1)[1]
     with atomic_write(path) as stream:
         stream.write(f"{head}{tag('style', Markup(STYLE))}{''.join(legend)}{inside}\n")
