@@ -138,7 +138,7 @@ def test_killed_in_every_kind_of_step_it_gives_the_same(tmp_path, test_data):
         while running_kind(output) != kind and process.poll() is None:
             time.sleep(0.1)
         assert process.poll() is None
-        time.sleep(0.2 if kind in QUICK else 4)  # into the middle of it
+        time.sleep(0.2 if kind in QUICK else 2)  # into the middle of it
         assert kind in QUICK or running_kind(output) == kind, "it was too quick to be killed"
         running = children(process)
         process.send_signal(signal.SIGKILL)
