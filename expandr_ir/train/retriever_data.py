@@ -99,19 +99,15 @@ def drawn(row: RetrieverRow, options: RowOptions, epoch: int, seed: int) -> tupl
         taken = [negatives[at] for at in sorted(order[: options.negatives])]
     else:
         taken = list(negatives[: options.negatives])
-    if _share(row.row_id, f"drop {epoch}", seed) < options.drop_expansions:
+    if place(row.row_id, f"drop {epoch}", seed) < options.drop_expansions:
         expansions = ()
     if options.draw_expansion and expansions:
         expansions = (expansions[(_number(row.row_id, "expansion", seed) + epoch) % len(expansions)],)
     return positive, taken, list(expansions)
 
 
-def place(row_id: str, salt: str) -> float:
-    """A number in [0, 1) that follows from an id."""
-    return _share(row_id, salt, 0)
-
-
-def _share(row_id: str, salt: str, seed: int) -> float:
+def place(row_id: str, salt: str, seed: int = 0) -> float:
+    """A number in [0, 1) that follows from an id, a salt and a seed."""
     return _number(row_id, salt, seed) / 2**63
 
 

@@ -203,12 +203,13 @@ def run_way(trajectory: Trajectory, way: str, folder: Path) -> dict[str, list[fl
 
 def _logged(output: Path) -> list[dict[str, Any]]:
     """The logged points of a run: an expander's stand in its folder, a retriever's beside it."""
-    from expandr_ir.train.retriever import LOG, work_folder
     from expandr_ir.train.run_folder import read_curves
 
+    if found := read_curves(output):
+        return found
+    from expandr_ir.train.retriever import LOG, work_folder
+
     log = work_folder(output) / LOG
-    if not log.is_file():
-        return read_curves(output)
     return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
 
 

@@ -79,3 +79,5 @@ def test_expansions_are_needed_where_they_are_read():
         RetrieverOptions("any", RowOptions("r", expansions="e"), max_length=0)
     with pytest.raises(InputError, match="negatives is -1"):
         RowOptions("r", negatives=-1)
+    with pytest.raises(InputError, match="drop_expansions is 1"):
+        RowOptions("r", drop_expansions=1.0)
