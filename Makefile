@@ -20,8 +20,8 @@ test-slow: test-deps
 # What touches Pyserini, under Pyserini 2, which needs Python 3.12 or newer: an environment of its own, several GB.
 PYTHON2X ?= $(firstword $(foreach name,python3.13 python3.12,$(shell command -v $(name))))
 VENV2X := .venv-pyserini2
-PYSERINI_TESTS := $(wildcard tests/unit/test_lucene_*.py tests/integration/test_lucene_*.py tests/unit/test_jvm.py \
-  tests/unit/test_pyserini_*.py tests/integration/test_pyserini_*.py tests/integration/test_encoders_pyserini.py)
+PYSERINI_TESTS := $(wildcard tests/unit/retrievers/test_lucene_*.py tests/integration/test_lucene_*.py tests/unit/test_jvm.py \
+  tests/unit/pyserini/test_*.py tests/integration/test_pyserini_*.py tests/integration/test_encoders_pyserini.py)
 
 test-pyserini2:
 	@test -n "$(PYTHON2X)" || { echo "no Python 3.12 or 3.13: make test-pyserini2 PYTHON2X=PATH"; exit 3; }
@@ -32,6 +32,7 @@ test-pyserini2:
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 types: $(VENV)/.lint
 	$(BIN)/mypy

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeAlias, TypeVar
 
+from expandr_ir import registry
+from expandr_ir.blocks import load_block
 from expandr_ir.errors import InputError, unknown_name
 from expandr_ir.records import Decoding
 
@@ -14,6 +16,17 @@ T = TypeVar("T")
 
 JsonField: TypeAlias = str | int | float | bool | list[Any] | dict[str, Any] | None
 """A field of a JSON object; str goes first, so that a string that looks like JSON stays a string."""
+
+
+ENGINES = {
+    "api": "expandr_ir.generators.api:ApiGenerator",
+    "echo": "expandr_ir.generators.fakes:EchoGenerator",
+    "local": "expandr_ir.generators.local:LocalGenerator",
+    "replay": "expandr_ir.generators.fakes:ReplayGenerator",
+    "vllm": "expandr_ir.generators.vllm:VllmGenerator",
+}
+ENGINE_GROUP = "expandr_ir.generators"
+"""This package's engines with the class behind each, and the group of entry points of other packages' engines."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +79,14 @@ class ApiOptions:
 
     Args:
         base_url: such as "http://localhost:8000/v1"; None takes $OPENAI_BASE_URL, else OpenAI's own.
-        base_urls: several servers of one model, in place of base_url; each request has one of them by its key's hash,
-            and what a server fails to answer goes to the others.
+        base_urls: several servers of one model, in place of base_url; a request's first server follows from its key,
+            and each further try goes to the next one.
         api_key_env: the environment variable that holds the key, which is never logged or stored; None sends no key.
         max_in_flight: requests under way at once, at all servers together.
         timeout_s: seconds until one request counts as lost.
         max_attempts: tries of one request before its samples are recorded as failed.
-        max_total_tokens: budget of prompt + written tokens for one command; None is no limit.
-        samples_per_request: most samples asked for in one request (`n`); servers that ignore it are found out.
+        max_total_tokens: budget of prompt and new tokens for one command; None is no limit.
+        samples_per_request: most samples of one request (`n`); servers that ignore it are detected.
             1 sends every sample's own seed.
         extra_body: further fields of each request, for one server's own options; null takes a field away.
     """
@@ -94,18 +107,19 @@ class GeneratorConfig:
     """A generator: an LLM behind an engine (conf/generators/).
 
     Args:
-        engine: what runs the LLM.
+        engine: local, vllm, api, replay, echo, or an engine of another package.
         model: hub id, folder, served model name, or the recorded texts' file for `replay`.
         revision: hub revision of the model.
         adapter: hub id or folder of a LoRA adapter over the model (engines local and vllm).
         adapter_revision: hub revision of the adapter.
         prompt: the prompt this model was trained with, where there is one; used when no prompt is named.
-        decoding: how it samples.
+        decoding: of its samples.
         local, vllm, api: options of one engine each.
-        notes: what a reader should know, with the source.
+        options: options of another package's engine.
+        notes: remarks, with their source.
     """
 
-    engine: Literal["replay", "echo", "local", "vllm", "api"]
+    engine: str
     model: str
     revision: str | None = None
     adapter: str | None = None
@@ -115,6 +129,7 @@ class GeneratorConfig:
     local: LocalOptions = field(default_factory=LocalOptions)
     vllm: VllmOptions = field(default_factory=VllmOptions)
     api: ApiOptions = field(default_factory=ApiOptions)
+    options: dict[str, JsonField] = field(default_factory=dict)
     notes: str = ""
 
 
@@ -140,31 +155,33 @@ class EncodeOptions:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """An encoder (conf/encoders/). What is None is taken from the model's own sentence-transformers configuration.
+    """An encoder (conf/encoders/). A value of None is taken from the model's own sentence-transformers configuration.
 
     Vectors are always compared by their dot product; cosine similarity is a dot product of normalised vectors.
 
     Args:
         model: hub id, folder, or "package:NAME" for weights that an installed package brings (its get_model_path()).
+        engine: sentence-transformers, or one that an installed package adds (entry points `expandr_ir.encoders`).
         revision: hub revision.
         pooling: how token states become one vector; "first-decoder-token" is a T5's read-out.
         normalize: L2-normalise every vector.
-        similarity: what the model was made for; "cosine" needs normalize.
+        similarity: of the model's training; "cosine" needs normalize.
         query_prefix, document_prefix: put before each text as they are, blanks included.
         query_prefix_exceptions: other query prefixes for single collections, by their name in conf/collections/.
         document_template: a document's text, of {title} and {text}.
         max_length: longest text in tokens, special tokens counted.
         query_max_length: the same for queries, where it differs.
-        expansion_role: whether an expansion is encoded as a query or as a document.
+        expansion_role: encode an expansion as a query or as a document.
         expansion_prefix: put before each expansion; None takes the prefix of its role.
         weights_sha256: SHA-256 that model.safetensors must have.
-        options: how it runs.
+        options: device, precision and batches.
         licence: of the weights, as their source states it.
         source: where these facts stand.
-        notes: what a reader should know.
+        notes: remarks.
     """
 
     model: str
+    engine: str = "sentence-transformers"
     revision: str | None = None
     pooling: Literal["mean", "cls", "first-decoder-token"] | None = None
     normalize: bool | None = None
@@ -190,21 +207,22 @@ def conf_dir() -> Path:
     return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
 
 
+TRAINING = "training"
+"""The folder of the regressions for trajectories of training and, in `proofs`, the figures of longer trainings."""
+
+
+def regressions_dir() -> Path:
+    """The folder of the regressions, beside conf/."""
+    return conf_dir().parent / "regressions"
+
+
 def names(kind: str) -> list[str]:
     """The names of one kind of block, such as "prompts" or "generators", sorted."""
     return sorted(path.stem for path in (conf_dir() / kind).glob("*.yaml"))
 
 
 def conf_path(kind: str, name: str) -> Path:
-    """The YAML file of a named block; a value that looks like a path is that file.
-
-    Args:
-        kind: folder of conf/, such as "generators".
-        name: a name of conf/KIND, or the path of a YAML file.
-
-    Raises:
-        InputError: no such name (the nearest one is suggested) or file.
-    """
+    """The YAML file of a name in a folder of conf/ ("generators"); a name that looks like a path is that file."""
     if name.endswith((".yaml", ".yml")):
         if not Path(name).is_file():
             raise InputError(f"{name} is not there", expected=f"a YAML file or one of {', '.join(names(kind))}")
@@ -214,36 +232,10 @@ def conf_path(kind: str, name: str) -> Path:
     return conf_dir() / kind / f"{name}.yaml"
 
 
-def load_block(block: type[T], path: Path) -> T:
-    """A block of type `block` read strictly from a YAML file: unknown keys and wrong types are errors.
-
-    Raises:
-        InputError: the file does not fit the block; the message names file and key.
-    """
-    from jsonargparse import ArgumentError, ArgumentParser
-
-    if not path.read_bytes().strip():
-        raise InputError(f"{path} is empty", expected=f"the keys of {block.__name__}")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(block, None, sub_configs=True)
-    try:
-        return block(**vars(parser.instantiate(parser.parse_path(str(path)))))
-    except (ArgumentError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {error}", expected=f"the keys of {block.__name__}") from error
-
-
 def fitted_options(block: type[Any], given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The given options in the types of the block's fields: "2e-5" becomes a number; nothing is added.
 
     It serves configurations of other packages, such as TRL's, which do not check their fields' types.
-
-    Args:
-        block: the dataclass whose options they are.
-        given: by name.
-        where: the option they stand under, for the error.
-
-    Raises:
-        InputError: an unknown option (the nearest one is suggested), or a value of another type.
     """
     from jsonargparse import ArgumentError, ArgumentParser
 
@@ -259,23 +251,20 @@ def fitted_options(block: type[Any], given: Mapping[str, Any], where: str) -> di
         raise InputError(f"{where}: {error}", expected=f"options of {block.__name__}") from error
 
 
-def generator_block(spec: str) -> Path | dict[str, str]:
-    """What a --generator value means: the YAML file of a name or path, or the block that `engine:model` stands for.
+def drop_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
 
-    Raises:
-        InputError: no such name or file.
-    """
+
+def generator_block(spec: str) -> Path | dict[str, str]:
+    """The YAML file of a generator's name or path, or the block that `engine:model` stands for."""
     engine, colon, model = spec.partition(":")
-    if colon and engine in get_args(get_type_hints(GeneratorConfig)["engine"]):
+    if colon and engine in registry.names(ENGINE_GROUP, ENGINES):
         return {"engine": engine, "model": model}
     return conf_path("generators", spec)
 
 
 def generator_config(spec: str) -> GeneratorConfig:
-    """The generator that a --generator value means.
-
-    Raises:
-        InputError: no such name or file, or one that does not fit.
-    """
+    """The configuration of a generator's name, YAML file or `engine:model`."""
     block = generator_block(spec)
     return load_block(GeneratorConfig, block) if isinstance(block, Path) else GeneratorConfig(**block)  # type: ignore[arg-type]

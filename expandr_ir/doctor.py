@@ -1,32 +1,26 @@
-"""What is installed here, and what to type for what is missing."""
+"""The installation: packages, devices and folders, with the remedy for each fault."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
 from expandr_ir import __version__
-from expandr_ir.errors import ExpandrError
-from expandr_ir.files import home
+from expandr_ir.errors import ExpandrError, NotInstalledError
+from expandr_ir.io.files import home
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
-
-    Args:
-        name: what it is.
-        state: "ok", "absent" (optional, not there) or "broken" (needed, not usable).
-        found: what was found.
-        remedy: what to type; "" where nothing is to be done.
-    """
+    """The state of one thing: "ok", "absent" (optional) or "broken" (needed and faulty)."""
 
     name: str
     state: str
@@ -34,24 +28,67 @@ class Finding:
     remedy: str = ""
 
 
+@dataclass(frozen=True)
+class DoctorOptions:
+    """Options of `expandr doctor`.
+
+    Args:
+        format: a table for people, or JSON.
+    """
+
+    format: Literal["text", "json"] = "text"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Findings; exit code 3 where one of them is broken."""
+
+    findings: list[Finding]
+    format: str
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3."""
+        return NotInstalledError.exit_code if any(finding.state == "broken" for finding in self.findings) else 0
+
+    def __str__(self) -> str:
+        if self.format == "json":
+            return json.dumps([asdict(finding) for finding in self.findings], indent=2)
+        lines = []
+        for finding in self.findings:
+            lines.append(f"{finding.state:<7} {finding.name:<9} {finding.found}")
+            lines += [f"{'':<17} {finding.remedy}"] if finding.remedy else []
+        return "\n".join(lines)
+
+
+def doctor(options: DoctorOptions) -> Diagnosis:
+    """Looks at Python, Java, the packages, devices, the cache and the store."""
+    return Diagnosis(examine(), options.format)
+
+
 def examine() -> list[Finding]:
     """Findings about Python, Java, the packages, devices, the cache folder and the expansion store, in that order."""
-    checks: list[Callable[[], Finding]] = [_python, _java, _pyserini, _torch, _faiss]
-    findings = [check() for check in checks]
-    findings += [_optional("peft", "peft", "lora", "LoRA adapters"), _optional("vllm", "vllm", "vllm", "vLLM's engine")]
-    return [*findings, _cache(), _store()]
+    return [
+        Finding("python", "ok", f"{platform.python_version()} ({sys.executable}), expandr_ir {__version__}"),
+        _java(),
+        _package("pyserini", "pip install 'pyserini>=1.6,<3'"),
+        _torch(),
+        _faiss(),
+        _package("peft", "pip install 'expandr-ir[lora]'", purpose="LoRA adapters"),
+        _package("vllm", "pip install 'expandr-ir[vllm]'", purpose="vLLM's engine"),
+        _cache(),
+        _store(),
+    ]
 
 
-def _installed(distribution: str) -> str | None:
+def _package(name: str, remedy: str, *, purpose: str = "") -> Finding:
+    """The version of a package; one with a purpose is optional."""
     try:
-        return version(distribution)
+        return Finding(name, "ok", version(name))
     except PackageNotFoundError:
-        return None
-
-
-def _python() -> Finding:
-    found = f"{platform.python_version()} ({sys.executable}), expandr_ir {__version__}"
-    return Finding("python", "ok", found)
+        if purpose:
+            return Finding(name, "absent", f"not installed ({purpose})", remedy)
+        return Finding(name, "broken", "not installed", remedy)
 
 
 def _java() -> Finding:
@@ -65,41 +102,28 @@ def _java() -> Finding:
     return Finding("java", "ok", f"{java.version} from {java.source} ({java.home}), {vector} jdk.incubator.vector")
 
 
-def _pyserini() -> Finding:
-    found = _installed("pyserini")
-    if found is None:
-        return Finding("pyserini", "broken", "not installed", "pip install 'pyserini>=1.6,<3'")
-    return Finding("pyserini", "ok", found)
-
-
 def _torch() -> Finding:
-    found = _installed("torch")
-    if found is None:
-        return Finding("torch", "broken", "not installed", "pip install 'torch>=2.9,<2.14'")
+    finding = _package("torch", "pip install 'torch>=2.9,<2.14'")
+    if finding.state != "ok":
+        return finding
     import torch
 
     devices = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         devices.append("MPS")
-    return Finding("torch", "ok", f"{found}, {', '.join(devices) or 'no GPU'}, {torch.get_num_threads()} CPU threads")
+    found = f"{finding.found}, {', '.join(devices) or 'no GPU'}, {torch.get_num_threads()} CPU threads"
+    return Finding("torch", "ok", found)
 
 
 def _faiss() -> Finding:
     if importlib.util.find_spec("faiss") is None:
-        return Finding(
-            "faiss", "absent", "not installed (dense search)", "pip install 'expandr-ir[cpu]' or 'expandr-ir[gpu]'"
-        )
-    owners = [f"{name} {found}" for name in ("faiss-cpu", "faiss-gpu-cu12") if (found := _installed(name))]
+        remedy = "pip install 'expandr-ir[cpu]' or 'expandr-ir[gpu]'"
+        return Finding("faiss", "absent", "not installed (dense search)", remedy)
+    packages = [_package(name, "") for name in ("faiss-cpu", "faiss-gpu-cu12")]
+    owners = [f"{package.name} {package.found}" for package in packages if package.state == "ok"]
     if len(owners) > 1:
         return Finding("faiss", "broken", f"{' and '.join(owners)} overwrite each other", "pip uninstall faiss-cpu")
     return Finding("faiss", "ok", owners[0] if owners else "installed, by an unknown package")
-
-
-def _optional(name: str, distribution: str, extra: str, what: str) -> Finding:
-    found = _installed(distribution)
-    if found is None:
-        return Finding(name, "absent", f"not installed ({what})", f"pip install 'expandr-ir[{extra}]'")
-    return Finding(name, "ok", found)
 
 
 def _cache() -> Finding:

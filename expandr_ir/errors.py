@@ -1,30 +1,30 @@
-"""Errors that say what was found, what was expected and what to type next; each carries its exit code."""
+"""Errors with the fault, the valid form and the next thing to type; each carries its exit code."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
+from expandr_ir.masking import mask, printable
+
 
 class ExpandrError(Exception):
-    """A failure while running (exit code 6); the base of all errors this package raises on purpose.
+    """A failure while running; the base of all errors that this package raises on purpose.
 
     Args:
-        found: what was found, with file and line where there is one.
-        expected: what was expected instead.
-        remedy: what to type or do next.
+        found: the fault, with file and line where there is one.
+        expected: the valid form.
+        remedy: the next thing to type or do.
     """
 
     exit_code = 6
 
     def __init__(self, found: str, *, expected: str | None = None, remedy: str | None = None) -> None:
-        self.found, self.expected, self.remedy = found, expected, remedy
-        parts = [found]
-        if expected:
-            parts.append(f"Expected: {expected}")
-        if remedy:
-            parts.append(f"Try: {remedy}")
-        super().__init__("\n".join(parts))
+        self.found = found = printable(mask(found))
+        self.expected = expected and printable(mask(expected))
+        self.remedy = remedy and printable(mask(remedy))
+        parts = [found, self.expected and f"Expected: {self.expected}", self.remedy and f"Try: {self.remedy}"]
+        super().__init__("\n".join(filter(None, parts)))
 
 
 class ComparisonFailedError(ExpandrError):
@@ -52,7 +52,7 @@ class MissingResourceError(ExpandrError):
 
 
 class PartlyDoneError(ExpandrError):
-    """Done in part: what was done is kept, the rest is named."""
+    """Done in part: the finished part is kept, the rest is named."""
 
     exit_code = 7
 
@@ -62,13 +62,7 @@ MOST_LISTED = 40
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """An InputError for an unknown name, with the valid ones, of which the nearest is what to try.
-
-    Args:
-        kind: what the name names, such as "aggregation".
-        name: the unknown name.
-        known: the valid names.
-    """
+    """The error of an unknown name of this kind ("aggregation"): the valid names, and the nearest as remedy."""
     valid = sorted(known)
     near = difflib.get_close_matches(name, valid, n=5, cutoff=0.5)
     listed = ", ".join(valid if len(valid) <= MOST_LISTED else [*(near or valid[:5]), f"... ({len(valid)} in all)"])

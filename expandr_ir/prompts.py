@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
-from expandr_ir.config import conf_path, load_block
+from expandr_ir.blocks import load_block
+from expandr_ir.config import conf_path, names
 from expandr_ir.errors import InputError, unknown_name
-from expandr_ir.files import sha256_json
+from expandr_ir.io.files import sha256_json
 from expandr_ir.records import Document, Message, Topic
 
 PLACEHOLDERS = {
@@ -17,11 +18,10 @@ PLACEHOLDERS = {
     "document": "one document: its title, then its text",
     "passages": "retrieved documents, numbered, one a line",
     "examples": "the prompt's own worked examples",
-    "manner": "one of the prompt's own manners, drawn for each query that is made of a document",
+    "manner": "one of the prompt's own manners",
 }
-"""What a template may hold in braces, and what stands there when it is rendered."""
+"""The names that every template may hold in braces, and the text that takes their place."""
 
-_CONTEXT = ("document", "passages", "manner")
 _BRACES = re.compile(r"\{(\s*\w+\s*)\}")
 
 Example: TypeAlias = dict[str, str]
@@ -30,7 +30,7 @@ Example: TypeAlias = dict[str, str]
 
 @dataclass(frozen=True)
 class Prompt:
-    """A template (conf/prompts/): what is asked of an LLM about a topic.
+    """A template (conf/prompts/) of the messages that ask an LLM about a topic.
 
     Args:
         id: the name that manifests and stores show.
@@ -41,8 +41,10 @@ class Prompt:
         system: the system message, with the same placeholders; most chat templates take one, some refuse it.
         stop: texts that end a sample, besides the generator's own.
         examples: worked examples, for {examples}.
-        manners: lengths and styles to ask for, for {manner}; `expandr train synthesize` draws one for each query.
-        notes: what a reader should know.
+        manners: instructions, lengths or styles to ask for one at a time, for {manner}.
+        context: further placeholders, name -> the text that takes its place: a method puts there what an earlier call
+            wrote.
+        notes: remarks.
     """
 
     id: str
@@ -54,6 +56,7 @@ class Prompt:
     stop: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
     manners: tuple[str, ...] = ()
+    context: dict[str, str] = field(default_factory=dict)
     notes: str = ""
 
     @property
@@ -63,14 +66,19 @@ class Prompt:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What `render` must be given besides the topic: those of "document", "passages", "manner" that are shown."""
-        return tuple(name for name in self.placeholders if name in _CONTEXT)
+        """The further arguments that `render` needs: all placeholders but "topic" and "examples"."""
+        return tuple(name for name in self.placeholders if name not in {"topic", "examples"})
 
     @property
     def sha256(self) -> str:
-        """The SHA-256, in hex, of what decides the rendering: system, user, examples, manners where there are any."""
-        decides: list[Any] = [self.system or None, self.user, [list(example.items()) for example in self.examples]]
-        return sha256_json([*decides, list(self.manners)] if self.manners else decides)
+        """The SHA-256, in hex, of all that decides the rendering: system, user, examples, manners if there are any."""
+        parts: list[Any] = [self.system or None, self.user, [list(example.items()) for example in self.examples]]
+        return sha256_json([*parts, list(self.manners)] if self.manners else parts)
+
+    def __str__(self) -> str:
+        system = f"system:\n{self.system}\n" if self.system else ""
+        head = f"{self.id}, version {self.version}, sha256 {self.sha256[:12]}\nsource: {self.source}"
+        return f"{head}\n{system}user:\n{self.user}"
 
     def render(
         self,
@@ -78,76 +86,91 @@ class Prompt:
         *,
         document: Document | None = None,
         passages: Sequence[Document] | None = None,
-        manner: str | None = None,
+        **texts: str | None,
     ) -> tuple[Message, ...]:
         """The messages for a topic: the system message where there is one, then the user message.
 
-        Every placeholder is filled in one pass: braces, dollar signs and backslashes in what is filled in mean nothing.
-
-        Args:
-            topic: the topic.
-            document: for {document}.
-            passages: for {passages}; an empty list (a search that found nothing) is rendered as "(none)".
-            manner: for {manner}.
-
-        Raises:
-            InputError: the template needs something that was not given, or holds an unknown placeholder.
+        Every placeholder is filled in one pass: braces in a topic or a document mean nothing. An empty list of passages
+        (a search without hits) and a blank text are rendered as "(none)". `texts` are for {manner} and the prompt's own
+        placeholders, by name. A placeholder without a value is an error.
         """
-        values = {"topic": topic.text, "examples": "\n\n".join(map(_example_text, self.examples))}
+        examples = ["\n".join(f"{label}: {text}" for label, text in example.items()) for example in self.examples]
+        values = {"topic": topic.text, "examples": "\n\n".join(examples)}
         if document is not None:
             values["document"] = _document_text(document, "\n")
         if passages is not None:
-            lines = [f"[{number}] {_one_line(passage)}" for number, passage in enumerate(passages, start=1)]
+            shown = [" ".join(_document_text(passage, " ").split()) for passage in passages]
+            lines = [f"[{number}] {text}" for number, text in enumerate(shown, start=1)]
             values["passages"] = "\n".join(lines) or "(none)"
-        if manner is not None:
-            values["manner"] = manner
+        values |= {name: text if text.strip() else "(none)" for name, text in texts.items() if text is not None}
+        known = PLACEHOLDERS | self.context
         for name in self.placeholders:
-            if name not in PLACEHOLDERS:
-                raise unknown_name(f"placeholder of prompt {self.id!r}", name, PLACEHOLDERS)
+            if name not in known:
+                raise unknown_name(f"placeholder of prompt {self.id!r}", name, known)
             if name not in values:
                 raise InputError(
                     f"prompt {self.id!r} holds {{{name}}}, and no {name} was given for topic {topic.topic_id!r}",
-                    expected=f"{name}: {PLACEHOLDERS[name]}",
+                    expected=f"{name}: {known[name]}",
                     remedy="a prompt without it; `expandr prompts ls` shows what each one needs",
                 )
-        user = Message("user", _fill(self.user, values))
-        return (Message("system", _fill(self.system, values)), user) if self.system else (user,)
+        templates: list[tuple[Literal["system", "user"], str]] = [("system", self.system or ""), ("user", self.user)]
+        return tuple(
+            Message(role, _BRACES.sub(lambda match: values[match[1]], template))
+            for role, template in templates
+            if template or role == "user"
+        )
+
+
+@dataclass(frozen=True)
+class ListPromptsOptions:
+    """`expandr prompts ls` has no options."""
+
+
+@dataclass(frozen=True)
+class ShowPromptsOptions:
+    """Options of `expandr prompts show`.
+
+    Args:
+        names: names of conf/prompts, or YAML files.
+    """
+
+    names: list[str]
+
+
+def list_prompts(options: ListPromptsOptions) -> str:  # noqa: ARG001
+    """A line for each prompt of conf/prompts: its notes, and its needs besides the topic."""
+    lines = []
+    for prompt in map(load_prompt, names("prompts")):
+        needs = f" (needs {', '.join(prompt.needs)})" if prompt.needs else ""
+        lines.append(f"{prompt.id:<26} {' '.join(prompt.notes.split())}{needs}")
+    return "\n".join(lines)
+
+
+def show_prompts(options: ShowPromptsOptions) -> str:
+    """The prompts as they stand in their files."""
+    if not options.names:
+        raise InputError("no prompt is named", expected="expandr prompts show NAME")
+    return "\n".join(str(load_prompt(name)) for name in options.names)
 
 
 def load_prompt(name_or_path: str) -> Prompt:
-    """The prompt of conf/prompts/ with this name, or the one in this YAML file, checked.
-
-    Raises:
-        InputError: no such name or file; unknown or missing keys, wrong types, an unknown placeholder, a template that
-            does not depend on what it is asked about, or examples without {examples} and the reverse (the same for
-            manners). The message names the file.
-    """
+    """The prompt of conf/prompts/ with this name, or the one in this YAML file, checked."""
     path = conf_path("prompts", name_or_path)
     prompt = load_block(Prompt, path)
+    known = PLACEHOLDERS | prompt.context
     for name in prompt.placeholders:
-        if name not in PLACEHOLDERS:
-            raise unknown_name(f"placeholder in {path}:", f"{{{name}}}", [f"{{{known}}}" for known in PLACEHOLDERS])
-    if not {"topic", "document"} & set(prompt.placeholders):
+        if name not in known:
+            raise unknown_name(f"placeholder in {path}:", f"{{{name}}}", [f"{{{other}}}" for other in known])
+    if not {"topic", "document", *prompt.context} & set(prompt.placeholders):
         raise InputError(f"{path}: neither {{topic}} nor {{document}}", expected="a template with one of them")
-    for own, name in ((prompt.examples, "examples"), (prompt.manners, "manner")):
-        if bool(own) != (name in prompt.placeholders):
-            plural = "examples" if name == "examples" else "manners"
-            found = f"{plural} that no {{{name}}} shows" if own else f"{{{name}}} without {plural}"
-            raise InputError(f"{path}: {found}", expected="both or neither")
+    fills: list[tuple[str, Any, str]] = [("context", prompt.context, name) for name in prompt.context]
+    fills += [("examples", prompt.examples, "examples"), ("manners", prompt.manners, "manner")]
+    for name, values, shown in fills:
+        if bool(values) != (shown in prompt.placeholders):
+            fault = f"{name} that no {{{shown}}} shows" if values else f"{{{shown}}} without {name}"
+            raise InputError(f"{path}: {fault}", expected="both or neither")
     return prompt
-
-
-def _fill(template: str, values: dict[str, str]) -> str:
-    return _BRACES.sub(lambda match: values[match[1]], template)
-
-
-def _example_text(example: Example) -> str:
-    return "\n".join(f"{label}: {text}" for label, text in example.items())
 
 
 def _document_text(document: Document, between: str) -> str:
     return between.join(part for part in (document.title, document.text) if part)
-
-
-def _one_line(passage: Document) -> str:
-    return " ".join(_document_text(passage, " ").split())

@@ -1,4 +1,4 @@
-"""The nouns every other module speaks of: frozen dataclasses, no logic, no imports of ours."""
+"""The nouns of all other modules: frozen dataclasses, no logic, no imports of ours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """What a user asks. Ids are strings: "007" stays "007"."""
+    """A user's question. Ids are strings: "007" stays "007"."""
 
     topic_id: str
     text: str
@@ -59,7 +59,7 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True)
 class GeneratorId:
-    """What wrote a text: the part of a generation's key that names the LLM."""
+    """The LLM that wrote a text, as a part of the generation's key."""
 
     engine: str
     model: str
@@ -78,14 +78,7 @@ class SampleKey:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One rendered prompt and the samples wanted of it.
-
-    Args:
-        topic: whom the prompt is about; recorded texts are found by it. It is not part of any key.
-        messages: the rendered prompt.
-        samples: the samples wanted.
-        decoding: how to sample.
-    """
+    """One rendered prompt and the samples to write; recorded texts are found by the topic, which is in no key."""
 
     topic: Topic
     messages: tuple[Message, ...]
@@ -98,18 +91,16 @@ FinishReason: TypeAlias = Literal["stop", "length", "refused", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What an LLM answered to one sample of one request, raw, or why it did not.
+    """An LLM's raw answer to one sample of a request, or the reason why there is none.
 
     Args:
-        key: key of the sample this answers.
+        key: the sample's key.
         text: the raw text; "" where finish_reason is "refused" or "error".
-        finish_reason: "stop" (the model ended), "length" (max_new_tokens reached), "refused" (content filter),
-            "error" (no text came; `error` says why).
-        tokens_in: prompt tokens; None where the engine does not say.
-        tokens_out: tokens written; None where the engine does not say.
+        finish_reason: "stop" (the model ended), "length" (max_new_tokens reached), "refused" (content filter), "error".
+        tokens_in, tokens_out: prompt tokens and new tokens; None where the engine does not say.
         seconds: wall time of this sample (a batch's time is shared out evenly over its samples).
         engine_version: such as "transformers 5.23.0".
-        error: what went wrong, for "refused" and "error".
+        error: the cause, for "refused" and "error".
     """
 
     key: str
@@ -124,15 +115,15 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """One text an LLM wrote for a topic, as it is searched.
+    """One text an LLM wrote for a topic.
 
     Args:
         sample: counts the expansions of a topic from 0.
         text: the cleaned text; "" is an expansion that was written and is empty.
-        raw: what the LLM wrote, where it is known.
-        reasons: what cleaning did, by name.
+        raw: the LLM's own text, where known.
+        reasons: the steps of cleaning that changed it, by name.
         key: the generation's key in the store, where it came from there.
-        tokens_in, tokens_out: prompt tokens and written tokens, where known.
+        tokens_in, tokens_out: prompt tokens and new tokens, where known.
         seconds: generation time of this sample, where known.
         extra: fields of an expansions file that this package does not read.
     """
@@ -150,13 +141,7 @@ class Expansion:
 
 @dataclass(frozen=True, slots=True)
 class ExpandedTopic:
-    """A topic with its expansions, ordered by sample.
-
-    Args:
-        topic: the topic.
-        expansions: the expansions; one of them may be empty (written, but nothing to search).
-        query_repeats: how often the topic is repeated where the expansions file says so for this topic.
-    """
+    """A topic with its expansions, ordered by sample; `query_repeats` is an expansions file's word for this topic."""
 
     topic: Topic
     expansions: tuple[Expansion, ...] = ()
@@ -164,7 +149,7 @@ class ExpandedTopic:
 
 
 SparseQuery: TypeAlias = str | Mapping[str, float]
-"""What Lucene searches: a text to analyse, or weights of terms that are analysed already."""
+"""Lucene's query: a text to analyse, or weights of terms that are analysed already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,5 +176,5 @@ class Hits:
         return len(self.doc_ids)
 
 
-Run: TypeAlias = dict[str, Hits]
+Rankings: TypeAlias = dict[str, Hits]
 """topic_id -> ranking."""

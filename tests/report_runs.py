@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
-from expandr_ir.manifest import write_manifest
+from expandr_ir.io.manifest import write_manifest
 from expandr_ir.regress.results import Result, Value, make_results, write_results
 
 HOSTILE = '</script><script>alert("x")</script> & <b>bold</b> <!-- שלום עולם'
@@ -50,27 +49,19 @@ def run_file(path: Path, *ranks: int | None) -> Path:
 def value(metric: str, measured: float | None, expected: float | None = None, **other: object) -> Value:
     """A value that holds where it equals what is expected."""
     known = measured is not None and expected is not None
-    verdict = (
-        "SKIP" if measured is None else "NEW" if not known else "OK" if abs(measured - expected) < 1e-4 else "FAIL"
-    )
-    fields = {
-        "metric": metric, "precision": 4, "measured": measured, "expected": expected, "tolerance": 0.0,
-        "verdict": verdict,
-        "source": "a table & <more>", "published": None, "published_source": None,
-    }  # fmt: skip
-    return Value(**fields | other)
+    same = "OK" if known and abs(measured - expected) < 1e-4 else "FAIL"
+    verdict = "SKIP" if measured is None else same if known else "NEW"
+    fields = {"precision": 4, "verdict": verdict, "source": "a table & <more>"} | other
+    return Value(metric=metric, measured=measured, expected=expected, **fields)
 
 
 def result(name: str, values: tuple[Value, ...], spec: Path, **other: object) -> Result:
     """A condition on the tiny collection."""
     fields = {
-        "collection": "tiny", "title": "Tiny & <small>", "spec": str(spec), "split": "test", "condition": name,
-        "family": "bm25", "tier": "exact", "baseline": "base", "run": None, "expansions": None,
-        "command": "expandr --version",
-        "pyserini": (), "topics": 4, "samples": None, "seconds": None, "prompt_tokens": None, "completion_tokens": None,
-        "missing": 0, "empty": 0, "values": values,
+        "collection": "tiny", "title": "Tiny & <small>", "split": "test", "family": "bm25", "tier": "exact",
+        "baseline": "base", "command": "expandr --version", "topics": 4,
     }  # fmt: skip
-    return Result(**fields | other)
+    return Result(condition=name, spec=str(spec), values=values, **fields | other)
 
 
 def regressions(folder: Path, *, manifests: bool = True) -> Path:
@@ -96,29 +87,19 @@ def regressions(folder: Path, *, manifests: bool = True) -> Path:
     for number, (name, own) in enumerate(ranks.items()):
         run = run_file(runs / "tiny" / f"run{number}.run", *own)
         if manifests:
-            write_manifest(
-                run, command=["expandr", "search"], started=datetime.now(UTC), counts={"topics": 4},
-                inputs={"expansions": expansions} if number else {},
-                seconds={"search": 0.4 * (number + 1)},
-                tokens={"in": 100 * number, "out": 300 * number} if number else {},
-            )  # fmt: skip
-        values = (
-            value(
-                "RR@10",
-                reciprocal[name],
-                0.9 if name == "worse" else reciprocal[name],
-                published=0.9,
-                published_source="a paper",
-            ),
-            value("R@100", recall[name]),
-        )
+            tokens = {"in": 100 * number, "out": 300 * number} if number else {}
+            inputs = {"expansions": expansions} if number else {}
+            seconds = {"search": 0.4 * (number + 1)}
+            write_manifest(run, inputs=inputs, counts={"topics": 4}, seconds=seconds, tokens=tokens)
+        expected = 0.9 if name == "worse" else reciprocal[name]
+        first = value("RR@10", reciprocal[name], expected, published=0.9, published_source="a paper")
         results.append(
             result(
-                name, values, data, baseline=None if name == "base" else "base", run=f"tiny/run{number}.run",
-                family="bm25" if name == "base" else "live", expansions=str(expansions) if number else None,
-                samples=int(name[1]) if name in {"n2", "n4"} else None,
+                name, (first, value("R@100", recall[name])), data, run=f"tiny/run{number}.run",
+                baseline="base" if number else None, family="live" if number else "bm25",
+                expansions=str(expansions) if number else None, samples=int(name[1]) if name in {"n2", "n4"} else None,
                 command=RUNNABLE.format(data=data, run=run),
-                pyserini=("python -m pyserini --a 'b c'",) if not number else (),
+                pyserini=() if number else ("python -m pyserini --a 'b c'",),
             )
         )  # fmt: skip
     skipped = tuple(

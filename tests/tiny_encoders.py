@@ -87,8 +87,8 @@ def tiny_anchordr(folder: Path, *, seed: int = 0) -> Path:
     from safetensors.torch import load_file, save_file
     from transformers import T5Config
 
+    from expandr_ir.encoders.anchordr import SPECIAL as FAIRSEQ_SPECIAL
     from expandr_ir.encoders.anchordr import FairseqT5
-    from expandr_ir.encoders.anchordr_tokenizer import SPECIAL as FAIRSEQ_SPECIAL
 
     symbols = tiny_sentencepiece(folder)
     (folder / "dict.txt").write_text("".join(f"{symbol} 1\n" for symbol in symbols), encoding="utf-8")
@@ -106,7 +106,7 @@ def tiny_anchordr(folder: Path, *, seed: int = 0) -> Path:
         pad_token_id=1,
         eos_token_id=2,
     )
-    FairseqT5(config).save(folder)
+    FairseqT5(config).save_pretrained(folder)
     weights = load_file(folder / "model.safetensors")
     for name in ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"):
         weights[name] = weights["shared.weight"].clone()  # as a checkpoint has them

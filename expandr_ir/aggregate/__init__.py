@@ -1,7 +1,10 @@
-"""How a topic and its expansions become one query, by name: a text or term weights (sparse), or a vector (dense)."""
+"""How a topic and its expansions become one query, by name: a text or term weights (sparse), or a vector (dense).
 
-from expandr_ir.aggregate.dense import DENSE, DenseOptions, dense_vectors
-from expandr_ir.aggregate.sparse import SPARSE, TEXTUAL, Analyze, SparseOptions, sparse_query
+Imports records, errors, registry and encoders.
+"""
+
+from expandr_ir.aggregate.dense import DENSE, DenseOptions, dense_aggregation, dense_vectors
+from expandr_ir.aggregate.sparse import SPARSE, TEXTUAL, Analyze, SparseOptions, sparse_aggregation, sparse_query
 
 __all__ = [
     "DENSE",
@@ -10,6 +13,8 @@ __all__ = [
     "Analyze",
     "DenseOptions",
     "SparseOptions",
+    "dense_aggregation",
     "dense_vectors",
+    "sparse_aggregation",
     "sparse_query",
 ]

@@ -1,26 +1,28 @@
-"""How a topic and its expansions become one sparse query: pure functions, by name."""
+"""Sparse aggregations: pure functions of a topic with its expansions."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, TypeAlias
 
-from expandr_ir.errors import InputError, unknown_name
+from expandr_ir import registry
+from expandr_ir.errors import InputError
 from expandr_ir.records import ExpandedTopic, SparseQuery
 
 Analyze: TypeAlias = Callable[[str], list[str]]
 """A text -> its index terms, in order and with repetitions, as the index's analyzer gives them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SparseOptions:
-    """What the sparse aggregations can be told; each name reads its own.
+    """Numbers of the sparse aggregations; each reads its own.
 
     Args:
         repeats: for `repeat`, how often the topic stands before the expansions; 5 is Query2doc's (arXiv 2303.07678).
-            "row" takes each topic's own `query_repeats` from the expansions file.
+            "row" takes each topic's own `query_repeats`: from the expansions file, or as the expander counted it.
         beta: for `adaptive`, characters of expansions per character of topic for one repeat more; 6 is the default of
             MuGI's code (its description says 5).
         weight: for `weighted`, the topic's share lambda in [0, 1]; .5 is the original query's share in Anserini's RM3.
@@ -41,24 +43,16 @@ class SparseOptions:
 
 @dataclass(frozen=True, slots=True)
 class SparseInput:
-    """What an aggregation works on: a topic with at least one expansion that is not empty.
+    """Input of an aggregation: a topic, and the texts, at least one, of its expansions that are not empty.
 
-    Args:
-        expanded: the topic with all its expansions.
-        texts: the expansions that are not empty, by sample.
-        options: the options.
-        analyze: the analyzer, for `weighted`.
+    `analyze` is None where no index is at hand.
     """
 
-    expanded: ExpandedTopic
+    topic: str
     texts: list[str]
     options: SparseOptions
     analyze: Analyze | None
-
-    @property
-    def topic(self) -> str:
-        """The topic's text."""
-        return self.expanded.topic.text
+    expanded: ExpandedTopic
 
 
 def none(given: SparseInput) -> str:
@@ -69,6 +63,11 @@ def none(given: SparseInput) -> str:
 def append(given: SparseInput) -> str:
     """The topic once, then all expansions: q d1 ... dN."""
     return " ".join([given.topic, *given.texts])
+
+
+def expansion(given: SparseInput) -> str:
+    """The expansions without the topic: d1 ... dN, for rewritten queries (ReFormeR, arXiv 2604.01417, has one)."""
+    return " ".join(given.texts)
 
 
 def repeat(given: SparseInput) -> str:
@@ -135,32 +134,44 @@ def _shares(terms: list[str]) -> dict[str, float]:
     return {term: count / len(terms) for term, count in Counter(terms).items()}
 
 
-SPARSE: dict[str, Callable[[SparseInput], SparseQuery]] = {
-    function.__name__: function for function in (none, append, repeat, adaptive, interleave, weighted)
+SPARSE: dict[str, str] = {
+    function.__name__: f"{__name__}:{function.__name__}"
+    for function in (none, append, expansion, repeat, adaptive, interleave, weighted)
 }
-"""Sparse aggregations by name."""
+"""This package's sparse aggregations by name; others come by entry points of `expandr_ir.aggregations.sparse`."""
 
 TEXTUAL = frozenset(SPARSE) - {"weighted"}
-"""Those whose query is a text, which any other search program can read."""
+"""Those of this package whose query is a text, which any other search program can read."""
+
+
+@cache
+def sparse_aggregation(name: str) -> Callable[[SparseInput], SparseQuery]:
+    """The sparse aggregation of a name: a function of a SparseInput to a text, or to weights of analysed terms.
+
+    Raises:
+        InputError: an unknown name; the nearest one is suggested.
+    """
+    function: Callable[[SparseInput], SparseQuery]
+    function = registry.find("expandr_ir.aggregations.sparse", name, SPARSE, kind="aggregation")
+    return function
 
 
 def sparse_query(
     name: str, expanded: ExpandedTopic, options: SparseOptions, analyze: Analyze | None = None
 ) -> SparseQuery:
-    """What is searched for a topic: a text to be analysed, or weights of terms that are analysed already.
+    """The query of a topic: a text to be analysed, or weights of terms that are analysed already.
 
     A topic whose expansions are all empty, or that has none, is searched alone, exactly as without expansions.
 
     Args:
-        name: one of SPARSE.
+        name: the aggregation.
         expanded: the topic with its expansions.
-        options: the options.
+        options: the numbers.
         analyze: the analyzer of the index, which `weighted` needs.
 
     Raises:
         InputError: an unknown name, or what the aggregation raises.
     """
-    if name not in SPARSE:
-        raise unknown_name("sparse aggregation", name, SPARSE)
+    aggregate, topic = sparse_aggregation(name), expanded.topic.text
     texts = [expansion.text for expansion in expanded.expansions if expansion.text.strip()]
-    return SPARSE[name](SparseInput(expanded, texts, options, analyze)) if texts else expanded.topic.text
+    return aggregate(SparseInput(topic, texts, options, analyze, expanded)) if texts else topic

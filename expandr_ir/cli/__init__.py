@@ -1,35 +1,18 @@
-"""The `expandr` command: verbs only; the one that was asked for is the only one whose parser is built."""
+"""The `expandr` command. It may import every other room; none imports it."""
 
 from __future__ import annotations
 
 import errno
-import importlib
 import logging
 import os
 import sys
 from collections.abc import Sequence
 
 from expandr_ir import __version__
+from expandr_ir.cli.table import GROUPS, VERBS
 from expandr_ir.errors import ExpandrError, InputError, unknown_name
-
-VERBS = {
-    "demo": "the whole path on an embedded collection: index, search, expand, compare",
-    "doctor": "what is installed and what to type for what is missing",
-    "expand": "write expansions of topics with an LLM",
-    "index": "build a collection's Lucene index",
-    "encode": "encode a collection's documents for dense search",
-    "search": "search topics, plain or with expansions, into a TREC run",
-    "fuse": "several runs become one",
-    "run": "a named expander end to end: prompt, generate, search",
-    "evaluate": "measures of runs, by topic and in the mean",
-    "compare": "runs against a baseline, with tests of significance",
-    "regress": "published and recorded figures: run, checked",
-    "report": "what regressions came to: a page, Markdown, LaTeX, CSV",
-    "export": "expanded topics and query vectors for stock Pyserini commands",
-    "store": "what LLMs wrote: ls, show, export, import, verify",
-    "prompts": "the prompts: ls, show",
-    "train": "align the expander and train the retriever: split, preferences, ...",
-}
+from expandr_ir.io.manifest import running
+from expandr_ir.masking import MaskingFormatter, print_exception
 
 DISK_FAULTS = {
     errno.ENOSPC: "the disk is full",
@@ -38,9 +21,58 @@ DISK_FAULTS = {
 }
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns its exit code; errors of this package become one message on stderr."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    handler = logging.StreamHandler()
+    handler.setFormatter(MaskingFormatter("expandr: %(message)s"))
+    logging.getLogger().addHandler(handler)
+    logging.getLogger("expandr_ir").setLevel(logging.INFO)
+    if os.environ.get("EXPANDR_VERBOSE"):
+        logging.getLogger().setLevel(logging.INFO)
+    sys.excepthook = print_exception
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # bars of transformers and the hub, which a log file does not want
+    try:
+        with running(["expandr", *words]):
+            return run_verb(words)
+    except KeyboardInterrupt:
+        print("expandr: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ExpandrError, OSError) as error:
+        return _complain(error)
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+def run_verb(words: list[str]) -> int:
+    """Parses the options of the verb that the words begin with, calls its function and prints the result.
+
+    Raises:
+        InputError: there is no such verb.
+    """
+    verb, *rest = words or [""]
+    if verb in {"", "-h", "--help", "help"}:
+        print(usage())
+        return 0 if verb else InputError.exit_code
+    if verb == "--version":
+        print(f"expandr_ir {__version__}")
+        return 0
+    name = f"{verb} {rest[0]}" if verb in GROUPS and rest else verb
+    if name in VERBS:
+        return _call(name, words[len(name.split()) :])
+    if verb in GROUPS:
+        return _group_usage(verb, rest)
+    raise unknown_name("verb", verb, [*VERBS, *GROUPS])
+
+
 def usage() -> str:
     """The text of `expandr --help`."""
-    verbs = "\n".join(f"  {verb:<10} {text}" for verb, text in VERBS.items())
+    abouts = {name: verb.about for name, verb in VERBS.items() if " " not in name} | GROUPS
+    verbs = "\n".join(f"  {verb:<10} {about}" for verb, about in abouts.items())
     return (
         "usage: expandr VERB [--help] [options]\n\n"
         "Retrieval with LLM query expansion, a Pyserini extension.\n\n"
@@ -52,51 +84,34 @@ def usage() -> str:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb and returns its exit code; errors of this package become one message on stderr."""
-    verb, *rest = list(sys.argv[1:] if argv is None else argv) or [""]
-    level = logging.INFO if os.environ.get("EXPANDR_VERBOSE") else logging.WARNING
-    logging.basicConfig(format="expandr: %(message)s", level=level)
-    if not sys.stderr.isatty():
-        os.environ.setdefault(
-            "TQDM_DISABLE", "1"
-        )  # the bars of transformers and the hub, which a log file does not want
-    try:
-        return run_verb(verb, rest)
-    except KeyboardInterrupt:
-        print("expandr: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _call(name: str, argv: list[str]) -> int:
+    from expandr_ir.cli.parser import parse
+
+    verb = VERBS[name]
+    function, options_class = verb.load()
+    result = function(
+        parse(name, options_class, argv, about=verb.about, examples=verb.examples, positional=verb.positional)
+    )
+    if result is not None and (text := str(result)):
+        print(text)
+    return int(getattr(result, "exit_code", 0))
+
+
+def _group_usage(verb: str, rest: list[str]) -> int:
+    verbs = [name.split()[1] for name in VERBS if name.startswith(f"{verb} ")]
+    if rest and rest[0] in {"-h", "--help"}:
+        print(f"usage: expandr {verb} {'|'.join(verbs)} [--help] [options]")
         return 0
-    except (ExpandrError, OSError) as error:
-        return complain(error)
+    if not rest:
+        raise InputError(f"expandr {verb} has verbs of its own", expected=f"expandr {verb} {'|'.join(verbs)}")
+    raise unknown_name(f"verb of expandr {verb}", rest[0], verbs)
 
 
-def complain(error: ExpandrError | OSError) -> int:
-    """Prints an error on stderr and returns its exit code."""
+def _complain(error: ExpandrError | OSError) -> int:
     if isinstance(error, ExpandrError):
         print(f"expandr: {error}", file=sys.stderr)
         return error.exit_code
-    what = DISK_FAULTS.get(error.errno or 0, error.strerror or str(error))
+    fault = DISK_FAULTS.get(error.errno or 0, error.strerror or str(error))
     remedy = "Try: make room there, or name another folder (--output, or EXPANDR_HOME for what is cached)"
-    print(f"expandr: {error.filename or 'writing'}: {what}\n{remedy}", file=sys.stderr)
+    print(f"expandr: {error.filename or 'writing'}: {fault}\n{remedy}", file=sys.stderr)
     return ExpandrError.exit_code
-
-
-def run_verb(verb: str, argv: list[str]) -> int:
-    """Imports the verb's module and runs it.
-
-    Raises:
-        InputError: there is no such verb.
-    """
-    if verb in {"", "-h", "--help", "help"}:
-        print(usage())
-        return 0 if verb else InputError.exit_code
-    if verb == "--version":
-        print(f"expandr_ir {__version__}")
-        return 0
-    if verb not in VERBS:
-        raise unknown_name("verb", verb, VERBS)
-    code: int = importlib.import_module(f"expandr_ir.cli.{verb}").run(argv)
-    return code

@@ -1,35 +1,36 @@
-"""`expandr demo`."""
+"""`expandr demo`: the whole path on the embedded collection, or one question of the user's own."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import textwrap
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
-from expandr_ir.cli.arguments import Verb, parse
-from expandr_ir.cli.outputs import output_folder
-from expandr_ir.cli.progress import counting
+from expandr_ir.collections import load_collection
 from expandr_ir.config import GeneratorConfig
-from expandr_ir.demo.tour import Answer, ask, tour
+from expandr_ir.demo import expansions_path
 from expandr_ir.errors import InputError
-from expandr_ir.pipeline import ExpandOptions
+from expandr_ir.evaluate.compare import Comparison, compare
+from expandr_ir.expanders import ExpandOptions, load_expander
+from expandr_ir.io.expansions import read_expansions
+from expandr_ir.io.outputs import output_folder
+from expandr_ir.records import Document, ExpandedTopic, Hit, Topic
 from expandr_ir.report import render
+from expandr_ir.retrievers import BM25, Hybrid, Retriever
+from expandr_ir.retrievers.dense import Dense
 
-VERB = Verb(
-    "demo",
-    "The whole path on an embedded collection: questions about the Python standard library.",
-    """
-expandr demo
-expandr demo --dense false
-expandr demo --ask "keep only the last n lines of a log while reading it"
-expandr demo --ask "merge two sorted lists" --generator openai
-""",
-)
+logger = logging.getLogger(__name__)
+
+MEASURES = ("nDCG@10", "R@100")
+BASELINE = "bm25"
+ENCODER = "all-MiniLM-L6-v2"
 
 
-@dataclass(frozen=True)
-class Options(ExpandOptions):
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions(ExpandOptions):
     """Options of `expandr demo`.
 
     Args:
@@ -47,40 +48,102 @@ class Options(ExpandOptions):
     hits: int = 5
 
 
-def run(argv: list[str]) -> int:
-    """Prints the comparison, or the answer to one question."""
-    started = time.perf_counter()
-    options = parse(VERB, Options, argv)
+@dataclass(frozen=True)
+class Answer:
+    """The best documents for one question, and the question with its expansions, if an LLM wrote any."""
+
+    expanded: ExpandedTopic
+    hits: tuple[tuple[Hit, Document], ...]
+
+    def __str__(self) -> str:
+        lines = [
+            textwrap.fill(expansion.text, 100, initial_indent="  | ", subsequent_indent="  | ") + "\n"
+            for expansion in self.expanded.expansions
+        ]
+        for hit, document in self.hits:
+            lines.append(f"{hit.rank}. {document.doc_id}  ({hit.score:.2f})")
+            lines.append(f"   {textwrap.shorten(document.text, 160, placeholder=' ...')}")
+        return "\n".join(lines if self.hits else [*lines, "nothing was found"])
+
+
+def demo(options: DemoOptions) -> str:
+    """The comparison as text, or the answer to one question."""
     if options.ask is not None:
-        _check_llm(options)
-        _show(ask(options.ask, options.generator, options, options.hits))
-        return 0
-    comparison = tour(output_folder(options.output), _say, dense=options.dense, counting=counting)
-    print(render(comparison, "text", colour=sys.stdout.isatty()))
-    print(f"{time.perf_counter() - started:.0f} s in all; the runs are in {options.output}", file=sys.stderr)
-    return 0
+        return str(answer(options))
+    start = time.perf_counter()
+    comparison = tour(output_folder(options.output), dense=options.dense)
+    logger.info("%.0f s in all; the runs are in %s", time.perf_counter() - start, options.output)
+    return render(comparison, "text", colour=sys.stdout.isatty())
 
 
-def _check_llm(options: Options) -> None:
-    if options.generator is not None:
-        return
-    asked = [field.name for field in fields(ExpandOptions) if getattr(options, field.name) != field.default]
-    if asked:
+def tour(folder: Path, *, dense: bool = True) -> Comparison:
+    """The comparison of plain BM25 with searches of the recorded expansions; the runs are in `folder`.
+
+    Topics helped and hurt are those of the best run alone.
+
+    Args:
+        folder: where the runs and their manifests are written.
+        dense: dense and hybrid searches as well; the first time, all documents are encoded.
+
+    Raises:
+        NotInstalledError: dense searches without the extra `demo`, which brings the encoder.
+    """
+    collection = load_collection("demo")
+    topics = collection.topics()
+    logger.info("%d questions about the Python standard library, two recorded LLM expansions each", len(topics))
+    expansions = read_expansions(expansions_path(), topics)
+    searches: dict[str, Retriever] = {BASELINE: BM25(collection, aggregation="none")}
+    searches |= {f"bm25+{name}": BM25(collection, aggregation=name) for name in ("append", "repeat", "adaptive")}
+    if dense:
+        minilm = Dense(collection, ENCODER, aggregation="mean")
+        searches["minilm"] = replace(minilm, aggregation="none")
+        searches["minilm+mean"] = minilm
+        searches["hybrid"] = Hybrid(BM25(collection, aggregation="append"), minilm, fusion="rrf")
+    runs = {}
+    for label, retriever in searches.items():
+        path = folder / f"{label}.run"
+        is_plain = getattr(retriever, "aggregation", None) == "none"
+        runs[label] = retriever.search(topics if is_plain else expansions)
+        runs[label].save(path, tag=label, inputs={} if is_plain else {"expansions": expansions_path()})
+        logger.info("%s", path)
+    texts = {topic_id: [expansion.text for expansion in topic.expansions] for topic_id, topic in expansions.items()}
+    comparison = compare(
+        runs.pop(BASELINE),
+        runs,
+        collection.qrels(),
+        MEASURES,
+        baseline_name=BASELINE,
+        topics=topics,
+        expansions=dict.fromkeys(runs, texts),
+    )
+    best = max(comparison.runs, key=lambda run: run.scores.means[MEASURES[0]])
+    return replace(
+        comparison, runs=tuple(run if run is best else replace(run, helped=(), hurt=()) for run in comparison.runs)
+    )
+
+
+def answer(options: DemoOptions) -> Answer:
+    """The best documents for the question, expanded by an LLM first where one is named.
+
+    Raises:
+        InputError: the question is blank, or an option of the LLM is given and no LLM.
+        ExpandrError: the generator gave no text.
+    """
+    question = options.ask or ""
+    if not question.strip():
+        raise InputError("the question is blank", expected="a question about the Python standard library")
+    changed = [field.name for field in fields(ExpandOptions) if getattr(options, field.name) != field.default]
+    if options.generator is None and changed:
         raise InputError(
-            f"--{asked[0].replace('_', '-')} says something to an LLM, and none is named",
+            f"--{changed[0].replace('_', '-')} says something to an LLM, and none is named",
             remedy="--generator NAME, or leave it out",
         )
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr)
-
-
-def _show(answer: Answer) -> None:
-    for expansion in answer.expanded.expansions:
-        print(textwrap.fill(expansion.text, 100, initial_indent="  | ", subsequent_indent="  | ") + "\n")
-    for hit, document in answer.hits:
-        print(f"{hit.rank}. {document.doc_id}  ({hit.score:.2f})")
-        print(f"   {textwrap.shorten(document.text, 160, placeholder=' ...')}")
-    if not answer.hits:
-        print("nothing was found")
+    collection = load_collection("demo")
+    topic = Topic("ask", question)
+    expanded = ExpandedTopic(topic)
+    if options.generator is not None:
+        with load_expander(generator=options.generator, collection=collection, options=options) as expander:
+            expanded = expander.expand({"ask": topic})["ask"]
+    hits = BM25(collection, hits=options.hits).search({"ask": expanded})["ask"]
+    documents = {doc.doc_id: doc for doc in collection.documents() if doc.doc_id in set(hits.doc_ids)}
+    return Answer(expanded, tuple((hit, documents[hit.doc_id]) for hit in hits))

@@ -1,33 +1,30 @@
-"""`expandr expand`."""
+"""`expandr expand` and `expandr run`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
-from expandr_ir.cli.arguments import Verb, parse, resolved
-from expandr_ir.cli.outputs import output_file
-from expandr_ir.cli.sources import TopicSource, collection_of, topics_of
-from expandr_ir.cli.steps import Command, exit_code, first_topics, write_expanded
-from expandr_ir.config import GeneratorConfig
-from expandr_ir.errors import InputError
-from expandr_ir.pipeline import ExpandOptions
+from expandr_ir.cli.inputs import TopicSource, missing_counts
+from expandr_ir.cli.search import say_searched
+from expandr_ir.config import EncodeOptions, GeneratorConfig
+from expandr_ir.errors import InputError, PartlyDoneError
+from expandr_ir.expanders import ExpandOptions, expander_config, load_expander
+from expandr_ir.io.expansions import Expansions
+from expandr_ir.io.outputs import output_file
+from expandr_ir.retrievers import load_retriever
 
-VERB = Verb(
-    "expand",
-    "Write expansions of topics with an LLM. What is stored already is not generated again.",
-    """
-expandr expand --collection demo --generator echo --samples 2 --output expansions.jsonl --dry-run
-expandr expand --collection beir/scifact --prompt passage-scientific-claim --generator openai --output q2d.jsonl
-expandr expand --collection beir/scifact --generator local:Qwen/Qwen2.5-7B-Instruct --output qwen.jsonl --limit 20
-expandr expand --topics topics.tsv --generator api:my-model --generator.api.base_url http://localhost:8000/v1 \\
-    --generator.decoding.temperature 0.7 --generator.decoding.seed 1 --output mine.jsonl
-""",
-)
+logger = logging.getLogger(__name__)
+
+ALWAYS_SHOWN = {"stored", "to generate", "generated"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(ExpandOptions, TopicSource):
+class ExpandVerbOptions(ExpandOptions, TopicSource):
     """Options of `expandr expand`.
 
     Args:
@@ -46,21 +43,124 @@ class Options(ExpandOptions, TopicSource):
     format: Literal["text", "json"] = "text"
 
 
-def run(argv: list[str]) -> int:
-    """Writes the expansions and their manifest; 7 where some samples have no text."""
-    options = parse(VERB, Options, argv)
+@dataclass(frozen=True)
+class Summary:
+    """Counts of an expansion or of its forecast; exit code 7 where some samples have no text."""
+
+    counts: Mapping[str, Any]
+    format: str
+    exit_code: int = 0
+
+    def __str__(self) -> str:
+        if self.format == "json":
+            return json.dumps(self.counts)
+        rows = {name.replace("_", " "): value for name, value in self.counts.items()}
+        return "\n".join(f"{name:<24} {_figure(row)}" for name, row in rows.items() if row or name in ALWAYS_SHOWN)
+
+
+def expand(options: ExpandVerbOptions) -> Summary:
+    """Writes the expansions and their manifest."""
     output = output_file(options.output, [options.topics, options.generator.model]) if options.output else None
     if output is None and not options.dry_run:
         raise InputError("--output is missing", expected="--output FILE.jsonl, or --dry-run")
-    collection = collection_of(options)
-    topics = first_topics(topics_of(options, collection), options.limit)
-    expanded = write_expanded(
-        None if options.dry_run else output,
-        topics,
-        options.split,
-        options.generator,
-        options,
-        Command(["expandr", "expand", *argv], resolved(options), {"topics": options.topics}, collection),
-        options.format,
-    )
-    return exit_code(expanded) if expanded else 0
+    collection = options.load_collection()
+    topics = options.load_topics(collection, options.limit)
+    with load_expander(
+        generator=options.generator, collection=collection, split=options.split, options=options
+    ) as expander:
+        if options.dry_run or output is None:
+            return Summary(expander.forecast(topics).rows(), options.format)
+        expansions = expander.expand(topics)
+    return _save(expansions, output, options, options.topics, options.format)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunVerbOptions(TopicSource):
+    """Options of `expandr run`; what is None is the expander's own.
+
+    Args:
+        expander: a name of conf/expanders, or a YAML file.
+        output: the run; the expansions stand beside it, in OUTPUT.expansions.jsonl.
+        generator: a name of conf/generators, a YAML file, or engine:model. Of its decoding, what the expander sets is
+            the expander's.
+        prompt: a name of conf/prompts, or a YAML file.
+        samples: expansions of each topic.
+        retriever: sparse, dense or hybrid.
+        encoder: a name of conf/encoders, a YAML file, a model's folder or a hub id.
+        encode: how the encoder runs.
+        hits: documents a topic.
+        index: an existing index to search instead of the collection's own.
+        dense_index: a FAISS index, for the encoder's part of a hybrid search.
+        limit: only the first so many topics.
+        dry_run: say what would be generated and about how many tokens, and stop.
+        store: the expansion store's file.
+        format: of --dry-run and of the closing summary: text or json.
+    """
+
+    expander: str
+    output: str
+    generator: GeneratorConfig | None = None
+    prompt: str | None = None
+    samples: int | None = None
+    retriever: Literal["sparse", "dense", "hybrid"] | None = None
+    encoder: str | None = None
+    encode: EncodeOptions = field(default_factory=EncodeOptions)
+    hits: int | None = None
+    index: str | None = None
+    dense_index: str | None = None
+    limit: int | None = None
+    dry_run: bool = False
+    store: str | None = None
+    format: Literal["text", "json"] = "text"
+
+
+def run(options: RunVerbOptions) -> Summary:
+    """Writes the expansions, the run, and a manifest beside each."""
+    output = output_file(options.output, [options.topics])
+    overrides = {
+        name: getattr(options, name) for name in ("retriever", "encoder", "encode", "hits", "index", "dense_index")
+    }
+    config = expander_config(options.expander)
+    search_options = config.search_options(**overrides)  # what can be refused is refused before an LLM is paid
+    collection = options.load_collection()
+    topics = options.load_topics(collection, options.limit)
+    with load_expander(
+        config,
+        generator=options.generator,
+        store=options.store,
+        collection=collection,
+        split=options.split,
+        options=ExpandOptions(prompt=options.prompt, samples=options.samples),
+    ) as expander:
+        if options.dry_run:
+            return Summary(expander.forecast(topics).rows(), options.format)
+        expansions = expander.expand(topics)
+    path = Path(f"{output}.expansions.jsonl")
+    resolved = asdict(options) | {"expander": asdict(config)}
+    summary = _save(expansions, path, resolved, options.topics, options.format)
+    found = load_retriever(collection, search_options).search(expansions)
+    inputs = {"topics": options.topics, "expansions": str(path)}
+    if collection:
+        found.details["collection"] = collection.identity()
+    tag = Path(options.expander).stem
+    found.save(output, tag=tag, options=resolved, inputs=inputs, counts=missing_counts(expansions))
+    say_searched(found, options.output)
+    return summary
+
+
+def _save(expansions: Expansions, output: Path, options: Any, topics: str | None, form: str) -> Summary:
+    expansions.save(output, options=options, inputs={"topics": topics})
+    for failure in expansions.failures[:3]:
+        verb = "refused" if failure.refused else "failed"
+        logger.warning("topic %s, sample %d %s: %s", failure.topic_id, failure.sample, verb, failure.error)
+    if n := len(expansions.failures):
+        logger.warning("%d samples have no text; the same command tries those that failed again", n)
+    logger.info("%s: %d topics expanded", output, len(expansions))
+    counts = expansions.counts | {"seconds": expansions.seconds, "reasons": expansions.reasons}
+    return Summary(counts, form, PartlyDoneError.exit_code if n else 0)
+
+
+def _figure(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_figure(count)}" for name, count in value.items())
+    return f"{value:,.0f}" if isinstance(value, int | float) else str(value)

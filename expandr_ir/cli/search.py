@@ -1,33 +1,22 @@
-"""`expandr search`."""
+"""`expandr search` and `expandr fuse`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, field
 
-from expandr_ir.cli.arguments import Verb, parse, resolved
-from expandr_ir.cli.outputs import output_file
-from expandr_ir.cli.progress import counting
-from expandr_ir.cli.sources import TopicSource, collection_of, expanded_of, topics_of
-from expandr_ir.cli.steps import Command, write_searched
-from expandr_ir.retrieve import SearchOptions, search
+from expandr_ir.cli.inputs import TopicSource, load_expanded, missing_counts
+from expandr_ir.errors import InputError
+from expandr_ir.io.outputs import output_file
+from expandr_ir.io.runs import Run, read_run
+from expandr_ir.retrievers import SearchOptions, load_retriever
+from expandr_ir.retrievers.fusion import FusionOptions, fuse
 
-VERB = Verb(
-    "search",
-    "Search topics, plain or with expansions, into a TREC run with a manifest beside it.",
-    """
-expandr search --collection demo --output bm25.run
-expandr search --collection beir/scifact --expansions q2d.jsonl --aggregation repeat --repeats 5 --output q2d.run
-expandr search --collection beir/scifact --topics q2d.jsonl --topics-field searched --output searched.run
-expandr search --collection beir/scifact --retriever dense --encoder all-MiniLM-L6-v2 --expansions q2d.jsonl \\
-    --aggregation mean --output expandr.run
-expandr search --collection beir/scifact --retriever hybrid --encoder contriever --expansions q2d.jsonl --output h.run
-expandr search --collection irds:msmarco-passage/dev/small --index msmarco-v1-passage --output dev.run
-""",
-)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(SearchOptions, TopicSource):
+class SearchVerbOptions(SearchOptions, TopicSource):
     """Options of `expandr search`.
 
     Args:
@@ -43,15 +32,59 @@ class Options(SearchOptions, TopicSource):
     tag: str | None = None
 
 
-def run(argv: list[str]) -> int:
+def search(options: SearchVerbOptions) -> None:
     """Writes the run and its manifest."""
-    options = parse(VERB, Options, argv)
     output = output_file(options.output, [options.topics, options.expansions])
-    collection = collection_of(options)
+    collection = options.load_collection()
+    topics = load_expanded(options.expansions, options.load_topics(collection), options.skip_missing)
+    run = load_retriever(collection, options).search(topics)
     inputs = {"topics": options.topics, "expansions": options.expansions}
-    command = Command(["expandr", "search", *argv], resolved(options), inputs, collection)
-    topics, found = expanded_of(options.expansions, topics_of(options, collection), options.skip_missing)
-    searched = search(topics, collection, options, counting)
-    counts = {"missing_topics": len(found.missing), "empty_expansions": found.empty} if found else {}
-    write_searched(output, searched, topics, command, counts, options.tag)
-    return 0
+    if collection:
+        run.details["collection"] = collection.identity()
+    run.save(output, tag=options.tag, options=options, inputs=inputs, counts=missing_counts(topics))
+    say_searched(run, options.output)
+
+
+def say_searched(run: Run, output: str) -> None:
+    """Says what was searched, and what was not as asked for."""
+    if alone := run.counts["topics_searched_alone"]:
+        logger.warning("%d topics have only empty expansions and were searched alone", alone)
+    if without := run.counts["topics_without_hits"]:
+        logger.warning("%d topics have no hit", without)
+    seconds = sum(value for stage, value in run.seconds.items() if stage != "generate")
+    logger.info("%s: %s, %d topics in %.2f s", output, run.name, len(run), seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FuseOptions:
+    """Options of `expandr fuse`.
+
+    Args:
+        runs: TREC runs.
+        output: the fused run; a name that ends in .gz is compressed.
+        method: rrf (reciprocal ranks), weighted (sum of scores) or exp4fuse.
+        hits: documents a topic.
+        fuse: the method's numbers.
+        tag: last column of the run; None is the method.
+    """
+
+    runs: list[str]
+    output: str
+    method: str = "rrf"
+    hits: int = 1000
+    fuse: FusionOptions = field(default_factory=FusionOptions)
+    tag: str | None = None
+
+
+def fuse_runs(options: FuseOptions) -> None:
+    """Writes the fused run and its manifest."""
+    if len(options.runs) < 2:
+        raise InputError(f"{len(options.runs)} run is named", expected="two or more: expandr fuse RUN RUN ...")
+    output = output_file(options.output, options.runs)
+    fused = fuse(options.method, [read_run(name) for name in options.runs], options.fuse, options.hits)
+    run = Run(fused.run, name=options.method, counts=fused.counts)
+    inputs = {f"run {number}": name for number, name in enumerate(options.runs, start=1)}
+    run.save(output, tag=options.tag, options=options, inputs=inputs)
+    if partly := fused.counts["topics_without_hits_in_a_run"]:
+        logger.warning("%d topics have hits in some runs only", partly)
+    logger.info("%s: %d topics of %d runs", options.output, fused.counts["topics"], len(options.runs))

@@ -1,4 +1,4 @@
-"""The embedded collection: questions about the Python standard library, and what it says about itself.
+"""The embedded collection: questions about the Python standard library, and its docstrings.
 
 The documents are the docstrings of the Python that runs (`stdlib`); none of that text is stored here. Beside them lie
 topics.jsonl, graded judgements by qualified name (qrels.tsv: 2 answers the question, 1 helps) and two recorded LLM
@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from expandr_ir.demo.stdlib import documents
-from expandr_ir.qrels import read_qrels
+from expandr_ir.io.qrels import read_qrels
+from expandr_ir.io.topics import read_topics
 from expandr_ir.records import Qrels, Topic
-from expandr_ir.topics import read_topics
 
 __all__ = ["documents", "expansions_path", "qrels", "topics"]
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 
-from expandr_ir.collection import Collection
-from expandr_ir.collection.facts import CollectionFacts
+from expandr_ir.collections import Collection
+from expandr_ir.collections.facts import CollectionFacts
 from expandr_ir.demo import documents, qrels, topics
-from expandr_ir.files import sha256_json
+from expandr_ir.errors import InputError
+from expandr_ir.io.files import sha256_json
 from expandr_ir.records import Document, Qrels, Topic
 
 
 class DemoCollection(Collection):
     """The documentation of the Python standard library, with questions as people ask them; its one split is "test"."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "") -> None:
+        if name:
+            raise InputError(f"demo:{name}", expected="demo", remedy="--collection demo")
         super().__init__("demo", "demo", CollectionFacts())
 
     def splits(self) -> list[str]:
@@ -32,8 +35,8 @@ class DemoCollection(Collection):
     def _read_qrels(self, split: str) -> Qrels:  # noqa: ARG002 (there is one split)
         return qrels()
 
-    def _read_documents(self) -> Iterator[tuple[int, Document]]:
-        return enumerate(documents(), start=1)
+    def _read_documents(self) -> Iterator[tuple[str, Document]]:
+        return ((f"demo, document {number}", document) for number, document in enumerate(documents(), start=1))
 
 
 @cache

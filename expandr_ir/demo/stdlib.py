@@ -1,4 +1,4 @@
-"""The demo's documents: what the running interpreter's standard library says about itself in its docstrings."""
+"""The demo's documents: the docstrings of the running interpreter's standard library."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SKIPPED_BECAUSE = {
         "ensurepip genericpath nt ntpath nturl2path opcode posix posixpath pydoc_data pyexpat"
         " socket.SocketType sre_compile sre_constants sre_parse unicodedata.UCD"
     ),
-    "is a hook, or what other packages put their own function in place of": (
+    "is a hook, or a function that other packages replace": (
         "inspect.getfile sys.breakpointhook sys.displayhook sys.excepthook sys.unraisablehook threading.excepthook"
         " warnings.formatwarning warnings.showwarning"
     ),
@@ -45,9 +45,6 @@ def documents() -> Iterator[Document]:
 
     A doc_id is the public qualified name ("collections.deque", "str.removeprefix"); an object with several names is
     one document. The title is that name; the text is the name in words, the parameters and the docstring.
-
-    Raises:
-        MissingResourceError: this interpreter was started without docstrings (python -OO).
     """
     if sys.flags.optimize >= 2:
         raise MissingResourceError(
@@ -57,25 +54,24 @@ def documents() -> Iterator[Document]:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = _found()
-    for doc_id in sorted(found):
-        value, text = found[doc_id]
+        objects = _public_objects()
+    for doc_id, (value, text) in sorted(objects.items(), key=itemgetter(0)):
         if text.strip():
             yield Document(doc_id, doc_id, f"{_heading(doc_id, value)}\n\n{inspect.cleandoc(text)}")
 
 
-def _found() -> dict[str, tuple[Any, str]]:
+def _public_objects() -> dict[str, tuple[Any, str]]:
     """Every public object by its doc_id, with its docstring or ""."""
     modules = _modules()
     names = _names(modules)
     classes = {key: value for key, (_, value) in names.items() if isinstance(value, type)}
-    found: dict[str, tuple[Any, str]] = {name: (module, module.__doc__ or "") for name, module in modules.items()}
-    found |= {name: (value, _docstring(value)) for name, value in names.values()}
+    objects: dict[str, tuple[Any, str]] = {name: (module, module.__doc__ or "") for name, module in modules.items()}
+    objects |= {name: (value, _docstring(value)) for name, value in names.values()}
     for key, owner in classes.items():
         for attribute, member, text in _members(owner, classes):
             if id(member) not in names:
-                found[f"{names[key][0]}.{attribute}"] = (member, text)
-    return found
+                objects[f"{names[key][0]}.{attribute}"] = (member, text)
+    return objects
 
 
 def _modules() -> dict[str, ModuleType]:
@@ -100,7 +96,7 @@ def _is_public(name: str) -> bool:
 
 
 def _names(modules: dict[str, ModuleType]) -> dict[int, tuple[str, Any]]:
-    """The classes and whatever else is documented in the modules: identity -> (the best of its names, the object)."""
+    """The classes and other documented objects of the modules: identity -> (the best of its names, the object)."""
     best: dict[int, tuple[tuple[Any, ...], Any]] = {}
     for module_name in modules:
         for rank, value in _offers(module_name, modules):
@@ -110,10 +106,10 @@ def _names(modules: dict[str, ModuleType]) -> dict[int, tuple[str, Any]]:
 
 
 def _offers(module_name: str, modules: dict[str, ModuleType]) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """What a module offers its users: (rank of its name here, ending in the name; object). The lowest rank is best.
+    """The public objects of a module: (rank of its name here, ending in the name; object). The lowest rank is best.
 
-    That is what __all__ lists and what comes from a part of the module; without an __all__ also what the module
-    defines itself or takes from a private module, but not what it imports from another public one.
+    These are the names in __all__ and those from a part of the module; without an __all__ also those that the module
+    defines itself or takes from a private module, but none that it imports from another public one.
     """
     module = modules[module_name]
     built_in = module_name == "builtins"
@@ -127,29 +123,26 @@ def _offers(module_name: str, modules: dict[str, ModuleType]) -> Iterator[tuple[
             continue
         home = str(getattr(value, "__module__", None))
         at_home = f"{home}.".startswith(f"{module_name}.")
-        own = built_in or at_home or home not in modules
-        if attribute in listed or home.startswith(f"{module_name}.") or (own and not listed):
+        defined_here = built_in or at_home or home not in modules
+        if attribute in listed or home.startswith(f"{module_name}.") or (defined_here and not listed):
             other_name = getattr(value, "__name__", attribute) != attribute
             yield (not built_in, other_name, not at_home, not listed, name.count("."), name), value
 
 
 def _is_foreign(value: Any) -> bool:
-    """Whether another package put the object there: some add methods to the standard library's classes."""
+    """Reports an object of another package: some add methods to the standard library's classes."""
     home = getattr(value, "__module__", None)
     return isinstance(home, str) and home.partition(".")[0] not in sys.stdlib_module_names
 
 
 def _docstring(value: Any) -> str:
-    """The object's own docstring, for a class without one its __init__'s; "" where there is none.
-
-    What an instance has from its class is not its own, nor is a text that only repeats the signature.
-    """
+    """The object's own docstring, of a class also its __init__'s; not an instance's class's, nor a bare signature."""
     text = getattr(value, "__doc__", None)
     is_signature = isinstance(text, str) and re.fullmatch(rf"{getattr(value, '__name__', '')}\(.*\)", text)
     if isinstance(text, str) and text != type(value).__doc__ and not is_signature:
         return text
-    made_by = vars(value).get("__init__") if isinstance(value, type) else None
-    return _docstring(made_by) if inspect.isfunction(made_by) else ""
+    constructor = vars(value).get("__init__") if isinstance(value, type) else None
+    return _docstring(constructor) if inspect.isfunction(constructor) else ""
 
 
 def _unbound(value: Any) -> Any:
@@ -182,7 +175,7 @@ def _members(owner: type, classes: dict[int, type]) -> Iterator[tuple[str, Any, 
 
 
 def _heading(doc_id: str, value: Any) -> str:
-    """The name in words and, of what can be called, the parameters: "str removeprefix: removeprefix(self, prefix)"."""
+    """The name in words and, of a callable, the parameters: "str removeprefix: removeprefix(self, prefix)"."""
     words = " ".join(_WORD.findall(doc_id))
     if not callable(value):
         return words

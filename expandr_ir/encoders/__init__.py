@@ -1,44 +1,43 @@
-"""Texts to vectors: queries, documents and expansions, each as the model was made for them."""
+"""Texts to vectors: queries, documents and expansions, each as the model was made for them.
+
+Imports records, errors, config, runtime, registry and io.
+"""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from expandr_ir.config import EncodeOptions, EncoderConfig, conf_path, load_block, names
+from expandr_ir import registry
+from expandr_ir.blocks import load_block
+from expandr_ir.config import EncodeOptions, EncoderConfig, conf_path, names
 from expandr_ir.encoders.assemble import assemble
-from expandr_ir.encoders.batching import Forward, check_unicode
-from expandr_ir.encoders.pool import EncoderPool
+from expandr_ir.encoders.batching import EncoderPool, Forward, Vectors
 from expandr_ir.encoders.weights import PACKAGE, fingerprint, model_folder
 from expandr_ir.errors import InputError, unknown_name
-from expandr_ir.generators.local import pick_dtype
 from expandr_ir.records import Document
-
-if TYPE_CHECKING:
-    import torch
+from expandr_ir.runtime import pick_device, pick_dtype
 
 logger = logging.getLogger(__name__)
 
-Kind: TypeAlias = Literal["queries", "documents", "expansions"]
-
 CODE_VERSION = 1
 """Counts the changes of this package that change vectors, so that none meets vectors from before it."""
+
+GROUP = "expandr_ir.encoders"
+ENGINES = {"sentence-transformers": "expandr_ir.encoders:Encoder"}
+"""Factories from a configuration to an encoder; installed packages add theirs by entry points of GROUP."""
 
 
 def encoder_config(name: str) -> EncoderConfig:
     """The configuration that a name means.
 
     Args:
-        name: a name of conf/encoders/, a YAML file, a model's folder, or a hub id.
+        name: a name of conf/encoders/, a YAML file, a model's folder, a hub id, or an installed package's engine.
 
     Raises:
         InputError: none of these; the nearest name is suggested.
@@ -47,7 +46,10 @@ def encoder_config(name: str) -> EncoderConfig:
         return load_block(EncoderConfig, conf_path("encoders", name))
     if "/" in name or name.startswith(PACKAGE) or Path(name).is_dir():
         return EncoderConfig(model=name)
-    raise unknown_name("encoder", name, names("encoders"))
+    installed = registry.names(GROUP, {})
+    if name in installed:
+        return EncoderConfig(model=name, engine=name)
+    raise unknown_name("encoder", name, [*names("encoders"), *installed])
 
 
 def load_encoder(
@@ -56,29 +58,35 @@ def load_encoder(
     """The encoder, loaded and on its device.
 
     Args:
-        encoder: a name of conf/encoders/, a YAML file, a model's folder, a hub id, or a configuration.
+        encoder: a name as `encoder_config` takes it, or a configuration.
         collection: a name of conf/collections/; some models take another query prefix for some collections.
         options: in place of the configuration's own.
 
     Raises:
-        InputError: an unknown name, pickled weights, or a model that cannot be used as it is asked for.
+        InputError: an unknown name, pickled weights, or a model that cannot be used as it is configured.
         MissingResourceError: there is no such model, or a part of it is missing.
         NotInstalledError: the package with the weights is not installed.
     """
     config = encoder_config(encoder) if isinstance(encoder, str) else encoder
     if collection in config.query_prefix_exceptions:
         config = replace(config, query_prefix=config.query_prefix_exceptions[collection])
-    return Encoder(replace(config, options=options) if options else config)
+    loaded: Encoder = registry.find(GROUP, config.engine, ENGINES)(
+        replace(config, options=options) if options else config
+    )
+    return loaded
 
 
 class Encoder:
     """An encoder on its device, or on several.
 
+    All `encode_...` methods return float32 arrays of shape (n, dim), in order, and raise an InputError for a text that
+    is no Unicode text, and an ExpandrError for a vector that is not finite.
+
     Args:
         config: the encoder.
 
     Attributes:
-        config: with everything filled in that the configuration left to the model.
+        config: the same without None: the model's own values are filled in.
         model: the sentence-transformers model, as training takes it.
         precision: torch's type of the transformer's matrix products; weights and vectors are float32.
         dim: the vectors' dimension.
@@ -92,43 +100,34 @@ class Encoder:
         self.dim: int = self.model.get_embedding_dimension()
         device = pick_device(config.options.devices[0])
         self.precision = pick_dtype(config.options.precision, device)
-        self.encoded: Counter[str] = Counter()
-        self.truncated: Counter[str] = Counter()
-        self.empty: Counter[str] = Counter()
-        several = len(config.options.devices) > 1
-        self._pool = EncoderPool(config, self.dim) if several else None
-        if not several:
-            self.forward = Forward(self.model, device, self.precision, config.options.batch_tokens)
+        self.encoded, self.truncated, self.empty = Counter[str](), Counter[str](), Counter[str]()
+        self.forward: Forward | EncoderPool = (
+            Forward(self.model, device, self.precision, config.options.batch_tokens)
+            if len(config.options.devices) == 1
+            else EncoderPool(config, self.dim)
+        )
 
-    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """The queries' vectors, float32 array of shape (n, dim), in order.
+    def __repr__(self) -> str:
+        return f"Encoder({self.config.model!r}, dim={self.dim})"
 
-        Raises:
-            InputError: a text that is no Unicode text.
-            ExpandrError: a vector that is not finite.
-        """
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """The queries' vectors."""
         return self._encode("queries", texts, self.config.query_prefix, self.config.query_max_length)
 
-    def encode_documents(self, documents: Sequence[Document] | Sequence[str]) -> NDArray[np.float32]:
-        """The documents' vectors, float32 array of shape (n, dim), in order.
+    def encode_documents(self, documents: Sequence[Document] | Sequence[str]) -> Vectors:
+        """The documents' vectors; a string is taken as it is.
 
-        A document's text is title + " " + text, as in Pyserini and BEIR, where the configuration says nothing else; a
-        string is taken as it is.
-
-        Raises:
-            InputError: a text that is no Unicode text.
-            ExpandrError: a vector that is not finite.
+        A document's text is title + " " + text, as in Pyserini and BEIR, where the configuration has no other template.
         """
-        texts = [self._document_text(document) for document in documents]
+        template = self.config.document_template
+        texts = [
+            document if isinstance(document, str) else template.format(title=document.title, text=document.text).strip()
+            for document in documents
+        ]
         return self._encode("documents", texts, self.config.document_prefix, self.config.max_length)
 
-    def encode_expansions(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """The expansions' vectors, float32 array of shape (n, dim), in order; role and prefix are the configuration's.
-
-        Raises:
-            InputError: a text that is no Unicode text.
-            ExpandrError: a vector that is not finite.
-        """
+    def encode_expansions(self, texts: Sequence[str]) -> Vectors:
+        """The expansions' vectors; role and prefix are the configuration's."""
         config = self.config
         as_query = config.expansion_role == "query"
         prefix = config.query_prefix if as_query else config.document_prefix
@@ -136,7 +135,7 @@ class Encoder:
         return self._encode("expansions", texts, prefix, config.query_max_length if as_query else config.max_length)
 
     def identity(self) -> dict[str, Any]:
-        """What corpus vectors depend on besides the corpus, as plain data: two encoders with equal ones agree on it."""
+        """All that corpus vectors depend on besides the corpus, as plain data: equal identities give equal vectors."""
         config = self.config
         return {
             "model": self._fingerprint,
@@ -155,50 +154,29 @@ class Encoder:
 
     def close(self) -> None:
         """Ends the other processes, where there are some; the encoder is not used again."""
-        if self._pool is not None:
-            self._pool.close()
+        if isinstance(self.forward, EncoderPool):
+            self.forward.close()
 
-    def _document_text(self, document: Document | str) -> str:
-        if isinstance(document, str):
-            return document
-        return self.config.document_template.format(title=document.title, text=document.text).strip()
-
-    def _encode(self, kind: Kind, texts: Sequence[str], prefix: str | None, longest: int | None) -> NDArray[np.float32]:
+    def _encode(
+        self,
+        kind: Literal["queries", "documents", "expansions"],
+        texts: Sequence[str],
+        prefix: str | None,
+        longest: int | None,
+    ) -> Vectors:
         assert prefix is not None
         assert longest is not None
-        check_unicode(texts)
-        prefixed = [prefix + text for text in texts] if prefix else list(texts)
-        vectors, truncated = (self._pool or self.forward).encode(prefixed, longest)
+        for number, text in enumerate(texts):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                problem = f"text {number}: half a surrogate pair at character {error.start + 1} ({text[:40]!r})"
+                remedy = "text.encode('utf-8', 'replace').decode()"
+                raise InputError(problem, expected="Unicode text", remedy=remedy) from error
+        vectors, truncated = self.forward.encode([prefix + text for text in texts], longest)
         self.encoded[kind] += len(texts)
         self.truncated[kind] += truncated
         self.empty[kind] += sum(not text.strip() for text in texts)
         if truncated:
-            logger.info("%d of %d %s cut at %d tokens", truncated, len(texts), kind, longest)
+            logger.debug("%d of %d %s cut at %d tokens", truncated, len(texts), kind, longest)
         return vectors
-
-
-def pick_device(name: str) -> torch.device:
-    """The device that a name means here.
-
-    Args:
-        name: as torch spells it, such as "cuda:1"; "auto" is CUDA (under torchrun the process's own GPU), then MPS,
-            then the CPU.
-
-    Raises:
-        InputError: no such device here.
-    """
-    import torch
-
-    if name == "auto":
-        found = torch.accelerator.current_accelerator(check_available=True)
-        if found is None or found.type not in {"cuda", "mps"}:
-            return torch.device("cpu")
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if found.type == "cuda" else found
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"device {name!r}: {str(error).splitlines()[0]}", expected="auto, cpu, cuda:N or mps"
-        ) from error
-    return device

@@ -1,22 +1,29 @@
-"""Texts to vectors on one device: tokenised once, sorted by length, as many tokens at a time as the device likes."""
+"""Texts to vectors on one device or several: sorted by length, as many tokens at a time as the device likes."""
 
 from __future__ import annotations
 
+import itertools
 import logging
+import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expandr_ir.errors import ExpandrError, InputError
+from expandr_ir.config import EncoderConfig
+from expandr_ir.errors import ExpandrError
 
 if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer
 
 logger = logging.getLogger(__name__)
+
+Vectors: TypeAlias = NDArray[np.float32]
 
 CPU_TOKENS = 4_096
 """Activations of more tokens leave a CPU's cache; fewer leave its cores waiting."""
@@ -29,58 +36,29 @@ WINDOW = 8_192
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str], max_length: int) -> tuple[list[NDArray[np.int32]], int]:
-    """The ids of each text, special tokens included, and how many texts were cut at `max_length`.
-
-    Args:
-        tokenizer: of transformers.
-        texts: any texts.
-        max_length: longest text in tokens.
-    """
-    if not tokenizer.is_fast:
-        return _slow_token_ids(tokenizer, texts, max_length)
-    backend = tokenizer.backend_tokenizer
-    backend.no_padding()
-    backend.enable_truncation(max_length)
-    encodings = backend.encode_batch_fast(list(texts))
-    ids = [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
-    return ids, sum(len(row) == max_length and bool(code.overflowing) for row, code in zip(ids, encodings, strict=True))
-
-
-def _slow_token_ids(tokenizer: Any, texts: Sequence[str], max_length: int) -> tuple[list[NDArray[np.int32]], int]:
-    rows, truncated = [], 0
-    for text in texts:
-        ids = tokenizer(text, verbose=False)["input_ids"]
-        if len(ids) > max_length:
-            ids, truncated = tokenizer(text, truncation=True, max_length=max_length)["input_ids"], truncated + 1
-        rows.append(np.array(ids, dtype=np.int32))
-    return rows, truncated
-
-
-def check_unicode(texts: Sequence[str]) -> None:
-    """Nothing, where all texts are Unicode texts.
-
-    Raises:
-        InputError: a text with half of a surrogate pair, which no tokenizer takes.
-    """
-    for place, text in enumerate(texts):
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"text {place}: half a surrogate pair at character {error.start + 1} ({text[:40]!r})",
-                expected="Unicode text",
-                remedy="text.encode('utf-8', 'replace').decode()",
-            ) from error
+    """The ids of each text, special tokens included, and how many texts were cut at `max_length` tokens."""
+    if tokenizer.is_fast:
+        backend = tokenizer.backend_tokenizer
+        backend.no_padding()
+        backend.enable_truncation(max_length)
+        encodings = backend.encode_batch_fast(list(texts))
+        rows = [encoding.ids for encoding in encodings]
+        cut = sum(len(code.ids) == max_length and bool(code.overflowing) for code in encodings)
+    else:
+        whole = [tokenizer(text, verbose=False)["input_ids"] for text in texts]
+        longer = [len(ids) > max_length for ids in whole]
+        rows = [
+            tokenizer(text, truncation=True, max_length=max_length)["input_ids"] if is_longer else ids
+            for text, ids, is_longer in zip(texts, whole, longer, strict=True)
+        ]
+        cut = sum(longer)
+    return [np.array(ids, dtype=np.int32) for ids in rows], cut
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices of the rows of each batch: longest rows first, each batch at most `budget` tokens with its padding.
+    """Indices of the rows of each batch: longest first, at most `budget` tokens with the padding, or a single row.
 
-    A row longer than the budget is a batch of its own. Equal lengths give equal batches.
-
-    Args:
-        lengths: tokens of each row.
-        budget: most tokens of one batch.
+    Equal lengths give equal batches.
     """
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     start = 0
@@ -94,7 +72,8 @@ class Forward:
     """A model on its device, its transformer's matrix products in `precision`, all else in float32.
 
     Weights of two bytes would be a little faster than this autocast, and less close: min cosine .99992 in place of
-    .99997 (MiniLM), which moved nDCG@10 on SciFact by up to .0024.
+    .99997 (MiniLM), which moved nDCG@10 on SciFact by up to .0024. sentence-transformers' own `encode` takes 1.65-2.0
+    times as long (docs/benchmarks.md): it batches by texts, not by tokens.
 
     Args:
         model: from tokens to `sentence_embedding`.
@@ -106,48 +85,34 @@ class Forward:
     def __init__(
         self, model: SentenceTransformer, device: torch.device, precision: torch.dtype, batch_tokens: int | None
     ) -> None:
-        self.model = model.to(device)
-        self.device = device
-        self.precision = precision
+        self.model, self.device, self.precision = model.to(device), device, precision
         self.batch_tokens = batch_tokens or (CPU_TOKENS if device.type == "cpu" else GPU_TOKENS)
-        self._dim: int = model.get_embedding_dimension()
-        self._pad = model.tokenizer.pad_token_id or 0
 
-    def encode(self, texts: Sequence[str], max_length: int) -> tuple[NDArray[np.float32], int]:
+    def encode(self, texts: Sequence[str], max_length: int) -> tuple[Vectors, int]:
         """The vectors, float32 array of shape (len(texts), dim), in order, and how many texts were cut.
-
-        Args:
-            texts: with their prefixes.
-            max_length: longest text in tokens.
 
         Raises:
             ExpandrError: a vector that is not finite, or the device has no memory for one text.
         """
-        vectors = np.empty((len(texts), self._dim), dtype=np.float32)
-        truncated = 0
+        vectors = np.empty((len(texts), self.model.get_embedding_dimension()), dtype=np.float32)
         starts = range(0, len(texts), WINDOW)
+        windows = [texts[start : start + WINDOW] for start in starts]
+        truncated = 0
         with ThreadPoolExecutor(1) as tokeniser:
-            ahead = (
-                tokeniser.submit(token_ids, self.model.tokenizer, texts[start : start + WINDOW], max_length)
-                for start in starts
+            tokenised = tokeniser.map(
+                token_ids, itertools.repeat(self.model.tokenizer), windows, [max_length] * len(windows)
             )
-            coming = next(ahead, None)
-            for start in starts:
-                assert coming is not None
-                ids, cut = coming.result()
-                coming = next(ahead, None)
-                truncated += cut
+            for start, (ids, cut) in zip(starts, tokenised, strict=True):
                 vectors[start : start + len(ids)] = self._sorted_by_length(ids)
-        if not np.isfinite(vectors).all():
-            first = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
-            raise ExpandrError(
-                f"the vector of a text is not finite: {texts[first][:60]!r}",
-                expected="finite numbers",
-                remedy="options.precision: float32, or another checkpoint where the weights themselves are broken",
-            )
+                truncated += cut
+        finite = np.isfinite(vectors).all(axis=1)
+        if not finite.all():
+            problem = f"the vector of a text is not finite: {texts[int(np.argmin(finite))][:60]!r}"
+            remedy = "options.precision: float32, or another checkpoint where the weights themselves are broken"
+            raise ExpandrError(problem, expected="finite numbers", remedy=remedy)
         return vectors, truncated
 
-    def _sorted_by_length(self, ids: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
+    def _sorted_by_length(self, ids: Sequence[NDArray[np.int32]]) -> Vectors:
         import torch
 
         rows: list[int] = []
@@ -155,9 +120,9 @@ class Forward:
         enabled = self.precision != torch.float32
         with torch.inference_mode(), torch.autocast(self.device.type, self.precision, enabled=enabled):
             for batch in batches([len(row) for row in ids], self.batch_tokens):
-                parts.extend(self._within_memory([ids[row] for row in batch]))
-                rows.extend(batch)
-        vectors = np.empty((len(ids), self._dim), dtype=np.float32)
+                parts += self._within_memory([ids[row] for row in batch])
+                rows += batch
+        vectors: Vectors = np.empty((len(ids), parts[0].shape[1]), dtype=np.float32)
         vectors[rows] = torch.cat(parts).cpu().numpy()
         return vectors
 
@@ -169,9 +134,8 @@ class Forward:
             return [self._vectors(ids)]
         except torch.OutOfMemoryError as error:
             if len(ids) == 1:
-                raise ExpandrError(
-                    f"{self.device} has no memory for one text of {len(ids[0])} tokens", expected="a shorter max_length"
-                ) from error
+                problem = f"{self.device} has no memory for one text of {len(ids[0])} tokens"
+                raise ExpandrError(problem, expected="a shorter max_length") from error
         if self.device.type == "cuda":  # outside the handler: its traceback keeps the batch's tensors alive
             torch.cuda.empty_cache()
         half = len(ids) // 2
@@ -182,22 +146,63 @@ class Forward:
     def _vectors(self, ids: list[NDArray[np.int32]]) -> torch.Tensor:
         import torch
 
-        width = max(1, len(ids[0]))
-        padded = np.full((len(ids), width), self._pad, dtype=np.int64)
+        padded = np.full((len(ids), max(1, len(ids[0]))), self.model.tokenizer.pad_token_id or 0, dtype=np.int64)
         mask = np.zeros_like(padded)
-        for place, row in enumerate(ids):
-            padded[place, : len(row)] = row
-            mask[place, : len(row)] = 1
-        features: dict[str, Any] = {
-            "input_ids": torch.from_numpy(padded).to(self.device, non_blocking=True),
-            "attention_mask": torch.from_numpy(mask).to(self.device, non_blocking=True),
-        }
-        transformer, *others = self.model
+        for number, row in enumerate(ids):
+            padded[number, : len(row)] = row
+            mask[number, : len(row)] = 1
+        arrays = {"input_ids": padded, "attention_mask": mask}
+        features = {name: torch.from_numpy(array).to(self.device, non_blocking=True) for name, array in arrays.items()}
+        transformer, *rest = self.model
         features = transformer(features)
         for name in STATES & features.keys():
             features[name] = features[name].float()
         with torch.autocast(self.device.type, enabled=False):
-            for module in others:
+            for module in rest:
                 features = module(features)
         vectors: torch.Tensor = features["sentence_embedding"]
         return vectors
+
+
+class EncoderPool:
+    """One encoder on the several devices of its options: a process each, windows of texts to whichever is free."""
+
+    def __init__(self, config: EncoderConfig, dim: int) -> None:
+        context = multiprocessing.get_context("spawn")  # never fork: a JVM or CUDA may be up
+        free: Any = context.Queue()
+        for device in config.options.devices:
+            free.put(device)
+        self._processes, self._dim = len(config.options.devices), dim
+        self._executor = ProcessPoolExecutor(self._processes, context, _start, (config, free))
+
+    def encode(self, texts: Sequence[str], max_length: int) -> tuple[Vectors, int]:
+        """As `Forward.encode`: the vectors in order, and how many texts were cut."""
+        size = max(1, min(WINDOW, -(-len(texts) // (4 * self._processes))))
+        windows = [list(texts[start : start + size]) for start in range(0, len(texts), size)]
+        parts = list(self._executor.map(_encode, windows, [max_length] * len(windows)))
+        vectors = np.concatenate([np.empty((0, self._dim), dtype=np.float32), *(part for part, _ in parts)])
+        return vectors, sum(cut for _, cut in parts)
+
+    def close(self) -> None:
+        """Ends the processes."""
+        self._executor.shutdown()
+
+
+_forward: Forward
+"""In a worker: its own model on its own device."""
+
+
+def _start(config: EncoderConfig, free: Any) -> None:
+    global _forward  # noqa: PLW0603  (a process has one model)
+    import torch
+
+    from expandr_ir.encoders import Encoder
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // len(config.options.devices)))
+    encoder = Encoder(replace(config, options=replace(config.options, devices=[free.get()])))
+    assert isinstance(encoder.forward, Forward)
+    _forward = encoder.forward
+
+
+def _encode(texts: list[str], max_length: int) -> tuple[Vectors, int]:
+    return _forward.encode(texts, max_length)

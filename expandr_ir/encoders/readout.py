@@ -11,8 +11,7 @@ from sentence_transformers.sentence_transformer.modules import InputModule
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5Model
 
-from expandr_ir.encoders.anchordr import FairseqT5
-from expandr_ir.encoders.anchordr_tokenizer import FairseqTokenizer
+from expandr_ir.encoders.anchordr import FairseqT5, FairseqTokenizer
 from expandr_ir.encoders.weights import read_json
 from expandr_ir.errors import InputError
 
@@ -21,7 +20,7 @@ class FirstDecoderToken(InputModule):  # type: ignore[misc]
     """Texts to `sentence_embedding`: encode, then decode one step from the start token and take its last hidden state.
 
     sentence-transformers alone would load such a folder as T5's encoder with mean pooling. Folders saved with this
-    module are loaded by `load_encoder`.
+    module are loaded by `load_encoder`; their modules.json names it, so that the class stays in this file.
 
     Args:
         network: transformers' T5Model, or AnchorDR's FairseqT5.
@@ -40,15 +39,7 @@ class FirstDecoderToken(InputModule):  # type: ignore[misc]
 
     @classmethod
     def of_folder(cls, folder: Path, max_seq_length: int | None = None) -> FirstDecoderToken:
-        """The module with the weights and the tokenizer of a folder, AnchorDR's network told by its parameters' names.
-
-        Args:
-            folder: of the checkpoint, or one that `save` has written.
-            max_seq_length: None takes what was saved, else 512.
-
-        Raises:
-            InputError: no T5, or weights that do not fit their configuration.
-        """
+        """The module of a checkpoint's folder; AnchorDR's network is told by its parameters' names."""
         length = max_seq_length or cls.load_config(str(folder), local_files_only=True).get("max_seq_length", 512)
         kind = (read_json(folder / "config.json") or {}).get("model_type")
         if kind != "t5":
@@ -71,24 +62,16 @@ class FirstDecoderToken(InputModule):  # type: ignore[misc]
     def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
         """The features with `sentence_embedding`, shape (batch, d_model)."""
         ids, mask = features["input_ids"], features["attention_mask"]
-        if isinstance(self.network, FairseqT5):
-            features["sentence_embedding"] = self.network(ids, mask)
-        else:
-            start = torch.full_like(ids[:, :1], self.network.config.decoder_start_token_id)
-            output = self.network(input_ids=ids, attention_mask=mask, decoder_input_ids=start, use_cache=False)
-            features["sentence_embedding"] = output.last_hidden_state[:, 0]
-        return features
+        start = torch.full_like(ids[:, :1], self.network.config.decoder_start_token_id)
+        output = self.network(input_ids=ids, attention_mask=mask, decoder_input_ids=start, use_cache=False)
+        return features | {"sentence_embedding": output.last_hidden_state[:, 0]}
 
     def get_embedding_dimension(self) -> int:
         """The vectors' dimension."""
-        dimension: int = self.network.config.d_model
-        return dimension
+        return int(self.network.config.d_model)
 
     def save(self, output_path: str, *_: Any, **__: Any) -> None:
         """Writes weights, configuration and tokenizer into a folder."""
-        if isinstance(self.network, FairseqT5):
-            self.network.save(Path(output_path))
-        else:
-            self.network.save_pretrained(output_path)
+        self.network.save_pretrained(output_path)
         self.tokenizer.save_pretrained(output_path)
         self.save_config(output_path)

@@ -1,4 +1,4 @@
-"""Where an encoder's files stand, and whether they can be used: safetensors only, nothing is unpickled."""
+"""The files of an encoder: found, fetched, checked, converted. Safetensors only: nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from expandr_ir.config import EncoderConfig
 from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.files import home, sha256_file, sha256_json
-from expandr_ir.generators.base import require
+from expandr_ir.io.files import home, sha256_file, sha256_json
+from expandr_ir.runtime import require
 
 PACKAGE = "package:"
 FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
@@ -18,86 +18,31 @@ PICKLED = "pytorch_model*.bin"
 
 
 def model_folder(config: EncoderConfig) -> Path:
-    """The folder with the encoder's files, fetched from the hub where it is a hub id, and checked.
-
-    Raises:
-        NotInstalledError: the package with the weights is not installed.
-        MissingResourceError: there is no such folder or model, the hub cannot be reached, or a file is missing.
-        InputError: pickled weights, or weights with another SHA-256.
-    """
-    folder = _locate(config)
-    _check_files(folder, config.model)
-    if config.weights_sha256 and (found := sha256_file(folder / "model.safetensors")) != config.weights_sha256:
-        raise InputError(
-            f"{folder / 'model.safetensors'} has the SHA-256 {found}",
-            expected=config.weights_sha256,
-            remedy="install or fetch the model again",
-        )
+    """The folder with the encoder's files, fetched from the hub where it is a hub id, and checked."""
+    folder, model = locate_model(config), config.model
+    conversion = f"python -c \"from expandr_ir.encoders.weights import convert; convert('{model}')\""
+    for pickled in folder.rglob(PICKLED):
+        if not any(pickled.parent.glob("*.safetensors")):
+            safe = "safetensors, which run no code when they are read"
+            raise InputError(f"{model} has pickled weights only: {pickled.name}", expected=safe, remedy=conversion)
+    weights = sorted(folder.rglob("*.safetensors"))
+    if not weights:
+        remedy = f"where its repository has only pytorch_model.bin: {conversion}"
+        raise MissingResourceError(f"{model} has no weights (looked in {folder})", remedy=remedy)
+    if not any(True for name in TOKENIZERS for _ in folder.rglob(name)):
+        expected = f"one of {', '.join(TOKENIZERS)}"
+        remedy = "copy the tokenizer's files from the model it was trained from"
+        raise MissingResourceError(f"{model} has no tokenizer (looked in {folder})", expected=expected, remedy=remedy)
+    for path in weights:
+        parameter_names(path)
+    if config.weights_sha256 and (sha256 := sha256_file(folder / "model.safetensors")) != config.weights_sha256:
+        problem, remedy = f"{folder / 'model.safetensors'} has the SHA-256 {sha256}", "install or fetch the model again"
+        raise InputError(problem, expected=config.weights_sha256, remedy=remedy)
     return folder
 
 
-def _locate(config: EncoderConfig) -> Path:
-    if config.model.startswith(PACKAGE):
-        folder: Path = require(config.model.removeprefix(PACKAGE), "demo").get_model_path()
-        return folder
-    folder = Path(config.model).expanduser()
-    if folder.is_dir():
-        return folder
-    if config.model.startswith((".", "/", "~")) or config.model.count("/") != 1:
-        raise MissingResourceError(
-            f"{config.model} is not there", expected="the folder of a model, or a hub id OWNER/NAME"
-        )
-    converted = converted_folder(config.model, config.revision)
-    if converted.is_dir():
-        return converted
-    code = ("*.py",) if config.options.trust_remote_code else ()
-    return _fetch(config.model, config.revision, (*FILES, *code))
-
-
-def _fetch(model: str, revision: str | None, patterns: tuple[str, ...], target: Path | None = None) -> Path:
-    hub = require("huggingface_hub")
-    try:
-        return Path(hub.snapshot_download(model, revision=revision, allow_patterns=list(patterns), local_dir=target))
-    except (OSError, ValueError) as error:
-        raise MissingResourceError(
-            f"{model} cannot be fetched from the hub: {str(error).splitlines()[0]}",
-            expected=f"the model {model}, or a network",
-            remedy="name the folder of a copy as the encoder's model; for a gated model, run: hf auth login",
-        ) from error
-
-
-def _check_files(folder: Path, model: str) -> None:
-    for pickled in folder.rglob(PICKLED):
-        if not any(pickled.parent.glob("*.safetensors")):
-            raise InputError(
-                f"{model} has pickled weights only: {pickled.name}",
-                expected="safetensors, which run no code when they are read",
-                remedy=f"python -c \"from expandr_ir.encoders.weights import convert; convert('{model}')\"",
-            )
-    weights = sorted(folder.rglob("*.safetensors"))
-    if not weights:
-        raise MissingResourceError(
-            f"{model} has no weights (looked in {folder})",
-            expected="model.safetensors",
-            remedy="where its repository has only pytorch_model.bin: "
-            f"python -c \"from expandr_ir.encoders.weights import convert; convert('{model}')\"",
-        )
-    if not any(True for name in TOKENIZERS for _ in folder.rglob(name)):
-        raise MissingResourceError(
-            f"{model} has no tokenizer (looked in {folder})",
-            expected=f"one of {', '.join(TOKENIZERS)}",
-            remedy="copy the tokenizer's files from the model it was trained from",
-        )
-    for path in weights:
-        parameter_names(path)
-
-
 def parameter_names(path: Path) -> list[str]:
-    """The names of the tensors in a safetensors file, read from its header.
-
-    Raises:
-        InputError: it is no whole safetensors file.
-    """
+    """The names of the tensors in a safetensors file, read from its header."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -114,14 +59,10 @@ def fingerprint(folder: Path) -> str:
 
 
 def convert(model: str, revision: str | None = None) -> Path:
-    """The folder with the model's weights as safetensors; encoders with this model find them there from now on.
+    """The folder with the weights of a model (a folder or a hub id) as safetensors, where encoders find them.
 
     The pickle is read with `weights_only`, which builds tensors and runs no code. A folder is converted in place, a hub
     id under EXPANDR_HOME.
-
-    Args:
-        model: a folder or a hub id.
-        revision: hub revision.
 
     Raises:
         MissingResourceError: there are no pickled weights.
@@ -131,43 +72,67 @@ def convert(model: str, revision: str | None = None) -> Path:
     from safetensors.torch import save_file
 
     folder, target = Path(model).expanduser(), converted_folder(model, revision)
-    fetched = not folder.is_dir()
-    if fetched and target.is_dir():
+    is_hub_id = not folder.is_dir()
+    if is_hub_id and target.is_dir():
         return target
-    if fetched:
-        folder = _fetch(model, revision, (*FILES, PICKLED), target.with_name(f"{target.name}.partial"))
-    if not any(folder.rglob(PICKLED)):
+    if is_hub_id:
+        folder = _fetch(model, revision, (*FILES, PICKLED), local_dir=target.with_name(f"{target.name}.partial"))
+    pickles = sorted(folder.rglob(PICKLED))
+    if not pickles:
         raise MissingResourceError(f"{model} has no pickled weights", expected=PICKLED)
-    for place in sorted({path.parent for path in folder.rglob(PICKLED)}):
+    for part in sorted({path.parent for path in pickles}):
         state: dict[str, Any] = {}
-        for path in sorted(place.glob(PICKLED)):
+        for path in sorted(part.glob(PICKLED)):
             state |= torch.load(path, map_location="cpu", weights_only=True)
-        if odd := [name for name, value in state.items() if not isinstance(value, torch.Tensor)]:
-            raise InputError(f"{place} holds more than tensors: {', '.join(odd)}", expected="a model's state")
-        own = {name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()}
-        save_file(own, place / "model.partial", {"format": "pt"})
-        (place / "model.partial").rename(place / "model.safetensors")
-    if not fetched:
+        if others := [name for name, value in state.items() if not isinstance(value, torch.Tensor)]:
+            raise InputError(f"{part} holds more than tensors: {', '.join(others)}", expected="a model's state")
+        copies = {name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()}
+        save_file(copies, part / "model.partial", {"format": "pt"})
+        (part / "model.partial").rename(part / "model.safetensors")
+    if not is_hub_id:
         return folder
-    for path in folder.rglob(PICKLED):
+    for path in pickles:
         path.unlink()
     return folder.rename(target)
 
 
 def converted_folder(model: str, revision: str | None) -> Path:
-    """Where the weights of a hub id stand once they are converted."""
+    """The folder for the converted weights of a hub id."""
     return home() / "models" / f"{model.replace('/', '--')}@{revision or 'main'}"
 
 
 def read_json(path: Path) -> Any:
-    """What one of a model's configuration files holds; None where there is no such file.
-
-    Raises:
-        InputError: malformed JSON.
-    """
+    """The content of one of a model's configuration files; None where there is no such file."""
     if not path.is_file():
         return None
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: {error}", expected="JSON", remedy="fetch the model again") from error
+
+
+def locate_model(config: EncoderConfig, *, fetch: bool = True) -> Path:
+    """The folder with the encoder's files, unchecked; without `fetch`, one that is on this machine already."""
+    if config.model.startswith(PACKAGE):
+        return Path(require(config.model.removeprefix(PACKAGE), "demo").get_model_path())
+    folder = Path(config.model).expanduser()
+    if folder.is_dir():
+        return folder
+    if config.model.startswith((".", "/", "~")) or config.model.count("/") != 1:
+        expected = "the folder of a model, or a hub id OWNER/NAME"
+        raise MissingResourceError(f"{config.model} is not there", expected=expected)
+    converted = converted_folder(config.model, config.revision)
+    if converted.is_dir():
+        return converted
+    patterns = (*FILES, "*.py") if config.options.trust_remote_code else FILES
+    return _fetch(config.model, config.revision, patterns, local_files_only=not fetch)
+
+
+def _fetch(model: str, revision: str | None, patterns: tuple[str, ...], **options: Any) -> Path:
+    hub = require("huggingface_hub")
+    try:
+        return Path(hub.snapshot_download(model, revision=revision, allow_patterns=list(patterns), **options))
+    except (OSError, ValueError) as error:
+        problem = f"{model} cannot be fetched from the hub: {str(error).splitlines()[0]}"
+        remedy = "name the folder of a copy as the encoder's model; for a gated model, run: hf auth login"
+        raise MissingResourceError(problem, expected=f"the model {model}, or a network", remedy=remedy) from error

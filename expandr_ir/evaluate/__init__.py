@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from expandr_ir.errors import InputError, NotInstalledError
-from expandr_ir.records import Hits, Qrels, Run
-from expandr_ir.runs import as_trec_eval_ranks
+from expandr_ir.io.runs import as_trec_eval_ranks
+from expandr_ir.records import Hits, Qrels
 
 DEFAULT_MEASURES = ("nDCG@10", "R@100")
-"""What is computed where no measure is named: BEIR's."""
+"""The measures where none is named: BEIR's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a run scores.
+    """The scores of a run.
 
     Args:
         means: measure -> mean over all judged topics (for NumRet, NumRel and NumQ the sum, as trec_eval prints it).
@@ -36,21 +36,21 @@ class Scores:
 
     @property
     def topics(self) -> int:
-        """How many topics the means are over."""
+        """The number of topics that the means are over."""
         return len(next(iter(self.per_topic.values())))
 
 
-def evaluate(run: Run, qrels: Qrels, measures: Sequence[str], *, name: str = "the run") -> Scores:
+def score_run(run: Mapping[str, Hits], qrels: Qrels, measures: Sequence[str], *, name: str = "the run") -> Scores:
     """The scores of a run, keyed by the measures' names as they were given.
 
-    Every measure is computed on the ranking that trec_eval sees (`runs.as_trec_eval_ranks`), and every topic that has
-    judgements counts, as with `trec_eval -c` and in BEIR.
+    Every measure is computed on trec_eval's ranking, and every topic with judgements counts, as with `trec_eval -c` and
+    in BEIR.
 
     Args:
         run: rankings.
         qrels: judgements.
         measures: names of ir_measures, such as "nDCG@10", "R@100", "AP", "RR@10", "P(rel=2)@10", "Judged@10".
-        name: how errors call the run.
+        name: the run's name in errors.
 
     Raises:
         InputError: a measure that does not exist or is incomplete, no measure, no judgement, or no topic that both
@@ -61,9 +61,9 @@ def evaluate(run: Run, qrels: Qrels, measures: Sequence[str], *, name: str = "th
 
     parsed = {measure: _parse(measure) for measure in measures}
     judged = {topic_id: grades for topic_id, grades in qrels.items() if grades}
-    found = {topic_id: hits for topic_id, hits in run.items() if len(hits)}
-    _check_overlap(parsed, judged, found, name)
-    ranked = {topic_id: _as_scores(hits) for topic_id, hits in found.items() if topic_id in judged}
+    rankings = {topic_id: hits for topic_id, hits in run.items() if len(hits)}
+    _check_overlap(parsed, judged, rankings, name)
+    ranked = {topic_id: _as_scores(hits) for topic_id, hits in rankings.items() if topic_id in judged}
     values: dict[Any, dict[str, float]] = {back_end: {} for back_end in parsed.values()}
     for metric in ir_measures.iter_calc(list(values), judged, ranked):
         values[metric.measure][metric.query_id] = float(metric.value)
@@ -73,23 +73,21 @@ def evaluate(run: Run, qrels: Qrels, measures: Sequence[str], *, name: str = "th
     return Scores(
         means={measure: _aggregate(parsed[measure], per_topic[measure]) for measure in parsed},
         per_topic=per_topic,
-        missing=tuple(topic_id for topic_id in judged if topic_id not in found),
+        missing=tuple(topic_id for topic_id in judged if topic_id not in rankings),
         unjudged=tuple(topic_id for topic_id in run if topic_id not in judged),
         without_relevant=tuple(topic_id for topic_id, grades in judged.items() if max(grades.values()) <= 0),
     )
 
 
 def coverage_notes(scores: Mapping[str, Scores]) -> list[str]:
-    """What readers of these scores, by run name, must know: topics that are missing, unjudged, or have no answer."""
-    notes = []
+    """Remarks on scores, by run name: topics that are missing, not judged, or have no relevant document."""
     hopeless = len(next(iter(scores.values())).without_relevant)
-    if hopeless:
-        notes.append(f"judged topics without a relevant document, counted as 0 for every run: {hopeless}")
-    for name, own in scores.items():
-        if own.missing:
-            notes.append(f"{name}: judged topics without a hit, counted as 0: {len(own.missing)} of {own.topics}")
-        if own.unjudged:
-            notes.append(f"{name}: topics without a judgement, not scored: {len(own.unjudged)}")
+    notes = [f"judged topics without a relevant document, counted as 0 for every run: {hopeless}"] if hopeless else []
+    for name, run in scores.items():
+        if run.missing:
+            notes.append(f"{name}: judged topics without a hit, counted as 0: {len(run.missing)} of {run.topics}")
+        if run.unjudged:
+            notes.append(f"{name}: topics without a judgement, not scored: {len(run.unjudged)}")
     return notes
 
 
@@ -106,23 +104,23 @@ def _aggregate(measure: Any, values: dict[str, float]) -> float:
     return float(total.result())
 
 
-def _check_overlap(parsed: dict[str, Any], judged: Qrels, found: Run, name: str) -> None:
+def _check_overlap(parsed: dict[str, Any], judged: Qrels, rankings: Mapping[str, Hits], name: str) -> None:
     if not parsed:
         raise InputError("no measure is given", expected="at least one, such as nDCG@10")
     if not judged:
         raise InputError("the qrels hold no judgement", expected="at least one judged document")
-    if not found:
+    if not rankings:
         raise InputError(f"{name} holds no hit", expected="at least one hit")
-    if judged.keys().isdisjoint(found):
+    if judged.keys().isdisjoint(rankings):
         raise InputError(
-            f"no topic of {name} is judged: it has {_some(found)}, the qrels have {_some(judged)}",
+            f"no topic of {name} is judged: it has {_some(rankings)}, the qrels have {_some(judged)}",
             expected="a run and qrels of the same topics",
             remedy="name the collection and split that the run was made with",
         )
 
 
-def _some(ids: dict[str, Any]) -> str:
-    first = ", ".join(repr(topic_id) for topic_id in list(ids)[:3])
+def _some(ids: Mapping[str, Any]) -> str:
+    first = ", ".join(map(repr, list(ids)[:3]))
     return f"{first} ... ({len(ids)} topics)" if len(ids) > 3 else first
 
 
@@ -133,11 +131,16 @@ def _parse(name: str) -> Any:
     try:
         measure = ir_measures.parse_measure(name)
     except NameError as error:
-        raise _unknown(name, list(ir_measures.measures.registry)) from error
-    except (ValueError, AttributeError) as error:
         raise InputError(
-            f"the measure {name!r} cannot be read", expected="NAME@CUTOFF, such as nDCG@10", remedy=_readable(name)
+            f"unknown measure {name!r}",
+            expected="a name of ir_measures, such as nDCG@10, R@100, AP, RR@10, P(rel=2)@10",
+            remedy=_from_trec_eval(name) or _nearest(name, ir_measures.measures.registry),
         ) from error
+    except (ValueError, AttributeError) as error:
+        parts = [part.strip() for part in name.split(",") if part.strip()]
+        remedy = " ".join(f"-m {part}" for part in parts) if len(parts) > 1 else _from_trec_eval(name)
+        expected = "NAME@CUTOFF, such as nDCG@10"
+        raise InputError(f"the measure {name!r} cannot be read", expected=expected, remedy=remedy) from error
     unknown = sorted(measure.params.keys() - measure.SUPPORTED_PARAMS.keys())
     if unknown:
         known = ", ".join(sorted(measure.SUPPORTED_PARAMS))
@@ -159,20 +162,6 @@ def _parse(name: str) -> Any:
     return measure
 
 
-def _unknown(name: str, known: list[str]) -> InputError:
-    return InputError(
-        f"unknown measure {name!r}",
-        expected="a name of ir_measures, such as nDCG@10, R@100, AP, RR@10, P(rel=2)@10",
-        remedy=_from_trec_eval(name) or _nearest(name, known),
-    )
-
-
-def _readable(name: str) -> str | None:
-    """What was meant by a name that cannot be read: trec_eval's, or several in one."""
-    several = [part.strip() for part in name.split(",") if part.strip()]
-    return " ".join(f"-m {part}" for part in several) if len(several) > 1 else _from_trec_eval(name)
-
-
 def _from_trec_eval(name: str) -> str | None:
     """The measure that trec_eval calls by this name: "ndcg_cut.10" is nDCG@10."""
     import ir_measures
@@ -183,8 +172,8 @@ def _from_trec_eval(name: str) -> str | None:
         return None
 
 
-def _nearest(name: str, known: list[str]) -> str | None:
-    """Names differ between papers and tools by case most of all, so the nearest is looked for without it."""
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    """The nearest name without regard to case, in which papers and tools differ most."""
     bare = re.split(r"\W", name)[0]
     by_lower = {valid.lower(): valid for valid in sorted(known)}
     near = difflib.get_close_matches(bare.lower(), by_lower, n=1, cutoff=0.5)

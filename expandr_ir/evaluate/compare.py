@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from expandr_ir.errors import InputError
-from expandr_ir.evaluate import Scores, coverage_notes, evaluate
-from expandr_ir.evaluate.cost import Cost, cost_of
+from expandr_ir.evaluate import DEFAULT_MEASURES, Scores, coverage_notes, score_run
 from expandr_ir.evaluate.significance import RESAMPLES, holm, randomisation_test, t_test
-from expandr_ir.manifest import Manifest
-from expandr_ir.records import Qrels, Run, Topic
+from expandr_ir.io.manifest import Manifest
+from expandr_ir.records import Hits, Qrels, Topic
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TIE = 1e-9
 """Two values of a topic that differ by less are a tie."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Mean seconds (wall time of all stages) and LLM tokens of a topic; None where the manifest does not say."""
+
+    seconds: float | None
+    tokens: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +36,7 @@ class Outcome:
         baseline, mean: means of the baseline and of the run.
         difference: mean - baseline.
         relative: difference / baseline; None where the baseline's mean is 0.
-        p_t_test: two-sided paired t-test; None where one topic is all there is.
+        p_t_test: two-sided paired t-test; None where there is one topic only.
         p_randomisation: two-sided paired randomisation test of the mean difference; None as above.
         p_holm: `p_t_test` after Holm's correction over all runs and measures of the comparison.
         wins, ties, losses: topics on which the run is better, equal (less than TIE apart), worse.
@@ -46,14 +57,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class TopicChange:
-    """What one topic gained or lost, with the expansions that did it.
-
-    Args:
-        topic_id, text: the topic; text is None where the topics were not given.
-        baseline, value: what baseline and run score on it.
-        difference: value - baseline.
-        expansions: the texts that the run searched with the topic; empty where they were not given.
-    """
+    """A topic's change of score (difference: value - baseline), with the expansions that its run searched."""
 
     topic_id: str
     text: str | None
@@ -75,18 +79,18 @@ class ComparedRun:
     hurt: tuple[TopicChange, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Runs against a baseline.
 
     Args:
         measures: their names; the first one chooses the topics shown.
-        topics: how many judged topics all means and tests are over.
-        baseline_name, baseline, baseline_cost: what the runs are compared with.
+        topics: the number of judged topics behind all means and tests.
+        baseline_name, baseline, baseline_cost: of the run that the others are compared with.
         runs: in the order they were given.
-        family: how many p-values Holm's correction is over.
+        family: the number of p-values in Holm's correction.
         resamples, seed: of the randomisation test.
-        notes: what a reader must know of these figures, such as topics that are missing from a run.
+        notes: remarks on these figures, such as topics that are missing from a run.
     """
 
     measures: tuple[str, ...]
@@ -100,12 +104,36 @@ class Comparison:
     seed: int
     notes: tuple[str, ...]
 
+    def to_frame(self) -> pd.DataFrame:
+        """A row for the baseline and for each run; of each measure the mean, the difference and Holm's p."""
+        import pandas as pd
+
+        rows: dict[str, dict[str, float | None]] = {self.baseline_name: dict(self.baseline.means)}
+        for run in self.runs:
+            rows[run.name] = {}
+            for row in run.outcomes:
+                name = row.measure
+                rows[run.name] |= {name: row.mean, f"{name} diff": row.difference, f"{name} p": row.p_holm}
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+    def __str__(self) -> str:
+        table = self.to_frame().to_string(float_format=lambda value: f"{value:.4f}", na_rep="")
+        return "\n".join(
+            [table, f"{self.topics} topics; p of paired t-tests after Holm over {self.family}", *self.notes]
+        )
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {len(self.runs)} runs with {self.baseline_name}: {self.topics} topics>"
+
+    def _repr_html_(self) -> str:
+        return str(self.to_frame().style.format("{:.4f}", na_rep="").to_html())
+
 
 def compare(
-    baseline: Run,
-    runs: Mapping[str, Run],
+    baseline: Mapping[str, Hits],
+    runs: Mapping[str, Mapping[str, Hits]],
     qrels: Qrels,
-    measures: Sequence[str],
+    measures: Sequence[str] = DEFAULT_MEASURES,
     *,
     baseline_name: str = "baseline",
     topics: Mapping[str, Topic] | None = None,
@@ -121,15 +149,15 @@ def compare(
         runs: by name.
         qrels: judgements.
         measures: names of ir_measures; the first one chooses the topics shown.
-        baseline_name: how the baseline is called.
+        baseline_name: the baseline's name.
         topics: by id, for the topics shown.
         expansions: run name -> topic_id -> texts that were searched with it, for the topics shown.
         manifests: by run name (the baseline's too), for seconds and tokens of a topic.
-        examples: how many topics are shown as helped, and as hurt, for each run.
+        examples: topics shown as helped, and as hurt, for each run.
         seed: of the randomisation test.
 
     Raises:
-        InputError: no run, fewer than 0 examples, a run that has the baseline's name, or what `evaluate` refuses.
+        InputError: no run, fewer than 0 examples, a run with the baseline's name, or as in `score_run`.
         NotInstalledError: a measure whose back end is not installed.
     """
     if not runs:
@@ -137,8 +165,8 @@ def compare(
     if baseline_name in runs:
         raise InputError(f"{baseline_name!r} is the baseline and a run", expected="another name for the run")
     return compare_scores(
-        evaluate(baseline, qrels, measures, name=baseline_name),
-        {name: evaluate(run, qrels, measures, name=name) for name, run in runs.items()},
+        score_run(baseline, qrels, measures, name=baseline_name),
+        {name: score_run(run, qrels, measures, name=name) for name, run in runs.items()},
         baseline_name=baseline_name,
         topics=topics,
         expansions=expansions,
@@ -160,53 +188,36 @@ def compare_scores(
     seed: int = 0,
     randomise: bool = True,
 ) -> Comparison:
-    """`compare` on scores that are there already, so that runs can be read and let go one by one.
+    """`compare` on scores, so that runs can be read and let go in turn; the randomisation test takes most of the time.
 
-    Args:
-        base: the baseline's scores.
-        scores: by name, at least one, of the same qrels and measures as the baseline's.
-        baseline_name: as in `compare`, and so are topics, expansions, manifests, examples and seed.
-        topics: by id.
-        expansions: run name -> topic_id -> texts.
-        manifests: by run name.
-        examples: topics shown.
-        seed: of the randomisation test.
-        randomise: compute the randomisation test, which takes most of the time; p_randomisation is None without it.
-
-    Raises:
-        InputError: fewer than 0 examples.
+    Without `randomise`, p_randomisation is None.
     """
     if examples < 0:
         raise InputError(f"examples is {examples}", expected="0 or more")
-    pairs = {(name, measure): _differences(base, scores[name], measure) for name in scores for measure in base.means}
-    t_tests = {pair: t_test(differences) for pair, differences in pairs.items()}
-    corrected = holm(t_tests)
-    outcomes = {
-        (name, measure): _outcome(
-            base,
-            scores[name],
-            measure,
-            differences=pairs[name, measure],
-            p_t_test=t_tests[name, measure],
-            p_holm=corrected[name, measure],
-            seed=seed if randomise else None,
-        )
-        for name, measure in pairs
+    topics, expansions, manifests = topics or {}, expansions or {}, manifests or {}
+    differences = {
+        (name, measure): _differences(base, scores[name], measure) for name in scores for measure in base.means
     }
+    t_tests = {pair: t_test(values) for pair, values in differences.items()}
+    corrected = holm(t_tests)
     compared = []
-    for name, own in scores.items():
-        rows = tuple(outcomes[name, measure] for measure in base.means)
-        changes = _changes(base, own, topics or {}, (expansions or {}).get(name, {}))
-        helped = [change for change in changes if change.difference >= TIE][:examples]
-        hurt = [change for change in reversed(changes) if change.difference <= -TIE][:examples]
-        cost = cost_of((manifests or {}).get(name))
-        compared.append(ComparedRun(name, own, cost, rows, tuple(helped), tuple(hurt)))
+    for name, run in scores.items():
+        outcomes = []
+        for measure in base.means:
+            pair = name, measure
+            p_randomisation = randomisation_test(differences[pair], seed) if randomise else None
+            p_values = t_tests[pair], p_randomisation, corrected[pair]
+            outcomes.append(_outcome(measure, base.means[measure], run.means[measure], differences[pair], p_values))
+        changes = _changes(base, run, topics, expansions.get(name, {}))
+        helped = tuple([change for change in changes if change.difference >= TIE][:examples])
+        hurt = tuple([change for change in reversed(changes) if change.difference <= -TIE][:examples])
+        compared.append(ComparedRun(name, run, cost_of(manifests.get(name)), tuple(outcomes), helped, hurt))
     return Comparison(
         measures=tuple(base.means),
         topics=base.topics,
         baseline_name=baseline_name,
         baseline=base,
-        baseline_cost=cost_of((manifests or {}).get(baseline_name)),
+        baseline_cost=cost_of(manifests.get(baseline_name)),
         runs=tuple(compared),
         family=sum(p is not None for p in t_tests.values()),
         resamples=RESAMPLES,
@@ -215,56 +226,47 @@ def compare_scores(
     )
 
 
-def _differences(base: Scores, own: Scores, measure: str) -> list[float]:
+def cost_of(manifest: Manifest | None) -> Cost:
+    """The mean cost of a topic by a run's manifest."""
+    topics = manifest.counts.get("topics") if manifest else None
+    if not manifest or not topics:
+        return Cost(None, None)
+    return Cost(
+        seconds=sum(manifest.seconds.values()) / topics if manifest.seconds else None,
+        tokens=sum(manifest.tokens.values()) / topics if manifest.tokens else None,
+    )
+
+
+def _differences(base: Scores, run: Scores, measure: str) -> list[float]:
     """Run - baseline for each topic, by topic id, so that the order of the qrels changes no random test."""
-    before, after = base.per_topic[measure], own.per_topic[measure]
+    before, after = base.per_topic[measure], run.per_topic[measure]
     return [after[topic_id] - before[topic_id] for topic_id in sorted(before)]
 
 
 def _outcome(
-    base: Scores,
-    own: Scores,
     measure: str,
-    *,
+    before: float,
+    after: float,
     differences: list[float],
-    p_t_test: float | None,
-    p_holm: float | None,
-    seed: int | None,
+    p_values: tuple[float | None, float | None, float | None],
 ) -> Outcome:
-    before, after = base.means[measure], own.means[measure]
     wins, losses = sum(value >= TIE for value in differences), sum(value <= -TIE for value in differences)
-    return Outcome(
-        measure=measure,
-        baseline=before,
-        mean=after,
-        difference=after - before,
-        relative=(after - before) / before if before else None,
-        p_t_test=p_t_test,
-        p_randomisation=None if seed is None else randomisation_test(differences, seed),
-        p_holm=p_holm,
-        wins=wins,
-        ties=len(differences) - wins - losses,
-        losses=losses,
-    )
+    relative = (after - before) / before if before else None
+    ties = len(differences) - wins - losses
+    return Outcome(measure, before, after, after - before, relative, *p_values, wins, ties, losses)
 
 
 def _changes(
-    base: Scores, own: Scores, topics: Mapping[str, Topic], expansions: Mapping[str, Sequence[str]]
+    base: Scores, run: Scores, topics: Mapping[str, Topic], expansions: Mapping[str, Sequence[str]]
 ) -> list[TopicChange]:
     """Every topic's change on the first measure, from the most helped to the most hurt."""
     measure = next(iter(base.means))
-    before, after = base.per_topic[measure], own.per_topic[measure]
-    changes = [
-        TopicChange(
-            topic_id=topic_id,
-            text=topics[topic_id].text if topic_id in topics else None,
-            baseline=before[topic_id],
-            value=after[topic_id],
-            difference=after[topic_id] - before[topic_id],
-            expansions=tuple(expansions.get(topic_id, ())),
-        )
-        for topic_id in sorted(before)
-    ]
+    before, after = base.per_topic[measure], run.per_topic[measure]
+    changes = []
+    for topic_id in sorted(before):
+        text = topics[topic_id].text if topic_id in topics else None
+        scores = before[topic_id], after[topic_id], after[topic_id] - before[topic_id]
+        changes.append(TopicChange(topic_id, text, *scores, tuple(expansions.get(topic_id, ()))))
     return sorted(changes, key=lambda change: -change.difference)
 
 

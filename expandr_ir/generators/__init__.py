@@ -1,43 +1,30 @@
-"""LLMs behind engines: `load_generator` is the one way in."""
+"""LLMs behind engines: requests in, texts out. Imports config, io, records, registry and runtime."""
 
 from __future__ import annotations
 
-import importlib
-
-from expandr_ir.config import GeneratorConfig
-from expandr_ir.errors import InputError, unknown_name
+from expandr_ir.config import ENGINE_GROUP, ENGINES, GeneratorConfig, generator_config
+from expandr_ir.errors import InputError
 from expandr_ir.generators.base import Generator
+from expandr_ir.registry import find
 
 __all__ = ["Generator", "load_generator"]
 
-ENGINES = {
-    "api": ("expandr_ir.generators.api", "ApiGenerator"),
-    "echo": ("expandr_ir.generators.echo", "EchoGenerator"),
-    "local": ("expandr_ir.generators.local", "LocalGenerator"),
-    "replay": ("expandr_ir.generators.replay", "ReplayGenerator"),
-    "vllm": ("expandr_ir.generators.vllm", "VllmGenerator"),
-}
-"""Engine -> the module and class behind it; a module is imported when its engine is asked for."""
 
+def load_generator(generator: str | GeneratorConfig) -> Generator:
+    """Returns the generator of a configuration; models are loaded when they are first needed.
 
-def load_generator(config: GeneratorConfig) -> Generator:
-    """The generator that a block of conf/generators describes; models are loaded when they are first needed.
+    Args:
+        generator: a name of conf/generators, a YAML file, `engine:model`, or the configuration itself. An engine is
+            one of `config.ENGINES` or an entry point of the group `expandr_ir.generators`: a class, or a function, that
+            takes the GeneratorConfig.
 
     Raises:
-        InputError: an unknown engine, or a configuration that does not fit its engine.
+        InputError: an unknown name or engine, or a configuration that does not fit its engine.
         NotInstalledError: the engine's package is missing; the message says what to type.
         MissingResourceError: a file, folder or key is not there.
     """
-    if config.engine not in ENGINES:
-        raise unknown_name("engine", config.engine, ENGINES)
-    _check(config)
-    module, name = ENGINES[config.engine]
-    generator: Generator = getattr(importlib.import_module(module), name)(config)
-    return generator
-
-
-def _check(config: GeneratorConfig) -> None:
-    """Refuses numbers that no engine can use."""
+    config = generator_config(generator) if isinstance(generator, str) else generator
+    make = find(ENGINE_GROUP, config.engine, ENGINES, kind="engine")
     decoding, local, api = config.decoding, config.local, config.api
     for name, value, fits, expected in (
         ("decoding.temperature", decoding.temperature, decoding.temperature >= 0, "0 (greedy) or more"),
@@ -52,3 +39,5 @@ def _check(config: GeneratorConfig) -> None:
     ):
         if not fits:
             raise InputError(f"{name} is {value}", expected=expected)
+    created: Generator = make(config)
+    return created

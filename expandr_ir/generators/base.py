@@ -1,14 +1,18 @@
-"""What every generator is: requests in, generations out, in any order."""
+"""The protocol of all generators, and what they share: identity, failures, stop texts."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Sequence
-from types import ModuleType
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
-from expandr_ir.errors import NotInstalledError
+from expandr_ir.config import GeneratorConfig
+from expandr_ir.errors import MissingResourceError
+from expandr_ir.io.files import sha256_file, sha256_json
+from expandr_ir.masking import mask
 from expandr_ir.records import Generation, GenerationRequest, GeneratorId, Message
+
+MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
 
 class Generator(Protocol):
@@ -19,8 +23,8 @@ class Generator(Protocol):
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
         """Yields exactly one Generation for every sample of every request, in any order, as they are done.
 
-        What goes wrong with one request is a Generation with finish_reason "error" or "refused"; an exception means
-        that nothing more can come (no server, no memory, a wrong key) and loses nothing that was yielded before it.
+        A fault of one request is a Generation with finish_reason "error" or "refused"; an exception means that nothing
+        more can come (no server, no memory, a wrong key) and loses nothing that was yielded before it.
         A caller may stop early: closing the iterator ends whatever is under way.
         """
         ...
@@ -34,6 +38,46 @@ class Generator(Protocol):
         ...
 
 
+def identify(config: GeneratorConfig) -> GeneratorId:
+    """Returns the part of a generation's key that names the LLM.
+
+    A folder is known by its name and a digest of its files: new weights in an old folder are another model, and the
+    same weights in another place are the same one. Hub ids and served names are taken as they are. A chat template or
+    extra fields of requests, which change the text, are hashed into the revision.
+    """
+    model, revision = _name(config.model, config.revision)
+    options: dict[str, Any] = {}
+    if config.engine == "api":
+        options = {"extra_body": config.api.extra_body} if config.api.extra_body else {}
+    elif template := chat_template(config):
+        options = {"chat_template": template}
+    if options:
+        revision = f"{revision or ''}+{sha256_json(options)[:16]}"
+    if config.adapter is None:
+        return GeneratorId(config.engine, model, revision)
+    adapter, digest = _name(config.adapter, config.adapter_revision)
+    return GeneratorId(config.engine, model, revision, f"{adapter}@{digest}" if digest else adapter)
+
+
+def _name(model: str, revision: str | None) -> tuple[str, str | None]:
+    folder = Path(model)
+    if not folder.is_dir():
+        return model, revision
+    paths = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
+    files = sorted(path for path in paths if not path.name.endswith(".manifest.json"))  # it has times in it
+    return folder.resolve().name, sha256_json([[path.name, sha256_file(path)] for path in files])[:16]
+
+
+def chat_template(config: GeneratorConfig) -> str | None:
+    """Returns the text of the chat template that the engine's options name; None where they name none."""
+    named = (config.vllm if config.engine == "vllm" else config.local).chat_template
+    if named is None:
+        return None
+    if not Path(named).is_file():
+        raise MissingResourceError(f"{config.engine}.chat_template: {named} is not there", expected="a Jinja file")
+    return Path(named).read_text(encoding="utf-8")
+
+
 def failure(
     key: str,
     error: str,
@@ -43,38 +87,10 @@ def failure(
     tokens_in: int | None = None,
     seconds: float = 0.0,
 ) -> Generation:
-    """The Generation of a sample that got no text.
-
-    Args:
-        key: the sample's key.
-        error: why there is no text.
-        engine_version: what failed.
-        finish_reason: "refused" where a content filter said no.
-        tokens_in: prompt tokens, where known.
-        seconds: time spent on it.
-    """
-    return Generation(key, "", finish_reason, tokens_in, None, seconds, engine_version, error)
-
-
-def require(package: str, extra: str | None = None) -> ModuleType:
-    """The imported package.
-
-    Args:
-        package: its import name.
-        extra: the extra of this distribution that brings it; None where it is a plain dependency.
-
-    Raises:
-        NotInstalledError: it is not installed; the message says what to type.
-    """
-    try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name != package:
-            raise
-        wanted = f"expandr-ir[{extra}]" if extra else "expandr-ir"
-        raise NotInstalledError(f"{package} is not installed", remedy=f"pip install '{wanted}'") from error
+    """Returns the Generation of a sample that got no text; secrets in the error are masked."""
+    return Generation(key, "", finish_reason, tokens_in, None, seconds, engine_version, mask(error))
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> str:
-    """The text up to the first stop text in it; all of it where there is none."""
+    """Returns the text up to the first stop text in it; all of it where there is none."""
     return text[: min((at for at in map(text.find, stop) if at >= 0), default=len(text))]

@@ -4,37 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from expandr_ir.config import GeneratorConfig, LocalOptions, VllmOptions
+from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.generators.base import require
-from expandr_ir.records import Message
+from expandr_ir.generators.base import chat_template, failure, identify
+from expandr_ir.records import Decoding, Generation, GenerationRequest, Message, SampleKey
+from expandr_ir.runtime import require
 
 
-def chat_template(config: GeneratorConfig) -> str | None:
-    """The text of the chat template that the engine's options name; None where they name none.
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sample to be written: the prompt's token ids, its key and seed, and how to sample."""
 
-    Raises:
-        MissingResourceError: there is no such file.
-    """
-    named = _options(config).chat_template
-    if named is None:
-        return None
-    if not Path(named).is_file():
-        raise MissingResourceError(f"{config.engine}.chat_template: {named} is not there", expected="a Jinja file")
-    return Path(named).read_text(encoding="utf-8")
+    ids: list[int]
+    sample: SampleKey
+    decoding: Decoding
+
+
+class ChatGenerator:
+    """The part of the local and vllm engines that needs the model's tokenizer alone."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        self.id = identify(config)
+        self._config = config
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return load_tokenizer(self._config)
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Returns the prompt's tokens, exactly; the model itself is not loaded for it."""
+        return len(prompt_ids(self._tokenizer, messages))
+
+    def _rows(
+        self, requests: Sequence[GenerationRequest], context: int | None, version: str
+    ) -> tuple[list[Row], list[Generation]]:
+        """Returns a row for each sample, and the failures of prompts that do not fit the context (None: no limit)."""
+        rows: list[Row] = []
+        failures: list[Generation] = []
+        for request in requests:
+            ids, new = prompt_ids(self._tokenizer, request.messages), request.decoding.max_new_tokens
+            if context is None or len(ids) + new <= context:
+                rows += [Row(ids, sample, request.decoding) for sample in request.samples]
+                continue
+            error = f"{len(ids)} prompt tokens + {new} new ones do not fit the model's context of {context}"
+            failures += [failure(sample.key, error, version, tokens_in=len(ids)) for sample in request.samples]
+        return rows, failures
 
 
 @contextmanager
 def model_errors(model: str) -> Iterator[None]:
-    """Turns what transformers, peft and the hub raise when a model cannot be loaded into errors of this package.
-
-    Raises:
-        MissingResourceError: the model is not there, or not for everybody.
-        InputError: it is there and cannot be used as it is asked for.
-    """
+    """Turns what transformers, peft and the hub raise when a model cannot be loaded into errors of this package."""
     try:
         yield
     except OSError as error:
@@ -47,41 +71,27 @@ def model_errors(model: str) -> Iterator[None]:
         raise InputError(f"{model} cannot be used: {error}", expected="a causal language model") from error
 
 
-def _options(config: GeneratorConfig) -> LocalOptions | VllmOptions:
-    return config.vllm if config.engine == "vllm" else config.local
-
-
 def load_tokenizer(config: GeneratorConfig) -> Any:
-    """The transformers tokenizer of a model, with a chat template.
-
-    Raises:
-        InputError: it has no chat template and the options name none.
-        MissingResourceError: there is no such model.
-    """
-    transformers = require("transformers")
+    """Returns the transformers tokenizer of a model, with the chat template that the options name or its own."""
+    options = config.vllm if config.engine == "vllm" else config.local
     with model_errors(config.model):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            config.model, revision=config.revision, trust_remote_code=_options(config).trust_remote_code
+        tokenizer = require("transformers").AutoTokenizer.from_pretrained(
+            config.model, revision=config.revision, trust_remote_code=options.trust_remote_code
         )
-    template = chat_template(config)
-    if template is not None:
-        tokenizer.chat_template = template
+    tokenizer.chat_template = chat_template(config) or tokenizer.chat_template
     if not tokenizer.chat_template:
         raise InputError(
             f"the tokenizer of {config.model} has no chat template",
             expected="an instruction-tuned model, or a template for this one",
-            remedy=f"{config.engine}.chat_template: FILE.jinja in the generator's YAML",
+            remedy=f"--chat-template FILE.jinja in training, {config.engine}.chat_template in a generator's YAML",
         )
     return tokenizer
 
 
 def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
-    """The token ids of a chat up to where the assistant begins to write.
+    """Returns the token ids of a chat up to where the assistant begins to write.
 
     The template writes the special tokens itself, so none are added: BOS stands there once.
-
-    Raises:
-        InputError: the chat template refuses the messages, as some do with a system message.
     """
     chat = [{"role": message.role, "content": message.content} for message in messages]
     try:
@@ -96,36 +106,16 @@ def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     return ids
 
 
-def too_long(tokens_in: int, max_new_tokens: int, context: int | None) -> str | None:
-    """Why a prompt and its answer do not fit the model's context; None where they do.
-
-    Args:
-        tokens_in: prompt tokens.
-        max_new_tokens: most tokens of the answer.
-        context: the model's longest sequence, in tokens; None is unlimited.
-    """
-    if context is None or tokens_in + max_new_tokens <= context:
-        return None
-    return f"{tokens_in} prompt tokens + {max_new_tokens} new ones do not fit the model's context of {context}"
-
-
 def adapter_folder(config: GeneratorConfig) -> Path | None:
-    """The folder of the LoRA adapter, fetched from the hub where it is a hub id; None without an adapter.
-
-    Raises:
-        MissingResourceError: there is no such adapter.
-        InputError: its weights are not safetensors.
-    """
+    """Returns the folder of the LoRA adapter, fetched from the hub where it is a hub id; None without an adapter."""
     if config.adapter is None:
         return None
     folder = Path(config.adapter)
     if not folder.is_dir():
-        hub = require("huggingface_hub")
+        files = ["adapter_config.json", "adapter_model.safetensors"]
         with model_errors(config.adapter):
-            wanted = ["adapter_config.json", "adapter_model.safetensors"]
-            folder = Path(
-                hub.snapshot_download(config.adapter, revision=config.adapter_revision, allow_patterns=wanted)
-            )
+            fetch = require("huggingface_hub").snapshot_download
+            folder = Path(fetch(config.adapter, revision=config.adapter_revision, allow_patterns=files))
     if not (folder / "adapter_model.safetensors").is_file():
         raise InputError(
             f"adapter {config.adapter} has no adapter_model.safetensors",

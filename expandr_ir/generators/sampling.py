@@ -17,20 +17,16 @@ class GumbelNoise:
     With g_t = -log(-log u_t), u_t uniform in (0, 1), arg-max over t of (logit_t + g_t) is a draw from softmax(logits):
     the Gumbel-max trick (Gumbel 1954; Maddison, Tarlow and Minka, "A* Sampling", NIPS 2014, section 2). The noise is
     float64, so that u is never so close to 1 that an unlikely token wins by rounding; u = 0 gives -inf, which loses.
-
-    Args:
-        seeds: one per row.
-        device: where the logits are; MPS has no float64, its noise is drawn on the CPU.
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
         import torch
 
-        self._device = torch.device("cpu") if device.type == "mps" else device
+        self._device = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
         self._draws = [torch.Generator(self._device).manual_seed(seed) for seed in seeds]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
-        """The logits with noise, float32 tensor of shape (rows, vocabulary)."""
+        """Returns the logits with noise, float32 tensor of shape (rows, vocabulary)."""
         import torch
 
         uniform = torch.empty(scores.shape, dtype=torch.float64, device=self._device)
@@ -40,20 +36,14 @@ class GumbelNoise:
 
 
 class StopTexts:
-    """A stopping criterion: a row is done when what it wrote (not its prompt) holds one of the stop texts.
-
-    Args:
-        tokenizer: reads the tokens back.
-        stop: the texts.
-        prompt_width: tokens of the padded prompts.
-    """
+    """A stopping criterion: a row is done when its text after the prompt holds one of the stop texts."""
 
     def __init__(self, tokenizer: Any, stop: Sequence[str], prompt_width: int) -> None:
         self._tokenizer, self._stop, self._prompt_width = tokenizer, stop, prompt_width
         self._tail = 1 + max(len(text.encode()) for text in stop)  # a token is a byte at least
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:  # noqa: ARG002
-        """Which rows are done, bool tensor of shape (rows,)."""
+        """Returns the rows that are done, bool tensor of shape (rows,)."""
         import torch
 
         tails = read_back(self._tokenizer, input_ids[:, self._prompt_width :][:, -self._tail :].tolist())
@@ -62,12 +52,9 @@ class StopTexts:
 
 
 def logits_processors(decoding: Decoding, seeds: Sequence[int], device: torch.device) -> Any:
-    """A LogitsProcessorList after which arg-max decodes as `decoding` says; temperature 0 is greedy.
+    """Returns a LogitsProcessorList after which arg-max decodes as `decoding` says; temperature 0 is greedy.
 
-    Args:
-        decoding: repetition penalty, temperature and top-p are applied in this order.
-        seeds: one per row.
-        device: where the logits are.
+    Repetition penalty, temperature and top-p are applied in this order, then the noise of each row's seed.
     """
     import transformers
 
@@ -83,6 +70,6 @@ def logits_processors(decoding: Decoding, seeds: Sequence[int], device: torch.de
 
 
 def read_back(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
-    """The texts of rows of token ids, without special tokens and as they were written."""
+    """Returns the texts of rows of token ids, without special tokens and otherwise as they were generated."""
     texts: list[str] = tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return texts

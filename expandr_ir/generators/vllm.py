@@ -6,6 +6,7 @@ import gc
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from typing import Any
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import MissingResourceError
 from expandr_ir.generators import chat
-from expandr_ir.generators.base import failure, require
-from expandr_ir.generators.identity import identify
-from expandr_ir.records import Decoding, FinishReason, Generation, GenerationRequest, Message, SampleKey
+from expandr_ir.generators.base import failure
+from expandr_ir.records import FinishReason, Generation, GenerationRequest
+from expandr_ir.runtime import require
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks vLLM reserves memory for (vllm/config/lora.py)."""
@@ -23,7 +24,7 @@ LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 FINISHED: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 
 
-class VllmGenerator:
+class VllmGenerator(chat.ChatGenerator):
     """vLLM's offline engine, with prefix caching, tensor parallelism and LoRA.
 
     The chat template is applied here, as for the local engine, so both read the same token ids.
@@ -34,103 +35,68 @@ class VllmGenerator:
 
     def __init__(self, config: GeneratorConfig) -> None:
         self._vllm = require("vllm", "vllm")
-        template = chat.chat_template(config)
-        self.id = identify(config, {"chat_template": template} if template else None)
-        self._config = config
         self._version = f"vllm {self._vllm.__version__}"
+        super().__init__(config)
 
     @cached_property
     def _adapter(self) -> Path | None:
         return chat.adapter_folder(self._config)
 
     @cached_property
-    def _tokenizer(self) -> Any:
-        return chat.load_tokenizer(self._config)
-
-    @cached_property
     def _engine(self) -> Any:
-        options = self._config.vllm
-        adapter = self._adapter
-        lora = {"enable_lora": True, "max_lora_rank": max_lora_rank(adapter)} if adapter else {}
+        config, options = self._config, asdict(self._config.vllm)
+        del options["chat_template"]  # it is the tokenizer's
+        lora = {"enable_lora": True, "max_lora_rank": max_lora_rank(self._adapter)} if self._adapter else {}
         try:
             return self._vllm.LLM(
-                model=self._config.model,
-                revision=self._config.revision,
-                tokenizer_revision=self._config.revision,
+                model=config.model,
+                revision=config.revision,
+                tokenizer_revision=config.revision,
                 load_format="safetensors",
-                dtype=options.dtype,
-                tensor_parallel_size=options.tensor_parallel_size,
-                gpu_memory_utilization=options.gpu_memory_utilization,
-                max_model_len=options.max_model_len,
-                enable_prefix_caching=options.enable_prefix_caching,
-                enforce_eager=options.enforce_eager,
-                trust_remote_code=options.trust_remote_code,
+                **options,
                 **lora,
             )
         except (OSError, RuntimeError, ValueError) as error:
             raise MissingResourceError(
-                f"vLLM cannot serve {self._config.model}: {error}",
+                f"vLLM cannot serve {config.model}: {error}",
                 expected="a model that vLLM knows and a GPU with room for it",
                 remedy="--generator.vllm.max_model_len or gpu_memory_utilization; no GPU: --generator.engine local",
             ) from error
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
-        """Yields a Generation for every sample when all are done; vLLM schedules them together.
-
-        A prompt that does not fit the model's context is an error of its own.
-
-        Raises:
-            InputError: the tokenizer has no chat template.
-            MissingResourceError: vLLM cannot load the model.
-        """
+        """Yields a Generation for every sample when all are done; a prompt that does not fit is an error of its own."""
         context = self._engine.llm_engine.model_config.max_model_len
-        prompts, samplings, samples = [], [], []
-        for request in requests:
-            ids = chat.prompt_ids(self._tokenizer, request.messages)
-            misfit = chat.too_long(len(ids), request.decoding.max_new_tokens, context)
-            for sample in request.samples:
-                if misfit:
-                    yield failure(sample.key, misfit, self._version, tokens_in=len(ids))
-                else:
-                    prompts.append({"prompt_token_ids": ids})
-                    samplings.append(self._sampling(request.decoding, sample))
-                    samples.append(sample)
-        if not samples:
+        rows, failures = self._rows(requests, context, self._version)
+        yield from failures
+        if not rows:
             return
+        adapter = None
+        if self._adapter is not None:
+            adapter = require("vllm.lora.request", "vllm").LoRARequest("adapter", 1, str(self._adapter))
+        prompts, samplings = [{"prompt_token_ids": row.ids} for row in rows], list(map(self._sampling, rows))
         started = time.perf_counter()
-        outputs = self._engine.generate(prompts, samplings, use_tqdm=False, lora_request=self._lora_request)
-        seconds = (time.perf_counter() - started) / len(samples)
-        for sample, output in zip(samples, outputs, strict=True):
-            yield self._generation(sample, output, seconds)
+        outputs = self._engine.generate(prompts, samplings, use_tqdm=False, lora_request=adapter)
+        seconds = (time.perf_counter() - started) / len(rows)
+        for row, output in zip(rows, outputs, strict=True):
+            yield self._generation(row, output.outputs[0], seconds)
 
-    @cached_property
-    def _lora_request(self) -> Any:
-        if self._adapter is None:
-            return None
-        lora = require("vllm.lora.request", "vllm")
-        return lora.LoRARequest("adapter", 1, str(self._adapter))
-
-    def _sampling(self, decoding: Decoding, sample: SampleKey) -> Any:
+    def _sampling(self, row: chat.Row) -> Any:
         return self._vllm.SamplingParams(
-            temperature=decoding.temperature,
-            top_p=decoding.top_p,
-            max_tokens=decoding.max_new_tokens,
-            stop=list(decoding.stop),
-            repetition_penalty=decoding.repetition_penalty,
-            seed=sample.seed,
+            temperature=row.decoding.temperature,
+            top_p=row.decoding.top_p,
+            max_tokens=row.decoding.max_new_tokens,
+            stop=list(row.decoding.stop),
+            repetition_penalty=row.decoding.repetition_penalty,
+            seed=row.sample.seed,
         )
 
-    def _generation(self, sample: SampleKey, output: Any, seconds: float) -> Generation:
-        written, tokens_in = output.outputs[0], len(output.prompt_token_ids)
-        reason = FINISHED.get(written.finish_reason)
+    def _generation(self, row: chat.Row, output: Any, seconds: float) -> Generation:
+        key, tokens_in = row.sample.key, len(row.ids)
+        reason = FINISHED.get(output.finish_reason)
         if reason is None:
-            said = f"vLLM ended it with {written.finish_reason!r}"
-            return failure(sample.key, said, self._version, tokens_in=tokens_in, seconds=seconds)
-        return Generation(sample.key, written.text, reason, tokens_in, len(written.token_ids), seconds, self._version)
-
-    def count_tokens(self, messages: Sequence[Message]) -> int:
-        """The prompt's tokens, exactly; the engine is not started for it."""
-        return len(chat.prompt_ids(self._tokenizer, messages))
+            error = f"vLLM ended it with {output.finish_reason!r}"
+            return failure(key, error, self._version, tokens_in=tokens_in, seconds=seconds)
+        return Generation(key, output.text, reason, tokens_in, len(output.token_ids), seconds, self._version)
 
     def close(self) -> None:
         """Ends the engine's processes and frees its GPUs."""
@@ -139,10 +105,6 @@ class VllmGenerator:
 
 
 def max_lora_rank(adapter: Path) -> int:
-    """The smallest rank vLLM can reserve that holds the adapter's.
-
-    Args:
-        adapter: the adapter's folder.
-    """
+    """Returns the smallest rank vLLM can reserve that holds the rank of the adapter in this folder."""
     rank = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
     return next((size for size in LORA_RANKS if size >= rank), rank)

@@ -26,37 +26,23 @@ modules:
 
 
 def commands() -> dict[str, str]:
-    """The commands of the installed Pyserini, such as "search.lucene", each with the package that it belongs to.
-
-    Raises:
-        NotInstalledError: pyserini is not installed.
-    """
+    """The commands of the installed Pyserini, such as "search.lucene", each with the package that it belongs to."""
     spec = importlib.util.find_spec("pyserini")
     if spec is None or not spec.submodule_search_locations:
         raise NotInstalledError("pyserini is not installed", remedy="pip install pyserini")
     root = Path(spec.submodule_search_locations[0])
     runs = re.compile(r"""^if __name__ == ['"]__main__['"]""", re.MULTILINE)
-    found = {path.parent: path.parent for path in root.rglob("__main__.py")}
+    packages = {path.parent: path.parent for path in root.rglob("__main__.py")}
     scripts = (path for path in root.rglob("[!_]*.py") if runs.search(path.read_text(encoding="utf-8")))
-    found |= {path.with_suffix(""): path.parent for path in scripts}
-    return {_dotted(command, root): _dotted(package, root.parent) for command, package in found.items()}
-
-
-def _dotted(path: Path, root: Path) -> str:
-    return ".".join(path.relative_to(root).parts)
+    packages |= {path.with_suffix(""): path.parent for path in scripts}
+    return {
+        ".".join(command.relative_to(root).parts): ".".join(package.relative_to(root.parent).parts)
+        for command, package in packages.items()
+    }
 
 
 def run(module: str, arguments: Sequence[str]) -> None:
-    """Runs a command of Pyserini in this process, as `python -m pyserini.MODULE` would.
-
-    Args:
-        module: one of `commands()`, with or without "pyserini." before it.
-        arguments: its command line.
-
-    Raises:
-        InputError: no such command.
-        SystemExit: the command ended so.
-    """
+    """Runs a command of Pyserini in this process, as `python -m pyserini.MODULE` would."""
     module = module.removeprefix("pyserini.")
     known = commands()
     if module not in known:
@@ -71,7 +57,7 @@ def run(module: str, arguments: Sequence[str]) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command that these arguments name, and returns the exit code of what goes wrong before it."""
+    """Runs the command that these arguments name, and returns the exit code of a failure before it."""
     try:
         if not argv or argv[0] in {"-h", "--help"}:
             sys.stdout.write(USAGE.format(modules="\n    ".join(sorted(commands()))))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expandr_ir.errors import InputError
-from expandr_ir.files import atomic_write
-from expandr_ir.topics import write_topics_json
+from expandr_ir.io.files import atomic_write
+from expandr_ir.io.topics import write_topics_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,25 +17,26 @@ if TYPE_CHECKING:
 
 
 def write_encoded_queries(folder: str | Path, texts: Mapping[str, str], vectors: NDArray[np.float32]) -> Path:
-    """The file embedding.pkl, written into a folder for `python -m pyserini.search.faiss --encoded-queries FOLDER`.
+    """Writes embedding.pkl into a folder, for `python -m pyserini.search.faiss --encoded-queries FOLDER`.
 
-    Pyserini finds a vector by the topic's text: search with the same topics, unexpanded.
-
-    Args:
-        folder: the folder; Pyserini takes a path with "bpr" in it for vectors of another kind.
-        texts: topic_id -> the topic's text, in the order of the vectors.
-        vectors: float32 array of shape (n_topics, dim).
-
-    Raises:
-        InputError: a folder with "bpr" in its path, vectors that are not one for each topic, or one text with two
-            different vectors.
+    `vectors`, of shape (n_topics, dim), are in the order of `texts`, topic_id -> text. Pyserini finds a vector by the
+    topic's text: search with the same topics, unexpanded.
     """
     if "bpr" in str(folder):
         raise InputError(
             f"{folder}: Pyserini takes encoded queries in a path with 'bpr' for those of a BPR encoder",
             expected="another name of the folder",
         )
-    _check(texts, vectors)
+    if len(texts) != len(vectors):
+        raise InputError(f"{len(vectors)} vectors of {len(texts)} topics", expected="a vector for each topic")
+    rows: dict[str, tuple[str, NDArray[np.float32]]] = {}
+    for (topic_id, text), vector in zip(texts.items(), vectors, strict=True):
+        twin, other = rows.setdefault(text, (topic_id, vector))
+        if (other != vector).any():
+            raise InputError(
+                f"the topics {twin!r} and {topic_id!r} have the same text, {text!r}, and different vectors",
+                expected="one vector for a text: Pyserini finds it by nothing else",
+            )
     import pandas as pd
 
     columns = {"id": list(texts), "text": list(texts.values()), "embedding": list(vectors)}
@@ -48,23 +49,7 @@ def write_encoded_queries(folder: str | Path, texts: Mapping[str, str], vectors:
 def write_vector_topics(path: str | Path, topic_ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
     """Writes topics whose texts are vectors, for `python -m pyserini.search.lucene --dense --flat --topics PATH`.
 
-    Args:
-        path: a name that ends in .json.
-        topic_ids: in the order of the vectors.
-        vectors: float32 array of shape (n_topics, dim).
+    `path` ends in .json; `vectors`, of shape (n_topics, dim), are in the order of the ids.
     """
     texts = {topic_id: json.dumps(row) for topic_id, row in zip(topic_ids, vectors.tolist(), strict=True)}
     write_topics_json(path, texts)
-
-
-def _check(texts: Mapping[str, str], vectors: NDArray[np.float32]) -> None:
-    if len(texts) != len(vectors):
-        raise InputError(f"{len(vectors)} vectors of {len(texts)} topics", expected="a vector for each topic")
-    rows: dict[str, tuple[str, NDArray[np.float32]]] = {}
-    for (topic_id, text), vector in zip(texts.items(), vectors, strict=True):
-        twin, other = rows.setdefault(text, (topic_id, vector))
-        if (other != vector).any():
-            raise InputError(
-                f"the topics {twin!r} and {topic_id!r} have the same text, {text!r}, and different vectors",
-                expected="one vector for a text: Pyserini finds it by nothing else",
-            )

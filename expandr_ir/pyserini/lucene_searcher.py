@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from expandr_ir.aggregate import SPARSE, SparseOptions, sparse_query
-from expandr_ir.errors import InputError, unknown_name
+from expandr_ir.aggregate import SparseOptions, sparse_aggregation, sparse_query
+from expandr_ir.errors import InputError
 from expandr_ir.jvm import import_pyserini, in_java, java_class, java_text
-from expandr_ir.lucene.bm25 import java_weights
 from expandr_ir.pyserini.lookup import Lookup
 from expandr_ir.records import SparseQuery
+from expandr_ir.retrievers.lucene.searcher import java_weights
 
 LuceneSearcher: Any = import_pyserini("pyserini.search.lucene").LuceneSearcher
 
@@ -37,8 +37,7 @@ class ExpandRLuceneSearcher(LuceneSearcher):  # type: ignore[misc]
         options: SparseOptions | None = None,
         **pyserini: Any,
     ) -> None:
-        if aggregation not in SPARSE:
-            raise unknown_name("sparse aggregation", aggregation, SPARSE)
+        sparse_aggregation(aggregation)  # refused here where it does not exist
         super().__init__(index_dir, **pyserini)
         self.lookup = expansions if isinstance(expansions, Lookup) else Lookup.of_texts(expansions)
         self.aggregation = aggregation
@@ -53,11 +52,7 @@ class ExpandRLuceneSearcher(LuceneSearcher):  # type: ignore[misc]
         options: SparseOptions | None = None,
         verbose: bool = False,
     ) -> ExpandRLuceneSearcher:
-        """The searcher of an index that Pyserini offers by name, downloaded where it is not in its cache yet.
-
-        Raises:
-            InputError: Pyserini has no such index, or an unknown aggregation.
-        """
+        """The searcher of an index that Pyserini offers by name, downloaded where it is not in its cache yet."""
         plain = LuceneSearcher.from_prebuilt_index(prebuilt_index_name, verbose)
         if plain is None:
             raise InputError(f"{prebuilt_index_name!r} is no index of Pyserini's", expected="a prebuilt index")
@@ -81,18 +76,8 @@ class ExpandRLuceneSearcher(LuceneSearcher):  # type: ignore[misc]
     ) -> list[Any]:
         """The hits of a topic, as Pyserini's own `search` gives them.
 
-        Args:
-            q: a topic's text, which is expanded, or a Lucene query, which is searched as it is.
-            k: most hits.
-            query_generator: what makes Lucene's query of a text.
-            fields: boosts of the fields to search.
-            strip_segment_id: cut ids at their first point.
-            remove_dups: keep the first hit of each document.
-
-        Raises:
-            InputError: there are no expansions of this text, or weights of terms are to start feedback or go through a
-                query generator.
-            ExpandrError: Lucene failed.
+        A text is expanded; a Lucene query is searched as it is. Text without expansions, and feedback or a query
+        generator with weights of terms, are errors.
         """
         with in_java(f"searching {self.index_dir}"):
             query = self._queries([q])[0] if isinstance(q, str) else q
@@ -115,18 +100,6 @@ class ExpandRLuceneSearcher(LuceneSearcher):  # type: ignore[misc]
         """The hits of several topics by their ids, as Pyserini's own `batch_search` gives them.
 
         Weights of terms are searched one topic after the other: Pyserini's batches are of texts.
-
-        Args:
-            queries: the topics' texts.
-            qids: their ids.
-            k: most hits of a topic.
-            threads: of Pyserini's search.
-            query_generator: what makes Lucene's query of a text.
-            fields: boosts of the fields to search.
-
-        Raises:
-            InputError: there are no expansions of one of the texts, or as in `search`.
-            ExpandrError: Lucene failed.
         """
         with in_java(f"searching {self.index_dir}"):
             expanded = self._queries(queries)
@@ -146,7 +119,6 @@ class ExpandRLuceneSearcher(LuceneSearcher):  # type: ignore[misc]
         return [java_text(query) if isinstance(query, str) else query for query in queries]
 
     def _analyze(self, text: str) -> list[str]:
-        """The terms of a text as this searcher's own analyzer gives them."""
         analyze = java_class("io.anserini.analysis.AnalyzerUtils").analyze
         return list(analyze(self.object.get_analyzer(), java_text(text)).toArray())
 

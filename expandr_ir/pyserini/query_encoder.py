@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from expandr_ir.aggregate import DENSE, DenseOptions, dense_vectors
-from expandr_ir.collection import Collection, load_collection
-from expandr_ir.config import load_block
+from expandr_ir.aggregate import DenseOptions, dense_aggregation, dense_vectors
+from expandr_ir.blocks import load_block
+from expandr_ir.collections import Collection, load_collection
 from expandr_ir.encoders import encoder_config, load_encoder
-from expandr_ir.errors import InputError, MissingResourceError, unknown_name
-from expandr_ir.expansions_file import read_expansions
+from expandr_ir.errors import InputError, MissingResourceError
+from expandr_ir.expanders import ExpandOptions, load_expander
+from expandr_ir.io.expansions import read_expansions
+from expandr_ir.io.topics import read_topics
 from expandr_ir.jvm import import_pyserini
-from expandr_ir.pipeline import ExpandOptions
 from expandr_ir.pyserini.lookup import Live, Lookup
 from expandr_ir.records import Topic
-from expandr_ir.topics import read_topics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +32,7 @@ QueryEncoder: Any = import_pyserini("pyserini.encode").QueryEncoder
 logger = logging.getLogger(__name__)
 
 SCHEME = "expandr:"
-"""What `--encoder expandr:FILE.yaml` begins with."""
+"""The beginning of `--encoder expandr:FILE.yaml`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +44,12 @@ class QueryEncoderConfig:
         aggregation: a dense aggregation; "none" is the topic alone and needs no expansions.
         options: the aggregation's numbers.
         topics: the file of the topics that will be searched.
-        collection: where the topics come from, in place of a file; its name may choose the encoder's query prefix.
-        split: which of its topics; None takes its default.
+        collection: the topics' collection, in place of a file; its name may choose the encoder's query prefix.
+        split: of the collection; None takes its default.
         expansions: the file of the topics' expansions.
-        generator: what writes expansions in place of a file: a name of conf/generators, a YAML file or engine:model.
-            What the store has is not generated again; topics need not be known beforehand.
-        expand: what is asked of the generator.
+        generator: writes expansions in place of a file: a name of conf/generators, a YAML file or engine:model.
+            Stored texts are not generated again; topics need not be known beforehand.
+        expand: options of the generator's expansions.
     """
 
     encoder: str
@@ -66,17 +66,17 @@ class QueryEncoderConfig:
 class ExpandRQueryEncoder(QueryEncoder):  # type: ignore[misc]
     """The query encoder of Pyserini's FaissSearcher that makes one vector of a topic and its expansions.
 
-    All topics that are known are encoded together when the first is asked for, so that their vectors are those of
-    `expandr search`, bit for bit.
+    All known topics are encoded together when the first is needed: their vectors are those of `expandr search`, bit for
+    bit.
 
     Args:
-        encoder: an encoder, or what `load_encoder` loads.
+        encoder: an encoder, or its name, see `load_encoder`.
         expansions: a topic's text -> its expansions, or a Lookup.
         aggregation: a dense aggregation.
         options: its numbers.
 
     Raises:
-        InputError: an unknown aggregation, or what `load_encoder` raises.
+        InputError: an unknown aggregation, or as in `load_encoder`.
     """
 
     def __init__(
@@ -87,8 +87,7 @@ class ExpandRQueryEncoder(QueryEncoder):  # type: ignore[misc]
         options: DenseOptions | None = None,
     ) -> None:
         super().__init__()
-        if aggregation not in DENSE:
-            raise unknown_name("dense aggregation", aggregation, DENSE)
+        dense_aggregation(aggregation)  # refused here where it does not exist
         self.has_model = True
         self.encoder = load_encoder(encoder) if isinstance(encoder, str) else encoder
         self.lookup = expansions if isinstance(expansions, Lookup) else Lookup.of_texts(expansions)
@@ -98,11 +97,11 @@ class ExpandRQueryEncoder(QueryEncoder):  # type: ignore[misc]
 
     @classmethod
     def from_yaml(cls, path: str | Path, device: str | None = None) -> ExpandRQueryEncoder:
-        """The encoder that a file describes (see QueryEncoderConfig).
+        """The encoder that a YAML file describes (see QueryEncoderConfig).
 
         Args:
             path: the YAML file.
-            device: where it runs, in place of what the encoder's configuration says.
+            device: in place of the devices of the encoder's configuration.
 
         Raises:
             MissingResourceError: a file or model is not there.
@@ -120,40 +119,27 @@ class ExpandRQueryEncoder(QueryEncoder):  # type: ignore[misc]
         return cls(encoder, lookup, config.aggregation, config.options)
 
     def encode(self, query: str) -> NDArray[np.float32]:
-        """The vector of a topic's text, float32 array of shape (dim,).
-
-        Raises:
-            InputError: there are no expansions of this text.
-        """
+        """The vector of a topic's text, float32 array of shape (dim,); a text without expansions is an error."""
         vector: NDArray[np.float32] = self.encode_batch([query])[0]
         return vector
 
     def encode_batch(self, queries: Sequence[str]) -> NDArray[np.float32]:
-        """The vectors of several topics' texts, float32 array of shape (n, dim); Pyserini's `batch_search` calls it.
-
-        Raises:
-            InputError: there are no expansions of one of the texts.
-        """
+        """The vectors of several topics' texts, float32 array of shape (n, dim); Pyserini's `batch_search` calls it."""
         keys = self.lookup.find(queries)
         new = {key: topic for key, topic in self.lookup.topics.items() if key not in self._vectors}
         if new:
-            self._vectors.update(
-                zip(*dense_vectors(self.aggregation, new, self.encoder, self.options), strict=True),
-            )
-            blank = [not any(one.text.strip() for one in topic.expansions) for topic in new.values()]
-            if self.aggregation != "none" and any(blank):
-                logger.warning("%d of %d topics have only empty expansions: searched alone", sum(blank), len(new))
+            self._vectors |= zip(*dense_vectors(self.aggregation, new, self.encoder, self.options), strict=True)
+            blank = sum(not any(e.text.strip() for e in topic.expansions) for topic in new.values())
+            if self.aggregation != "none" and blank:
+                logger.warning("%d of %d topics have only empty expansions: searched alone", blank, len(new))
         return np.array([self._vectors[key] for key in keys]).reshape(len(keys), self.encoder.dim)
 
 
 def register() -> None:
-    """Makes `--encoder expandr:FILE.yaml` mean this encoder, in all of Pyserini's commands with dense search.
-
-    Pyserini takes the first class whose keyword is anywhere in the encoder's name ("ance" in /data/finance), so this
-    one goes first.
-    """
+    """Makes `--encoder expandr:FILE.yaml` mean this encoder, in all of Pyserini's commands with dense search."""
     classes: dict[str, Any] = import_pyserini("pyserini.encode").query_encoder_class_map
-    others = {keyword: each for keyword, each in classes.items() if keyword != SCHEME}
+    others = {keyword: other for keyword, other in classes.items() if keyword != SCHEME}
+    # First: Pyserini takes the first class whose keyword is anywhere in the name ("ance" in /data/finance).
     classes.clear()
     classes.update({SCHEME: _from_command_line} | others)
 
@@ -175,25 +161,25 @@ def _from_command_line(
 
 
 def _lookup(config: QueryEncoderConfig, collection: Collection | None, path: Path) -> Lookup:
-    """The expansions that a configuration names."""
-    topics = _topics(config, collection)
+    topics: dict[str, Topic] = {}
+    if config.topics:
+        topics = read_topics(config.topics)
+    elif collection:
+        topics = collection.topics(config.split)
     if config.expansions and config.generator:
         raise InputError(f"{path}: expansions and a generator", expected="one of them")
     if config.expansions:
         if not topics:
             raise InputError(f"{path}: expansions without their topics", expected="topics: FILE or collection: C")
-        return Lookup(read_expansions(config.expansions, topics).topics.values())
+        return Lookup(read_expansions(config.expansions, topics).values())
     if config.generator:
-        return Lookup(write=Live(config.generator, config.expand, topics, collection, config.split))
+        expander = load_expander(
+            generator=config.generator, collection=collection, split=config.split, options=config.expand
+        )
+        return Lookup(write=Live(expander, topics))
     if config.aggregation == "none":
         return Lookup.plain(topics.values())
     raise InputError(
         f"{path}: the aggregation {config.aggregation!r} without expansions",
         expected="expansions: FILE or generator: G",
     )
-
-
-def _topics(config: QueryEncoderConfig, collection: Collection | None) -> dict[str, Topic]:
-    if config.topics:
-        return read_topics(config.topics)
-    return collection.topics(config.split) if collection else {}

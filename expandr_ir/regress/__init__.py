@@ -1,1 +1,4 @@
-"""Regressions: for every published or recorded figure, whether it still holds."""
+"""Regressions: for every published or recorded figure, whether it still holds.
+
+Imports all rooms up to evaluate, and train for its trajectories.
+"""

@@ -1,135 +1,279 @@
-"""regressions/conditions.yaml: tiers, metrics, sources and conditions, which stand there once for all collections."""
+"""Conditions, collections and figures: regressions/*.yaml as docs/regress.md describes them."""
 
 from __future__ import annotations
 
 import itertools
 import string
+import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, get_args
 
-from expandr_ir.errors import InputError
-from expandr_ir.regress.files import CONDITIONS, Block, read_block, unknown
-from expandr_ir.regress.spec import TIERS, Condition, Metric, Tier
+from expandr_ir.blocks import check_names, load_block, unknown, where
+from expandr_ir.config import TRAINING, regressions_dir
+from expandr_ir.errors import InputError, MissingResourceError, unknown_name
 
-FAMILIES = ("bm25", "frozen", "dense", "hybrid", "live", "published")
-_CONDITION_KEYS = (
-    *("about", "family", "tier", "baseline", "search", "expander", "expansions", "topics_field", "pyserini"),
-    *("vary", "name"),
-)
+CONDITIONS = "conditions.yaml"
+RECORDED = "recorded"
+"""The folder of figures that `expandr regress --promote` wrote."""
+
+Tier: TypeAlias = Literal["exact", "near", "live", "training", "published"]
+"""How closely a figure must be met: equal, within what neural encoders vary, within what an LLM's samples vary, within
+what training varies; a published figure is shown and never judged."""
+
+TIERS: tuple[Tier, ...] = get_args(Tier)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of ir_measures: decimals that are printed and compared, and the same as options of trec_eval."""
+
+    precision: int
+    trec_eval: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A known value, the largest difference from it that is no failure, and where it stands."""
+
+    value: float
+    tolerance: float
+    source: str
+
+
+Figures: TypeAlias = dict[str, dict[str, Figure]]
+"""condition -> metric -> figure."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One way to search, whatever the collection."""
+
+    name: str = ""  # such as "mugi.gpt-4.1"; of conditions that vary, a pattern of the placeholders
+    about: str  # a line for readers
+    family: Literal["bm25", "frozen", "dense", "hybrid", "live", "training", "published"]
+    tier: Tier
+    baseline: str | None = None  # the condition that it is compared with
+    search: dict[str, Any] = field(default_factory=dict)  # options of SearchOptions that are not its defaults
+    expander: str | None = None  # a name of conf/expanders, where an LLM writes the expansions
+    expansions: str | None = None  # name of a file with recorded expansions
+    topics_field: str | None = None  # the field of that file that is searched in place of the topic
+    pyserini: str | None = None  # Pyserini's own command, of {topics}, {index} and {output}
+    vary: dict[str, list[str]] = field(default_factory=dict)  # placeholder -> values: one condition of each combination
+
+
+@dataclass(frozen=True)
+class Table:
+    """Figures: a row for each condition, a column for each metric."""
+
+    source: str  # a key of the catalogue's sources, or a text
+    rows: dict[str, list[float | None]]
+    metrics: list[str] = field(default_factory=list)  # where they are not the collection's
+    tolerance: float | None = None  # where it is not the tier's
+    python: str = ""  # the version that it holds for, such as "3.11"; else every one
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A file of figures that were promoted."""
+
+    values: list[Table]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectionFile:
+    """A collection's file: its names, its statistics, its conditions and their figures."""
+
+    title: str
+    metrics: list[str]
+    folder: str | None = None  # in BEIR's layout
+    irds: str | None = None
+    pyserini: str | None = None  # its topics
+    index: str | None = None  # the beginning of the names of Pyserini's prebuilt indexes
+    flat_index: str | None = None  # BM25's, where it is not the index's and ".flat"
+    dense_indexes: list[str] = field(default_factory=list)  # the ends of the names of those for FAISS
+    embedded: bool = False  # comes with this package
+    split: str | None = None
+    expansions: str | None = None  # the folder of recorded ones, where it is not its name
+    statistics: dict[Literal["flat", "multifield"], dict[Literal["documents", "terms"], int | list[int]]] = field(
+        default_factory=dict
+    )
+    statistics_source: str = ""
+    sets: list[str] = field(default_factory=list)
+    conditions: list[str] = field(default_factory=list)  # those without a figure
+    values: list[Table] = field(default_factory=list)  # must come out
+    published: list[Table] = field(default_factory=list)  # are shown beside them
+    mean_of: list[str] = field(default_factory=list)  # collections; nothing else is run
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What all regressions share.
+    """conditions.yaml: what all collections share."""
 
-    Args:
-        tolerances: a tier's largest difference where a figure has no other.
-        metrics: by name.
-        sources: where figures stand, by a short name.
-        conditions: by name.
-        sets: names of conditions that many collections have, by the set's name.
-    """
+    tiers: dict[Tier, float]  # the largest difference where a figure has no other
+    metrics: dict[str, Metric]
+    sources: dict[str, str]
+    conditions: dict[str, Condition]
+    sets: dict[str, list[str]]
 
-    tolerances: Mapping[Tier, float]
+
+@dataclass(frozen=True)
+class Regression:
+    """The regression of one collection, whose name is its file's and whose group its file's folder, such as "beir"."""
+
+    name: str
+    group: str
+    facts: CollectionFile
     metrics: Mapping[str, Metric]
-    sources: Mapping[str, str]
     conditions: Mapping[str, Condition]
-    sets: Mapping[str, tuple[str, ...]]
+    expected: Figures
+    published: Figures
+
+    @property
+    def expansions_folder(self) -> str:
+        """The name of the folder with its recorded expansions."""
+        return self.facts.expansions or self.name
+
+    def metrics_of(self, condition: Condition) -> dict[str, Metric]:
+        """The metrics of a condition: all, of a training those that it has a figure of."""
+        known = self.expected.get(condition.name, {}) if condition.family == "training" else self.metrics
+        return {name: metric for name, metric in self.metrics.items() if name in known}
+
+    def lucene_index(self, fields: str) -> str | None:
+        """Pyserini's name of its prebuilt Lucene index with these fields, if there is one."""
+        if self.facts.flat_index:
+            return self.facts.flat_index if fields == "flat" else None
+        return f"{self.facts.index}.{fields}" if self.facts.index else None
+
+    def dense_index(self, encoder: str | None) -> str | None:
+        """Pyserini's name of its prebuilt FAISS index of an encoder's vectors, if there is one."""
+        return f"{self.facts.index}.{encoder}" if encoder in self.facts.dense_indexes else None
 
 
-def read_catalogue(folder: Path) -> Catalogue:
-    """What stands in conditions.yaml.
+class Regressions:
+    """The regressions of a folder, each read when it is loaded.
 
     Args:
-        folder: the folder of the regressions.
+        folder: the folder; None is the one that comes with this package.
 
     Raises:
-        InputError: an unknown key, tier or condition, or a name twice; the message names file and line.
+        InputError: conditions.yaml does not fit, or two files have one name.
+        MissingResourceError: there are no regressions.
     """
-    root = read_block(folder / CONDITIONS)
-    root.check_keys(("tiers", "metrics", "sources", "conditions", "sets"))
-    conditions = _conditions(root.block("conditions"))
-    sets = root.block("sets")
-    for name in sets:
-        for member in sets.texts(name):
-            if member not in conditions:
-                raise unknown(sets.where(name), "condition", member, conditions)
-    sources = root.block("sources")
-    return Catalogue(
-        tolerances=_tolerances(root.block("tiers")),
-        metrics=_metrics(root.block("metrics")),
-        sources={key: sources.take(key, str) for key in sources},
-        conditions=conditions,
-        sets={name: tuple(sets.texts(name)) for name in sets},
-    )
 
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or regressions_dir()
+        self.files: dict[str, Path] = {}
+        for path in sorted(self.folder.glob("**/*.yaml")):
+            if path.name == CONDITIONS or {RECORDED, TRAINING} & set(path.relative_to(self.folder).parts):
+                continue
+            if other := self.files.get(path.stem):
+                message = f"two regressions of the name {path.stem!r}: {other} and {path}"
+                raise InputError(message, expected="one of each name")
+            self.files[path.stem] = path
+        if not self.files:
+            raise MissingResourceError(f"{self.folder} holds no regressions", expected="a folder with YAML files")
+        self.catalogue = _read_catalogue(self.folder / CONDITIONS)
+        if (self.folder / TRAINING).is_dir():
+            self.files[TRAINING] = self.folder / TRAINING
+        self.load = cache(self._load)
 
-def _tolerances(tiers: Block) -> dict[Tier, float]:
-    tiers.check_keys(TIERS)
-    return {tier: float(tiers.take(tier, (int, float))) for tier in TIERS}
+    def condition_names(self) -> Iterator[str]:
+        """The names of all conditions."""
+        yield from self.catalogue.conditions
+        yield from self.load(TRAINING).conditions if TRAINING in self.files else ()
 
+    def _load(self, name: str) -> Regression:
+        """The regression of a collection.
 
-def _metrics(metrics: Block) -> dict[str, Metric]:
-    found = {}
-    for name in metrics:
-        block = metrics.block(name)
-        block.check_keys(("precision", "trec_eval"))
-        found[name] = Metric(name, block.take("precision", int), block.take("trec_eval", str))
-    return found
+        Raises:
+            InputError: no such name, or a file that does not fit; the message names file and line.
+        """
+        if name not in self.files:
+            raise unknown_name("collection", name, self.files)
+        path, catalogue = self.files[name], self.catalogue
+        if name == TRAINING:
+            from expandr_ir.regress.training import load_trainings
 
-
-def _conditions(conditions: Block) -> dict[str, Condition]:
-    found: dict[str, Condition] = {}
-    blocks: dict[str, Block] = {}
-    for name in conditions:
-        block = conditions.block(name)
-        block.check_keys(_CONDITION_KEYS)
-        for condition in _condition(name, block):
-            if condition.name in found:
-                raise InputError(
-                    f"{conditions.where(name)}: a second condition {condition.name!r}", expected="each name once"
-                )
-            found[condition.name], blocks[condition.name] = condition, block
-    for name, condition in found.items():
-        if condition.baseline is not None and condition.baseline not in found:
-            raise unknown(blocks[name].where("baseline"), "baseline", condition.baseline, found)
-    return found
-
-
-def _condition(name: str, block: Block) -> Iterator[Condition]:
-    """The condition, or, where `vary` lists values of placeholders, one for each combination of them."""
-    tier, family = block.take("tier", str), block.take("family", str)
-    if tier not in TIERS:
-        raise unknown(block.where("tier"), "tier", tier, TIERS)
-    if family not in FAMILIES:
-        raise unknown(block.where("family"), "family", family, FAMILIES)
-    plain: dict[str, Any] = block.plain() | {"about": " ".join(block.take("about", str).split())}
-    vary = block.block("vary")
-    lists = {placeholder: vary.texts(placeholder) for placeholder in vary}
-    pattern = block.take("name", str) if vary else name
-    _check_placeholders(pattern, lists, block)
-    fields = {key: value for key, value in plain.items() if key not in {"vary", "name", "tier"}}
-    for values in itertools.product(*lists.values()):
-        chosen = dict(zip(lists, values, strict=True))
-        filled = {key: _fill(value, chosen) if chosen else value for key, value in fields.items()}
-        yield Condition(**filled | {"name": pattern.format(**chosen), "tier": cast("Tier", tier)})
-
-
-def _check_placeholders(pattern: str, lists: Mapping[str, list[str]], block: Block) -> None:
-    named = {placeholder for _, placeholder, _, _ in string.Formatter().parse(pattern) if placeholder}
-    if named != set(lists):
-        raise InputError(
-            f"{block.where('name')}: the name {pattern!r} of conditions that vary {', '.join(lists)}",
-            expected=f"each of these as a placeholder: {', '.join(f'{{{one}}}' for one in lists)}",
+            return load_trainings(path)
+        facts, recorded = load_block(CollectionFile, path), self.folder / RECORDED / path.name
+        values = facts.values + (load_block(Recorded, recorded).values if recorded.is_file() else [])
+        check_names("metric", facts.metrics, catalogue.metrics)
+        check_names("set", facts.sets, catalogue.sets)
+        check_names("condition", facts.conditions, catalogue.conditions)
+        for key, band in itertools.chain.from_iterable(counts.items() for counts in facts.statistics.values()):
+            if isinstance(band, list) and (len(band) != 2 or band[0] > band[1]):
+                raise InputError(f"{where(key)}: {key} is {band}", expected="a number, or [smallest, largest]")
+        wanted = {*facts.conditions, *itertools.chain.from_iterable(catalogue.sets[one] for one in facts.sets)}
+        wanted |= {row for table in (*values, *facts.published) for row in table.rows}
+        group = path.parent.relative_to(self.folder).as_posix()
+        return Regression(
+            name=name,
+            group="" if group == "." else group,
+            facts=facts,
+            metrics={metric: catalogue.metrics[metric] for metric in facts.metrics},
+            expected=_figures(values, facts.metrics, catalogue),
+            published=_figures(facts.published, facts.metrics, catalogue),
+            conditions={name: one for name, one in catalogue.conditions.items() if name in wanted},
         )
 
 
-def _fill(value: Any, chosen: Mapping[str, str]) -> Any:
-    """A text with the chosen values in place of their placeholders; others stay."""
-    if not isinstance(value, str):
-        return value
-    for placeholder, text in chosen.items():
-        value = value.replace(f"{{{placeholder}}}", text)
-    return value
+def _read_catalogue(path: Path) -> Catalogue:
+    catalogue = load_block(Catalogue, path)
+    conditions: dict[str, Condition] = {}
+    for name, pattern in catalogue.conditions.items():
+        for condition in _varied(name, pattern):
+            if condition.name in conditions:
+                raise InputError(f"{where(name)}: a second condition {condition.name!r}", expected="each name once")
+            conditions[condition.name] = condition
+    for condition in conditions.values():
+        check_names("baseline", [condition.baseline] if condition.baseline else [], conditions)
+    for members in catalogue.sets.values():
+        check_names("condition", members, conditions)
+    if missing := set(TIERS) - catalogue.tiers.keys():
+        raise InputError(f"{path}: no tolerance of the tier {min(missing)}", expected=", ".join(TIERS))
+    return replace(catalogue, conditions=conditions)
+
+
+def _varied(name: str, condition: Condition) -> Iterator[Condition]:
+    """The condition, or, where `vary` lists values of placeholders, one for each combination of them."""
+    vary, pattern = condition.vary, condition.name if condition.vary else name
+    if vary.keys() != {field for _, field, _, _ in string.Formatter().parse(pattern) if field}:
+        raise InputError(
+            f"{where(pattern)}: the name {pattern!r} of conditions that vary {', '.join(vary)}",
+            expected=f"each of these as a placeholder: {', '.join(f'{{{field}}}' for field in vary)}",
+        )
+    texts: dict[str, Any] = {"name": pattern, "about": condition.about, "expansions": condition.expansions}
+    for values in itertools.product(*vary.values()):
+        chosen = dict(zip(vary, values, strict=True))
+        filled = {key: text.format(**chosen) if text and chosen else text for key, text in texts.items()}
+        yield replace(condition, vary={}, **filled)
+
+
+def _figures(tables: list[Table], metrics: list[str], catalogue: Catalogue) -> Figures:
+    figures: Figures = {}
+    for table in tables:
+        source, columns = table.source, table.metrics or metrics
+        if not source.strip():
+            raise InputError(f"{where(source)}: a figure without a source", expected="where it stands")
+        if " " not in source and source not in catalogue.sources:
+            raise unknown(source, "source", catalogue.sources)
+        check_names("metric of this collection", columns, metrics)
+        check_names("condition", list(table.rows), catalogue.conditions)
+        applies = table.python in {"", f"{sys.version_info[0]}.{sys.version_info[1]}"}
+        for name, row in table.rows.items():
+            if len(row) != len(columns):
+                message = f"{where(name)}: {len(row)} figures of {name!r}"
+                raise InputError(message, expected=f"{len(columns)}: {', '.join(columns)}")
+            usual = catalogue.tiers[catalogue.conditions[name].tier]
+            tolerance = usual if table.tolerance is None else table.tolerance
+            known = figures.setdefault(name, {})
+            for metric, value in zip(columns, row, strict=True):
+                if value is not None and applies:
+                    if metric in known:
+                        message = f"{where(name)}: a second {metric} of {name!r}"
+                        raise InputError(message, expected="one figure of each metric")
+                    known[metric] = Figure(value, tolerance, catalogue.sources.get(source, source))
+    return figures

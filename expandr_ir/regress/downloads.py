@@ -1,107 +1,299 @@
-"""What can be downloaded: conf/downloads.yaml."""
+"""Collections and recorded expansions of conf/downloads.yaml: fetched once, checked, and converted."""
 
 from __future__ import annotations
 
+import csv
+import itertools
+import json
+import logging
+import os
+import re
+import shutil
+import stat
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal, TypeAlias, get_args
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 from urllib.parse import urlsplit
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
-import yaml
-
+from expandr_ir.blocks import load_block, where
 from expandr_ir.config import conf_dir
-from expandr_ir.errors import InputError, unknown_name
+from expandr_ir.errors import ExpandrError, InputError, MissingResourceError, unknown_name
+from expandr_ir.io.files import atomic_write, exclusive, read_jsonl, sha256_file, text_field
+from expandr_ir.progress import progress
 
-Then: TypeAlias = Literal["unzip", "query2doc", "querygym"]
-"""What becomes of a file: a folder, or rows that `--expansions` reads."""
+logger = logging.getLogger(__name__)
 
-_GROUP = {"url", "file", "then", "licence", "source", "unverified", "items"}
-_ITEM = {"path", "sha256", "md5", "size"}
+MIRROR = "EXPANDR_DOWNLOAD_MIRROR"
+"""A folder, or an http address, with the files by name: `beir/scifact.zip`, `query2doc/dl19.jsonl`, ..."""
+
+RETRIES = 3
+TIMEOUT_S = 60.0
+BUSY = {408, 425, 429, 500, 502, 503, 504}
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One thing to download.
+@dataclass(frozen=True)
+class Entry:
+    """One file of a group."""
 
-    Args:
-        name: group and name, such as "beir/scifact".
-        url: where it is, at a fixed revision.
-        file: where the result stands, below the target folder.
-        then: what becomes of it.
-        licence: under which it is published.
-        source: where these facts stand.
-        sha256, md5: of the file as it is downloaded; at most one is known.
-        unverified: why neither is known.
-        size: of the file, in bytes, where it is known.
-    """
-
-    name: str
-    url: str
-    file: str
-    then: Then
-    licence: str
-    source: str
+    path: str | None = None  # its own part of the address
     sha256: str | None = None
     md5: str | None = None
-    unverified: str | None = None
-    size: int | None = None
+    size: int | None = None  # in bytes
+
+
+@dataclass(frozen=True)
+class Group:
+    """The settings that the files of one publisher share."""
+
+    url: str  # at a fixed revision, with {path} and {name}
+    file: str  # what it becomes, below the target folder
+    then: Literal["unzip", "query2doc", "querygym"]
+    licence: str
+    source: str
+    items: dict[str, Entry]
+    unverified: str | None = None  # why no checksum is known
+
+
+@dataclass(frozen=True)
+class Groups:
+    """conf/downloads.yaml."""
+
+    groups: dict[str, Group]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to download, by group and name, such as "beir/scifact"."""
+
+    name: str
+    group: Group
+    entry: Entry
+    url: str
+    file: str
 
     @property
     def download_name(self) -> str:
-        """The file's own name below a mirror: the item's, with the ending of the address."""
-        return self.name + Path(urlsplit(self.url).path).suffix
+        """Its name below a mirror: the item's, with the ending of the address."""
+        return self.name + PurePosixPath(urlsplit(self.url).path).suffix
 
 
-@cache
-def items() -> MappingProxyType[str, Item]:
-    """Everything that can be downloaded, by name."""
-    return MappingProxyType(read_items(conf_dir() / "downloads.yaml"))
+def items(path: Path | None = None) -> dict[str, Item]:
+    """Everything that can be downloaded, by name.
 
-
-def read_items(path: Path) -> dict[str, Item]:
-    """The items of such a file, by name.
+    Args:
+        path: a file like conf/downloads.yaml, which None is.
 
     Raises:
-        InputError: it does not fit: an unknown key, a missing one, no checksum and no reason, or a place outside.
+        InputError: it does not fit, has neither a checksum nor a reason, or a place outside the target.
     """
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    found: dict[str, Item] = {}
-    for group, shared in data["groups"].items():
-        _check_keys(f"{path}, {group}", shared, _GROUP)
-        for name, own in shared["items"].items():
-            where = f"{path}, {group}/{name}"
-            _check_keys(where, own, _ITEM)
-            given: dict[str, Any] = {key: shared[key] for key in _GROUP & shared.keys() - {"items"}}
-            given |= {key: own[key] for key in _ITEM & own.keys() - {"path"}} | {"name": f"{group}/{name}"}
-            if missing := {"url", "file", "then", "licence", "source"} - given.keys():
-                raise InputError(f"{where}: no {', '.join(sorted(missing))}", expected="each of them")
-            given["url"] = given["url"].format(path=own.get("path", name), name=name)
-            given["file"] = given["file"].format(name=name)
-            _check(where, given)
-            found[f"{group}/{name}"] = Item(**given)
-    return found
+    path, known = path or conf_dir() / "downloads.yaml", dict[str, Item]()
+    for group_name, group in load_block(Groups, path).groups.items():
+        for name, entry in group.items.items():
+            url, file = group.url.format(path=entry.path or name, name=name), group.file.format(name=name)
+            item = Item(f"{group_name}/{name}", group, entry, url, file)
+            known[item.name] = item
+            given = [text for text in (entry.sha256, entry.md5, group.unverified) if text]
+            if len(given) != 1:
+                found, expected = f"{len(given)} of sha256, md5 and unverified", "one of them"
+            elif not re.fullmatch(r"[0-9a-f]{64}", entry.sha256 or "0" * 64):
+                found, expected = f"sha256 is {entry.sha256!r}", "64 hexadecimal digits"
+            elif not re.fullmatch(r"[0-9a-f]{32}", entry.md5 or "0" * 32):
+                found, expected = f"md5 is {entry.md5!r}", "32 hexadecimal digits"
+            elif PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
+                found, expected = f"file is {file!r}", "a place below the target folder"
+            elif not url.startswith(("http://", "https://")):
+                found, expected = f"url is {url!r}", "http or https"
+            else:
+                continue
+            raise InputError(f"{where(name)}: {item.name}: {found}", expected=expected)
+    return known
 
 
-def _check_keys(where: str, given: dict[str, Any], known: set[str]) -> None:
-    for key in given:
-        if key not in known:
-            raise unknown_name(f"key of {where}", key, known)
+def fetch(names: Sequence[str], *, target: Path) -> dict[str, Path]:
+    """The file or folder of each name, downloaded where it is not there yet.
+
+    Below the target, `--data TARGET` finds collections and `--expansions TARGET/expansions` expansions. Beside each
+    stands a note of the file that it was made from; as long as that is the one of conf/downloads.yaml, nothing is
+    downloaded. Of two processes that want one file, one waits.
+
+    Raises:
+        InputError: an unknown name, or a file that is not what its name says.
+        MissingResourceError: the address has no such file, a web page in its place, or cannot be reached.
+        ExpandrError: another checksum than expected.
+    """
+    known = items()
+    for name in names:
+        if name not in known:
+            raise unknown_name("download", name, known)
+    return {name: _fetch(known[name], target) for name in dict.fromkeys(names)}
 
 
-def _check(where: str, given: dict[str, Any]) -> None:
-    if given["then"] not in get_args(Then):
-        raise unknown_name(f"`then` of {where}", given["then"], get_args(Then))
-    known = [key for key in ("sha256", "md5", "unverified") if given.get(key)]
-    if len(known) != 1:
-        raise InputError(f"{where}: {' and '.join(known) or 'no checksum'}", expected="one of sha256, md5, unverified")
-    for key, length in (("sha256", 64), ("md5", 32)):
-        text = given.get(key)
-        if text and (not isinstance(text, str) or len(text) != length or set(text) - set("0123456789abcdef")):
-            raise InputError(f"{where}: {key} is {text!r}", expected=f"{length} hexadecimal digits")
-    place = Path(given["file"])
-    if place.is_absolute() or ".." in place.parts:
-        raise InputError(f"{where}: file is {given['file']!r}", expected="a place below the target folder")
-    if urlsplit(given["url"]).scheme not in {"http", "https"}:
-        raise InputError(f"{where}: url is {given['url']!r}", expected="http or https")
+def _fetch(item: Item, target: Path) -> Path:
+    result, folder = target / item.file, target / "downloads"
+    note, entry = result.with_name(f"{result.name}.download.json"), item.entry
+    lock = folder / f"{item.name}.lock"
+    with exclusive(lock, lambda: logger.warning("another process downloads %s: waiting", item.name)):
+        made_of = _read_note(note)
+        same = made_of.get("md5") == entry.md5 if entry.md5 else made_of.get("sha256") == entry.sha256
+        if result.exists() and (made_of.get("url") == item.url if item.group.unverified else same):
+            return result
+        digits = entry.md5 or entry.sha256 or made_of.get("sha256")  # a file without a checksum keeps its first one
+        file = _download(item, folder, digits and f"{'md5' if entry.md5 else 'sha256'}:{digits}")
+        sha256 = sha256_file(file)
+        if digits is None:
+            logger.warning("%s cannot be checked (%s): its sha256 is %s", item.name, item.group.unverified, sha256)
+        if item.group.then == "unzip":
+            unzip_folder(file, result)
+        else:
+            rows = query2doc_rows(file) if item.group.then == "query2doc" else querygym_rows(file)
+            with atomic_write(result) as stream:
+                stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        with atomic_write(note) as stream:
+            json.dump({"name": item.name, "url": item.url, "sha256": sha256, "md5": entry.md5}, stream, indent=2)
+        file.unlink()
+    return result
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return {}
+
+
+def _download(item: Item, folder: Path, checksum: str | None) -> Path:
+    """The downloaded file, complete and checked."""
+    import pooch
+    import requests
+
+    mirror = os.environ.get(MIRROR)
+    place = f"{mirror.rstrip('/')}/{item.download_name}" if mirror else item.url
+    logger.warning("downloading %s", place)
+    pooch.get_logger().setLevel(logging.ERROR)
+    files = pooch.create(folder, "", registry={item.name: checksum}, urls={item.name: place}, retry_if_failed=RETRIES)
+    try:
+        return Path(files.fetch(item.name, downloader=_bring))
+    except requests.RequestException as error:
+        found = f"{place} could not be downloaded: {error} ({RETRIES + 1} tries)"
+        remedy = f"the same command again, or {MIRROR}=FOLDER with a copy of the file"
+        raise MissingResourceError(found, expected="a network that reaches it", remedy=remedy) from error
+    except ValueError as error:
+        remedy = "the same command again; if it comes out the same, the file has changed at its source"
+        raise ExpandrError(f"{place}: {error}", expected=str(checksum), remedy=remedy) from error
+
+
+def _bring(place: str, output: str, _: Any) -> None:
+    """Writes the file of an address or of a mirror folder; pooch tries again after a RequestException."""
+    import requests
+
+    if urlsplit(place).scheme not in {"http", "https"}:
+        path = Path(place).expanduser()
+        if not path.is_file():
+            raise MissingResourceError(f"{path} is not there", expected="a copy", remedy=f"fetch it, or unset {MIRROR}")
+        shutil.copyfile(path, output)
+        return
+    headers = {"Accept-Encoding": "identity"}
+    with requests.get(place, stream=True, timeout=TIMEOUT_S, headers=headers) as response:
+        if response.status_code in BUSY:
+            response.raise_for_status()
+        chunks = response.iter_content(1 << 16)
+        first = next(chunks, b"")
+        page = first.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html"))
+        if response.status_code != 200 or page:
+            fault = "a web page came in its place" if response.ok else f"the server says {response.status_code}"
+            raise MissingResourceError(
+                f"{place}: {fault}", expected="the file", remedy=f"look at it; a copy can stand in {MIRROR}=FOLDER"
+            )
+        size = response.headers.get("Content-Length", "")
+        with Path(output).open("wb") as file, progress("bytes", int(size) if size.isdigit() else None) as advance:
+            for chunk in itertools.chain([first], chunks):
+                file.write(chunk)
+                advance(len(chunk))
+
+
+def query2doc_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of `intfloat/query2doc_msmarco` (query_id, query, pseudo_doc) as --expansions reads them."""
+    names = {"topic_id": "query_id", "query": "query", "text": "pseudo_doc"}
+    for number, row in read_jsonl(path):
+        yield {name: text_field(row, (given,), f"{path}, line {number}") for name, given in names.items()}
+
+
+def querygym_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of QueryGym's `*.queries.tsv` (topic_id, the string that was searched) as --expansions reads them.
+
+    `searched` is that string. Where it begins with the topic several times, `query_repeats` says how often, and `text`
+    is what follows; else `text` is all of it.
+    """
+    with path.open(encoding="utf-8", newline="") as stream:
+        reader = csv.reader(stream, delimiter="\t", strict=True)
+        try:
+            for row in reader:
+                if len(row) != 2 or not row[0]:
+                    found = f"{path}, line {reader.line_num}: {len(row)} columns"
+                    raise InputError(found, expected="topic_id<TAB>string")
+                repeats, text = split_repeats(row[1])
+                counted = {"query_repeats": repeats} if repeats else {}
+                yield {"topic_id": row[0], "text": text, "searched": row[1]} | counted
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise InputError(f"{path}, line {reader.line_num}: {error}", expected="tab-separated UTF-8") from error
+
+
+def split_repeats(text: str) -> tuple[int, str]:
+    """The times that a text begins with the same words, 2 or more, and the rest; (0, text) where it does not.
+
+    "a b a b a b c" is (3, "c"). Of several such beginnings it is the one that reaches farthest, the shortest of these.
+    """
+    best, reach, length = 0, 0, 0
+    end = text.find(" ")
+    while 0 < end <= len(text) // 2:
+        unit = text[: end + 1]
+        count = 1
+        while text.startswith(unit, count * len(unit)):
+            count += 1
+        if text[count * len(unit) :] == unit[:-1]:
+            count += 1
+        if count > 1 and count * len(unit) > reach:
+            best, reach, length = count, count * len(unit), len(unit)
+        end = text.find(" ", end + 1)
+    return (best, text[best * length :]) if best else (0, text)
+
+
+def unzip_folder(archive: Path, folder: Path) -> None:
+    """Unpacks the one folder of a zip file as `folder`, which appears complete or not at all, in place of an old one.
+
+    Raises:
+        InputError: no zip file, a damaged one, another content than one folder, or a member that would leave it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+    try:
+        with ZipFile(archive) as packed:
+            members = [member for member in packed.infolist() if not member.filename.startswith("__MACOSX/")]
+            roots = {_checked_path(archive, member).parts[0] for member in members}
+            if len(roots) != 1:
+                raise InputError(f"{archive}: it holds {', '.join(sorted(roots)) or 'nothing'}", expected="one folder")
+            packed.extractall(temporary, members)
+        root = temporary / roots.pop()
+        if not root.is_dir():
+            raise InputError(f"{archive}: it holds the file {root.name}", expected="one folder")
+        if folder.exists():
+            shutil.rmtree(folder)
+        root.rename(folder)
+    except (BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise InputError(f"{archive} cannot be unpacked ({error})", expected="a complete zip file") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _checked_path(archive: Path, member: ZipInfo) -> PurePosixPath:
+    """The member's path, which is no link and stays inside."""
+    path = PurePosixPath(member.filename)
+    if path.is_absolute() or ".." in path.parts or "\\" in member.filename or not path.parts:
+        raise InputError(f"{archive}: the member {member.filename!r} would leave the folder", expected="plain paths")
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise InputError(f"{archive}: the member {member.filename!r} is a link", expected="files and folders")
+    return path

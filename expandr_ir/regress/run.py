@@ -1,173 +1,260 @@
-"""Regressions run: steps to outcomes, outcomes to verdicts, means of parts, and results.json kept up to date."""
+"""`expandr regress`: conditions are selected, run and judged; results.json is kept up to date."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from expandr_ir.errors import InputError
-from expandr_ir.manifest import installed_versions
-from expandr_ir.regress.commands import pyserini_commands, search_command
-from expandr_ir.regress.loading import Regressions
-from expandr_ir.regress.plan import Step
-from expandr_ir.regress.results import NAME, Result, Results, Value, make_results, read_results, write_results
-from expandr_ir.regress.spec import Spec
-from expandr_ir.regress.verdict import judge, rounded, skipped
-from expandr_ir.regress.work import Outcome, Worker
+from expandr_ir.blocks import load_block
+from expandr_ir.errors import ComparisonFailedError, InputError, MissingResourceError
+from expandr_ir.io.files import atomic_write, home
+from expandr_ir.io.manifest import installed_versions
+from expandr_ir.io.outputs import output_file, output_folder
+from expandr_ir.progress import progress
+from expandr_ir.regress.catalogue import Regressions
+from expandr_ir.regress.commands import evaluate_command, pyserini_commands, search_command
+from expandr_ir.regress.downloads import fetch, items
+from expandr_ir.regress.record import promote, record
+from expandr_ir.regress.results import (
+    NAME,
+    Result,
+    Results,
+    Value,
+    as_json,
+    make_results,
+    read_results,
+    rounded,
+    write_results,
+)
+from expandr_ir.regress.steps import RegressOptions, Step, downloads_folder, plan
+from expandr_ir.regress.worker import Worker, judge_all, make_result
+
+logger = logging.getLogger(__name__)
+
+COMMAND = "command.json"
+"""The options of a folder's last command, which --resume takes."""
 
 
-def regress(
-    steps: Sequence[Step], worker: Worker, regressions: Regressions, on_result: Callable[[Result, Outcome], None]
-) -> Results:
-    """The results of these steps, with those that the folder has already of other ones.
+@dataclass(frozen=True)
+class RegressResult:
+    """The outcome of `expandr regress`; its text is what the verb prints.
+
+    Args:
+        text: the listing, or the verdicts.
+        results: of the steps that were run; None where nothing was to be run.
+    """
+
+    text: str
+    results: Results | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def exit_code(self) -> int:
+        """1 where a figure does not hold, else 0."""
+        return ComparisonFailedError.exit_code if self.results and self.results.counts()["FAIL"] else 0
+
+
+def regress(options: RegressOptions) -> RegressResult:
+    """Runs the selected conditions and judges their figures, or lists them, see `RegressOptions`.
 
     results.json is written after each collection, so that what was done is kept whatever comes after.
 
-    Args:
-        steps: in the order of their collections.
-        worker: carries them out.
-        regressions: what earlier results of the folder are judged by.
-        on_result: is told each result.
-
     Raises:
-        InputError: inputs that cannot be used; the results so far are written.
+        InputError: options, a file of regressions, data or expansions that do not fit.
+        MissingResourceError: nothing to resume, or no such file to promote.
     """
-    done: list[Result] = []
-    parts: dict[tuple[str, str], Result] = {}
-    earlier = _earlier(worker.folder, regressions)
-    try:
-        for number, step in enumerate(steps):
-            outcome = Outcome() if step.spec.mean_of else worker.run(step)
-            result = _mean(step, parts) if step.spec.mean_of else result_of(step, outcome, worker.folder)
-            parts[step.spec.name, step.condition.name] = result
-            done.append(result)
-            on_result(result, outcome)
-            if number + 1 < len(steps) and steps[number + 1].spec.name != step.spec.name:
-                write_results(worker.folder, merged(earlier, done, regressions))
-    finally:
-        write_results(worker.folder, merged(earlier, done, regressions))
-    return make_results(done, installed_versions())
+    folder = output_folder(options.output or str(home() / "regressions"))
+    options = _resumed(options, folder) if options.resume else options
+    record_path = output_file(options.record) if options.record else None
+    regressions = Regressions(Path(options.regressions) if options.regressions else None)
+    if options.promote:
+        promoted = promote(Path(options.promote), regressions)
+        return RegressResult("\n".join(f"{name}: {path}" for name, path in promoted.items()))
+    steps = plan(regressions, options)
+    if options.download:
+        _download(steps, options)
+        steps = plan(regressions, options)
+    if options.list or options.dry_run or options.commands:
+        return RegressResult(_listed(steps, folder, options))
+    started, worker = time.perf_counter(), Worker(folder, options)
+    earlier, done = list(_earlier(folder, regressions)), list[Result]()
+    with atomic_write(folder / COMMAND) as stream:
+        json.dump(asdict(options), stream, indent=1)
+    with progress("conditions", len(steps)) as advance:
+        for _, own in itertools.groupby(steps, key=lambda step: step.regression.name):
+            try:
+                for step in own:
+                    advance(0, note=step.name)
+                    done.append(_mean(step, done) if step.regression.facts.mean_of else worker.run(step))
+                    advance()
+                    if any(value.verdict == "FAIL" for value in done[-1].values):
+                        logger.warning("%s: FAIL", step.name)  # hours before the verdicts are printed
+            finally:
+                write_results(folder, _merged(earlier, done, regressions))
+    results = make_results(done, installed_versions())
+    if record_path:
+        llm = options.generator
+        named = f"{llm.engine}:{llm.model}{f'@{llm.revision}' if llm.revision else ''}" if llm else None
+        record(record_path, results, named, options.seed)
+    runs = {"searched": worker.searched, "kept": worker.kept, "seconds": round(time.perf_counter() - started, 3)}
+    if options.format == "json":
+        told = as_json(results) | {"counts": results.counts(), "runs": runs}
+        return RegressResult(json.dumps(told, indent=1), results)
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in results.counts().items())
+    summary = f"{counts}; {worker.searched} runs searched, {worker.kept} as they were; {runs['seconds']:.1f} s"
+    return RegressResult("\n".join([*_verdicts(done), summary, str(folder / NAME)]), results)
 
 
-def result_of(step: Step, outcome: Outcome, folder: Path) -> Result:
-    """What is recorded of a step.
-
-    Args:
-        step: the step.
-        outcome: what became of it.
-        folder: what the run's path is relative to.
-    """
-    return _result(step, outcome, folder, values_of(step, outcome.means, outcome.skip))
-
-
-def values_of(step: Step, means: Mapping[str, float] | None, skip: str) -> tuple[Value, ...]:
-    """A verdict for each metric: of a step that was not run, for those that something is known of."""
-    expected = step.spec.expected.get(step.condition.name, {})
-    published = step.spec.published.get(step.condition.name, {})
-    return tuple(
-        skipped(metric, skip, expected.get(name), published.get(name))
-        if means is None
-        else judge(metric, means[name], expected.get(name), published.get(name))
-        for name, metric in step.spec.metrics.items()
-    )
+def _resumed(options: RegressOptions, folder: Path) -> RegressOptions:
+    """The options of the folder's last command, with this one's output, jobs and format."""
+    path = folder / COMMAND
+    if not path.is_file():
+        found = f"{folder} has nothing to resume"
+        raise MissingResourceError(found, expected="the --output of an earlier expandr regress")
+    kept: dict[str, Any] = {"output": options.output, "jobs": options.jobs, "format": options.format}
+    if replace(RegressOptions(**kept), resume=True) != options:
+        raise InputError(
+            "--resume takes all other options from the earlier command",
+            expected="--resume with --output, --jobs and --format alone",
+            remedy="leave --resume out: what is there already is not searched again anyway",
+        )
+    return replace(load_block(RegressOptions, path), **kept)
 
 
-def _result(step: Step, outcome: Outcome, folder: Path, values: tuple[Value, ...]) -> Result:
-    manifest, run = outcome.manifest, str(folder / f"{step.name}.run")
-    counts, tokens = (manifest.counts, manifest.tokens) if manifest else ({}, {})
-    searching = [value for stage, value in manifest.seconds.items() if stage != "generate"] if manifest else []
-    return Result(
-        collection=step.spec.name,
-        title=step.spec.title,
-        spec=step.collection or "",
-        split=step.spec.split,
-        condition=step.condition.name,
-        family=step.condition.family,
-        tier=step.condition.tier,
-        baseline=step.condition.baseline,
-        run=outcome.run.relative_to(folder).as_posix() if outcome.run else None,
-        expansions=str(step.expansions) if step.expansions else None,
-        command=search_command(step, run),
-        pyserini=pyserini_commands(step, run),
-        topics=outcome.topics,
-        samples=counts.get("samples"),
-        seconds=round(sum(searching), 6) if manifest else None,
-        prompt_tokens=tokens.get("in"),
-        completion_tokens=tokens.get("out"),
-        missing=counts.get("missing_topics", 0),
-        empty=counts.get("empty_expansions", 0),
-        values=values,
-    )
+def _download(steps: Sequence[Step], options: RegressOptions) -> None:
+    """Fetches the published data and expansions that the steps lack."""
+    files: set[str] = set()
+    for step in steps:
+        facts, expansions = step.regression.facts, step.condition.expansions
+        if step.options and not step.collection and facts.folder and options.source == "folder":
+            files.add(f"beir/{facts.folder.partition('/')[0]}")
+        if step.options and expansions and not step.expansions:
+            files.add(f"expansions/{step.regression.expansions_folder}/{expansions}")
+    fetch([item.name for item in items().values() if item.file in files], target=downloads_folder())
 
 
-def _mean(step: Step, parts: Mapping[tuple[str, str], Result]) -> Result:
+def _mean(step: Step, done: Sequence[Result]) -> Result:
     """The mean of the parts' printed values, as tables of BEIR make it."""
-    own = [parts.get((name, step.condition.name)) for name in step.spec.mean_of]
-    found = {
-        name: [_measured(part, name) for part in own if part and _measured(part, name) is not None]
-        for name in step.spec.metrics
-    }
-    complete = min(map(len, found.values()))
-    if complete < len(own):
-        skip = step.skip or f"{complete} of its {len(own)} parts have values"
-        return _result(step, Outcome(), Path(), values_of(step, None, skip))
-    means = {
-        name: float(sum(rounded(value or 0.0, step.spec.metrics[name].precision) for value in values)) / len(own)
-        for name, values in found.items()
-    }
-    topics = sum(part.topics or 0 for part in own if part)
-    return _result(step, Outcome(topics=topics), Path(), values_of(step, means, ""))
+    names = step.regression.facts.mean_of
+    parts = [one for one in done if one.collection in names and one.condition == step.condition.name]
+    printed: dict[str, list[float]] = {name: [] for name in step.regression.metrics}
+    for value in itertools.chain.from_iterable(part.values for part in parts):
+        if value.measured is not None and value.metric in printed:
+            printed[value.metric].append(float(rounded(value.measured, value.precision)))
+    complete = min(map(len, printed.values()))
+    if complete < len(names):
+        return make_result(step, Path(), skip=step.skip or f"{complete} of its {len(names)} parts have values")
+    means = {name: sum(values) / len(names) for name, values in printed.items()}
+    return make_result(step, Path(), means=means, topics=sum(part.topics or 0 for part in parts))
 
 
-def _measured(part: Result, metric: str) -> float | None:
-    return next((value.measured for value in part.values if value.metric == metric), None)
+def _earlier(folder: Path, regressions: Regressions) -> Iterator[Result]:
+    """The results that the folder has, judged by today's figures; none where other versions made them."""
+    if not (folder / NAME).exists():
+        return
+    try:
+        found = read_results(folder)
+    except InputError as error:
+        raise InputError(error.found, expected=error.expected, remedy="name another --output") from error
+    for result in found.results if dict(found.versions) == installed_versions() else ():
+        regression = regressions.load(result.collection) if result.collection in regressions.files else None
+        if regression and (condition := regression.conditions.get(result.condition)):
+            measured = {value.metric: value.measured for value in result.values if value.measured is not None}
+            skips = [value.reason for value in result.values if value.verdict == "SKIP"]
+            means = measured if measured.keys() >= regression.metrics_of(condition).keys() else None
+            values = judge_all(regression, condition, means, next(iter(skips), "its metrics are others now"))
+            yield replace(result, values=values)
 
 
-def merged(earlier: Iterable[Result], done: Sequence[Result], regressions: Regressions) -> Results:
+def _merged(earlier: Sequence[Result], done: Sequence[Result], regressions: Regressions) -> Results:
     """The new results and the earlier ones of other steps, in the regressions' order."""
-    new = {(one.collection, one.condition): one for one in done}
-    kept = [one for one in earlier if (one.collection, one.condition) not in new]
-    order = {name: number for number, name in enumerate(regressions.names())}
-    conditions = {name: number for number, name in enumerate(regressions.catalogue.conditions)}
-    ordered = sorted([*kept, *done], key=lambda one: (order[one.collection], conditions[one.condition]))
-    return make_results(ordered, installed_versions())
+    results = {(one.collection, one.condition): one for one in (*earlier, *done)}
+    collections = [name for name in regressions.files if any(name == collection for collection, _ in results)]
+    names = [(name, condition) for name in collections for condition in regressions.load(name).conditions]
+    return make_results([results[name] for name in names if name in results], installed_versions())
 
 
-def _earlier(folder: Path, regressions: Regressions) -> list[Result]:
-    """The results that a folder has, judged by today's figures; none where other versions made them."""
-    if not (folder / NAME).is_file():
-        return []
-    found = read_results(folder)
-    if dict(found.versions) != installed_versions():
-        return []
-    specs: dict[str, Spec] = {}
-    kept = []
-    for result in found.results:
-        if result.collection not in regressions.files:
-            continue
-        spec = specs.setdefault(result.collection, regressions.load(result.collection))
-        if result.condition in spec.conditions:
-            kept.append(_judged_again(result, spec))
-    return kept
+def figure(value: float | None, precision: int = 4) -> str:
+    """A value as it is printed: .6789."""
+    text = "-" if value is None else str(rounded(value, precision))
+    return text[1:] if text.startswith("0.") else text
 
 
-def _judged_again(result: Result, spec: Spec) -> Result:
-    step = Step(spec, spec.conditions[result.condition], None, None, None)
-    measured = {value.metric: value.measured for value in result.values if value.measured is not None}
-    reason = next((value.reason for value in result.values if value.verdict == "SKIP"), "its metrics are others now")
-    means = measured if measured.keys() >= spec.metrics.keys() else None
-    fields = {name: getattr(result, name) for name in Result.__slots__}
-    return Result(**fields | {"values": values_of(step, means, reason)})
+def _verdicts(results: Iterable[Result]) -> Iterator[str]:
+    for _, group in itertools.groupby(results, key=lambda result: result.collection):
+        for at, result in enumerate(group):
+            if at == 0:
+                about = ", ".join(filter(None, [result.title, result.split, result.spec]))
+                yield f"{result.collection} ({about})"
+            verdicts = {value.verdict for value in result.values}
+            worst = next(one for one in ("FAIL", "SKIP", "OK*", "OK", "NEW") if one in verdicts)
+            shown = result.values[0].reason if worst == "SKIP" else "  ".join(map(_shown, result.values))
+            yield f"  {worst:<4} {result.condition:<42} {shown}" + (
+                f"  ({result.empty} empty expansions)" if result.empty else ""
+            )
+            for value in result.values:
+                if value.verdict in {"FAIL", "OK*"}:
+                    expected = f"{value.metric} expected {figure(value.expected, value.precision)} ({value.source})"
+                    yield f"       {value.verdict} {expected}{f': {value.reason}' if value.reason else ''}"
 
 
-def check_folder(folder: Path) -> None:
-    """Refuses an output folder whose results.json is not one.
+def _shown(value: Value) -> str:
+    beside = f" [{figure(value.published, value.precision)}]" if value.published is not None else ""
+    new = " new" if value.expected is None else ""
+    return f"{value.metric} {figure(value.measured, value.precision)}{new}{beside}"
 
-    Raises:
-        InputError: it is something else.
-    """
-    if (folder / NAME).exists():
-        try:
-            read_results(folder)
-        except InputError as error:
-            raise InputError(error.found, expected=error.expected, remedy="name another --output") from error
+
+def _listed(steps: Iterable[Step], folder: Path, options: RegressOptions) -> str:
+    """The steps with their known figures, what would be done, or the commands, as the options say."""
+    rows = [_row(step, str(folder / f"{step.name}.run")) for step in steps]
+    if options.commands:
+        rows = [row for row in rows if row["commands"][0]]
+    if options.format == "json":
+        return json.dumps(rows, indent=1)
+    lines: list[str] = []
+    for collection, group in itertools.groupby(rows, key=lambda row: f"{row['collection']} ({row['title']})"):
+        lines.append(collection)
+        for row in group:
+            figures = [f"{name} {figure(one['value'])}" for name, one in row["expected"].items()]
+            figures += [f"{name} [{figure(one['value'])}]" for name, one in row["published"].items()]
+            told = row["about"] if row["tier"] == "training" else "  ".join(figures) or "no figure is known"
+            skip = row["skip"]
+            if options.commands:
+                lines.append(f"  # {row['condition']}" + (f" (skipped here: {skip})" if skip else ""))
+                lines += [f"  {command}" for command in (*row["commands"], *row["pyserini"]) if command]
+                continue
+            if options.dry_run:
+                told = f"SKIP {skip}" if skip else row["does"]
+            lines.append(f"  {row['condition']:<42} {row['tier']:<9} {told}")
+    return "\n".join(lines)
+
+
+def _row(step: Step, run: str) -> dict[str, Any]:
+    regression, condition = step.regression, step.condition
+    commands, parts = [search_command(step, run), evaluate_command(step, run)], regression.facts.mean_of
+    tables = {"expected": regression.expected, "published": regression.published}
+    figures = {
+        key: {metric: asdict(known) for metric, known in table.get(condition.name, {}).items()}
+        for key, table in tables.items()
+    }
+    return {
+        "collection": regression.name,
+        "title": regression.facts.title,
+        "condition": condition.name,
+        "family": condition.family,
+        "tier": condition.tier,
+        "about": condition.about,
+        **figures,
+        "does": f"mean of {len(parts)} collections" if parts else commands[0] or "nothing",
+        "commands": commands,
+        "pyserini": pyserini_commands(step, run),
+        "skip": step.skip,
+    }

@@ -1,203 +1,92 @@
-"""Scores and comparisons as text for a terminal, JSON, Markdown or LaTeX."""
+"""Reports of regressions and comparisons: text, Markdown, LaTeX, CSV, and one self-contained page.
+
+The room imports io, collections, evaluate and `regress.results`.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
-from expandr_ir.errors import unknown_name
-from expandr_ir.evaluate import Scores, coverage_notes
-from expandr_ir.evaluate.compare import Comparison, Outcome, TopicChange
-from expandr_ir.evaluate.cost import Cost
-from expandr_ir.report.figures import levels, mark, mean, p_value, signed
-from expandr_ir.report.tables import Table, as_latex, as_markdown, as_text, clip, markdown
+from expandr_ir.errors import InputError
+from expandr_ir.io.files import atomic_write
+from expandr_ir.io.outputs import output_file, output_folder
+from expandr_ir.regress.results import NAME
+from expandr_ir.report import formats
+from expandr_ir.report.comparison import FORMATS, render, render_scores
+from expandr_ir.report.evidence import PER_TOPIC, gather, study_of_comparison
+from expandr_ir.report.page import page_of
+from expandr_ir.report.study import Study, as_recorded
 
-__all__ = ["CLIP", "FORMATS", "SHOWN", "mark", "render", "render_scores"]
+__all__ = ["FORMATS", "ReportOptions", "page_of", "render", "render_scores", "report", "study_of_comparison"]
 
-FORMATS = ("text", "json", "markdown", "latex")
-
-CLIP = 160
-"""Characters shown of a topic or an expansion."""
-
-SHOWN = 2
-"""Expansions shown of a topic; the others are counted."""
+SUFFIXES = {".html": "html", ".htm": "html", ".md": "md", ".tex": "latex", ".csv": "csv", ".json": "json"}
+logger = logging.getLogger(__name__)
 
 
-def render(comparison: Comparison, form: str, *, colour: bool = False, width: int = 120) -> str:
-    """The comparison as a string that ends in a line break.
-
-    "text" and "markdown" hold means, differences and tests by measure, seconds and tokens of a topic where they are
-    known, notes, and the topics helped and hurt most, with clipped texts. "latex" is a booktabs table of means and
-    differences. "json" is everything, with every topic's value.
+@dataclass(frozen=True)
+class ReportOptions:
+    """Options of `expandr report`.
 
     Args:
-        comparison: what `compare` returned.
-        form: one of FORMATS.
-        colour: of "text": whether a terminal shows it.
-        width: of "text", in characters.
+        run_dirs: the folder that `expandr regress` wrote; one.
+        output: the file to write; of --format md, a folder (a page for each collection) or a file. A Markdown file that
+            has a place for results, between `<!-- results -->` and `<!-- /results -->`, keeps what is around it.
+        format: html, md, latex, csv, or json (figures and tests without any path of this machine, to be kept); None is
+            what the output's name says, else html.
+        collection: only this collection; may be repeated.
+        data: folder to look for collections in where they are not at the recorded place.
+        per_topic: most topics of a collection that the page shows in full; 0 shows none.
+    """
+
+    run_dirs: list[str]
+    output: str = "report.html"
+    format: Literal["html", "md", "latex", "csv", "json"] | None = None
+    collection: list[str] = field(default_factory=list)
+    data: str | None = None
+    per_topic: int = PER_TOPIC
+
+
+def report(options: ReportOptions) -> str:
+    """Writes the report of a folder of regressions, logs its remarks, and returns the files' names and sizes.
 
     Raises:
-        InputError: there is no such format.
+        MissingResourceError: there is no results.json.
+        InputError: an option that makes no sense, a results.json of another format, or a file that cannot be read.
     """
-    remarks = [*_legend(comparison), *comparison.notes]
-    tables = [*_outcome_tables(comparison), *_cost_tables(comparison)]
-    if form == "json":
-        return _json(asdict(comparison))
-    if form == "latex":
-        return as_latex(_compact_table(comparison), "; ".join([*_caption(comparison), *comparison.notes]))
-    if form == "markdown":
-        return _blocks([*map(as_markdown, tables), _bullets(remarks), *_markdown_examples(comparison)])
-    if form == "text":
-        texts = [as_text(table, colour=colour, width=width) for table in tables]
-        return _blocks([*texts, _lines(remarks), *_text_examples(comparison)])
-    raise unknown_name("format", form, FORMATS)
-
-
-def render_scores(scores: Mapping[str, Scores], form: str, *, colour: bool = False, width: int = 120) -> str:
-    """The means of runs, by name, as a string that ends in a line break; "json" holds every topic's value too.
-
-    Args:
-        scores: run name -> what `evaluate` returned, all of the same qrels and measures.
-        form: one of FORMATS.
-        colour: of "text": whether a terminal shows it.
-        width: of "text", in characters.
-
-    Raises:
-        InputError: there is no such format.
-    """
-    first = next(iter(scores.values()))
-    remarks = [f"Means over {first.topics} judged topics", *coverage_notes(scores)]
-    rows = tuple((name, *map(mean, own.means.values())) for name, own in scores.items())
-    table = Table(("run", *first.means), (rows,))
-    if form == "json":
-        return _json({name: {"topics": own.topics} | asdict(own) for name, own in scores.items()})
-    if form == "latex":
-        return as_latex(table, "; ".join(remarks))
-    if form == "markdown":
-        return _blocks([as_markdown(table), _bullets(remarks)])
-    if form == "text":
-        return _blocks([as_text(table, colour=colour, width=width), _lines(remarks)])
-    raise unknown_name("format", form, FORMATS)
-
-
-def _outcome_tables(comparison: Comparison) -> list[Table]:
-    """One table for each measure, the baseline first."""
-    tables = []
-    for position, measure in enumerate(comparison.measures):
-        header = (measure, "mean", "diff", "rel", "t-test", "random", "Holm", "W/T/L")
-        baseline = (comparison.baseline_name, mean(comparison.baseline.means[measure]), *[""] * 6)
-        runs = [(run.name, *_figures(run.outcomes[position])) for run in comparison.runs]
-        tables.append(Table(header, ((baseline, *runs),)))
-    return tables
-
-
-def _figures(outcome: Outcome) -> tuple[str, ...]:
-    return (
-        mean(outcome.mean),
-        f"{signed(outcome.difference)}{mark(outcome.p_holm)}",
-        "n/a" if outcome.relative is None else f"{outcome.relative:+.1%}",
-        p_value(outcome.p_t_test),
-        p_value(outcome.p_randomisation),
-        p_value(outcome.p_holm),
-        f"{outcome.wins}/{outcome.ties}/{outcome.losses}",
+    run_dirs, data = options.run_dirs, Path(options.data).expanduser() if options.data else None
+    if len(run_dirs) != 1:
+        found = f"{len(run_dirs)} folders are named" if run_dirs else "no folder is named"
+        raise InputError(found, expected="one", remedy="expandr report RUN_DIR --output report.html")
+    if data is not None and not data.is_dir():
+        raise InputError(f"--data {options.data} is no folder", expected="a folder of collections")
+    if options.per_topic < 0:
+        raise InputError(f"--per-topic {options.per_topic}", expected="0 or more")
+    run_dir, suffix = Path(run_dirs[0]).expanduser(), Path(options.output).suffix
+    form = options.format or SUFFIXES.get(suffix, "html")
+    in_folder = form == "md" and suffix != ".md"
+    output = (
+        output_folder(options.output) if in_folder else output_file(options.output, [str(run_dir), str(run_dir / NAME)])
     )
+    study = gather(run_dir, data, options.collection)
+    for remark in study.remarks():
+        logger.warning(remark)
+    if in_folder:
+        texts = {output / name: text for name, text in formats.pages_of(study).items()}
+    else:
+        texts = {output: _text(form, study, output, options.per_topic)}
+    for path, text in texts.items():
+        with atomic_write(path) as stream:
+            stream.write(text)
+    return "\n".join(f"{path}: {len(text.encode()):,} bytes" for path, text in texts.items())
 
 
-def _cost_tables(comparison: Comparison) -> list[Table]:
-    """One table of what a topic costs, or none where no manifest says."""
-    costs = [(comparison.baseline_name, comparison.baseline_cost), *((run.name, run.cost) for run in comparison.runs)]
-    if all(cost == Cost(None, None) for _, cost in costs):
-        return []
-    rows = tuple(
-        (
-            name,
-            "n/a" if cost.seconds is None else f"{cost.seconds:.4f}",
-            "n/a" if cost.tokens is None else f"{cost.tokens:.1f}",
-        )
-        for name, cost in costs
-    )
-    return [Table(("run", "seconds per topic", "tokens per topic"), (rows,))]
-
-
-def _compact_table(comparison: Comparison) -> Table:
-    """A row for each run and a column for each measure: mean, mark and difference."""
-    baseline = (comparison.baseline_name, *map(mean, comparison.baseline.means.values()))
-    rows = [
-        (run.name, *(f"{mean(row.mean)}{mark(row.p_holm)} ({signed(row.difference)})" for row in run.outcomes))
-        for run in comparison.runs
-    ]
-    return Table(("run", *comparison.measures), ((baseline,), tuple(rows)))
-
-
-def _legend(comparison: Comparison) -> list[str]:
-    flips = f"{comparison.resamples:,} sign flips (seed {comparison.seed}; every flip where there are fewer)"
-    return [
-        f"mean: over {comparison.topics} judged topics",
-        f"diff, rel, W/T/L: difference to {comparison.baseline_name}, relative to it, and topics won, tied and lost",
-        f"t-test, random: two-sided p of the paired t-test, and of the randomisation test with {flips}",
-        f"Holm: the t-test's p corrected over {comparison.family} tests; {levels()}",
-    ]
-
-
-def _caption(comparison: Comparison) -> list[str]:
-    return [
-        f"Means over {comparison.topics} judged topics, with the difference to {comparison.baseline_name}",
-        f"two-sided paired t-test, p corrected after Holm over {comparison.family} tests: {levels()}",
-    ]
-
-
-def _examples(comparison: Comparison) -> Iterator[tuple[str, Sequence[TopicChange]]]:
-    for run in comparison.runs:
-        if run.helped or run.hurt:
-            yield f"{run.name}: helped most on {comparison.measures[0]}", run.helped
-            yield f"{run.name}: hurt most on {comparison.measures[0]}", run.hurt
-
-
-def _text_examples(comparison: Comparison) -> Iterator[str]:
-    for heading, changes in _examples(comparison):
-        lines = [heading if changes else f"{heading}: no topic"]
-        for change in changes:
-            lines.append(f"  {_change(change)}  {_topic(change)}")
-            lines += [f"    | {text}" for text in _shown(change)]
-        yield _lines(lines)
-
-
-def _markdown_examples(comparison: Comparison) -> Iterator[str]:
-    for heading, changes in _examples(comparison):
-        lines = [f"**{markdown(heading)}**" if changes else f"**{markdown(heading)}**: no topic", ""]
-        for change in changes:
-            lines.append(f"- {_change(change)} {markdown(_topic(change))}")
-            lines += [f"    - {markdown(text)}" for text in _shown(change)]
-        yield _lines(lines).rstrip("\n") + "\n"
-
-
-def _shown(change: TopicChange) -> list[str]:
-    shown = [clip(text, CLIP) for text in change.expansions[:SHOWN]]
-    more = len(change.expansions) - SHOWN
-    return [*shown, f"(and {more} more)"] if more > 0 else shown
-
-
-def _topic(change: TopicChange) -> str:
-    return change.topic_id if change.text is None else f"{change.topic_id}: {clip(change.text, CLIP)}"
-
-
-def _change(change: TopicChange) -> str:
-    return f"{signed(change.difference)} ({mean(change.baseline)} to {mean(change.value)})"
-
-
-def _json(data: Any) -> str:
-    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-
-
-def _bullets(remarks: Sequence[str]) -> str:
-    return _lines([f"- {markdown(remark)}" for remark in remarks])
-
-
-def _lines(lines: Sequence[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _blocks(blocks: Sequence[str]) -> str:
-    return "\n".join(blocks)
+def _text(form: str, study: Study, output: Path, per_topic: int) -> str:
+    if form == "html":
+        return page_of(study, per_topic=per_topic)
+    if form == "md":
+        before = output.read_text(encoding="utf-8") if output.is_file() else ""
+        return formats.fill_markers(before, study, str(output)) or formats.one_page(study)
+    return {"latex": formats.latex_of, "csv": formats.csv_of, "json": as_recorded}[form](study)

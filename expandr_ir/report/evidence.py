@@ -1,207 +1,240 @@
-"""What a report shows beyond the recorded figures: runs read again, tested against their baselines, topic by topic."""
+"""Runs read again for a report: tested against their baselines, and shown topic by topic."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import chain, zip_longest
 from pathlib import Path
+from typing import Any
 
-from expandr_ir.collection import Collection, load_collection
+from expandr_ir.collections import Collection, load_collection
 from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.evaluate import Scores, evaluate
-from expandr_ir.evaluate.compare import ComparedRun, compare_scores
-from expandr_ir.evaluate.cost import Cost, cost_of
-from expandr_ir.manifest import Manifest, read_manifest
-from expandr_ir.records import Qrels, Run, Topic
-from expandr_ir.report.recorded import load_study
-from expandr_ir.report.study import Chapter, Condition, Contrast, Study
-from expandr_ir.runs import as_trec_eval_ranks, read_run
+from expandr_ir.evaluate import Scores, score_run
+from expandr_ir.evaluate.compare import ComparedRun, Comparison, Cost, compare_scores, cost_of
+from expandr_ir.io.expansions import read_expansions
+from expandr_ir.io.manifest import Manifest, installed_versions, read_manifest
+from expandr_ir.io.runs import as_trec_eval_ranks, read_run
+from expandr_ir.records import Qrels, Rankings
+from expandr_ir.regress.results import Result, Value
+from expandr_ir.report.formatting import clip
+from expandr_ir.report.study import Chapter, Condition, Contrast, Study, load_study
 
-TOP = 10
-"""Documents of each ranking that are kept."""
-
-EXAMPLES = 5
-"""Topics named as helped, and as hurt, for each condition."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """One collection's runs, as far as a report shows them.
-
-    Args:
-        collection: where the documents are.
-        topics, qrels: of the split that was judged.
-        scores: condition -> what its run scores.
-        tops: condition -> topic_id -> its first documents, as trec_eval ranks them.
-        compared: condition -> its comparison with its baseline; conditions without a baseline are left out.
-        manifests: condition -> the manifest that describes its run.
-    """
-
-    collection: Collection
-    topics: Mapping[str, Topic]
-    qrels: Qrels
-    scores: Mapping[str, Scores] = field(default_factory=dict)
-    tops: Mapping[str, Mapping[str, list[str]]] = field(default_factory=dict)
-    compared: Mapping[str, ComparedRun] = field(default_factory=dict)
-    manifests: Mapping[str, Manifest] = field(default_factory=dict)
+TOP = 10  # documents of each ranking that are kept
+EXAMPLES = 5  # topics named as helped, and as hurt, for each condition
+PER_TOPIC = 100  # topics of a collection that are shown in full, unless an option says otherwise
+SAMPLES = 8  # expansions of a topic that are shown; more are counted
+TOPIC_CHARACTERS, EXPANSION_CHARACTERS = 600, 600  # texts are cut there; an ellipsis shows it, and the page says so
+DOCUMENT_CHARACTERS, TITLE_CHARACTERS = 240, 160
 
 
-def gather(
-    run_dir: Path, data: Path | None = None, collections: Sequence[str] = ()
-) -> tuple[Study, Iterator[tuple[Chapter, Evidence | None]]]:
-    """The study of a folder's results without its runs, and, one by one, its chapters with what their runs show.
+def gather(run_dir: Path, data: Path | None = None, collections: Sequence[str] = ()) -> Study:
+    """The study of a folder of runs, with tests, costs and topics from the runs that are there.
 
-    Args:
-        run_dir: a folder with results.json and the runs that it names.
-        data: a folder to look for collections in where they are not at the recorded place.
-        collections: those that are wanted; all where none is named.
+    A run that is not there, or no longer scores what was recorded, is left out, and a note of its condition says so.
+    Collections that are not at the recorded place are looked for in `data`; all are read where none is named.
 
     Raises:
         MissingResourceError: there is no results.json.
-        InputError: it is not of this format, holds no result, or has no such collection.
+        InputError: it is not of this format, holds no result, or has no such collection; or a run cannot be read.
     """
     study = load_study(run_dir).only(collections)
     if not study.chapters:
-        raise InputError(
-            f"{run_dir} holds no result", expected="what `expandr regress` wrote", remedy="expandr regress"
+        raise InputError(f"{run_dir} holds no result", expected="an output of regress", remedy="expandr regress")
+    return replace(study, chapters=tuple(_weigh(chapter, run_dir, data) for chapter in study.chapters))
+
+
+def study_of_comparison(
+    comparison: Comparison,
+    collection: Collection | None = None,
+    split: str | None = None,
+    qrels: Qrels | None = None,
+    runs: Mapping[str, Rankings] | None = None,
+    manifests: Mapping[str, Manifest] | None = None,
+) -> Study:
+    """The study of any runs that were compared; rankings and documents need the runs, qrels and collection."""
+    baseline = ComparedRun(comparison.baseline_name, comparison.baseline, comparison.baseline_cost, (), (), ())
+    conditions = []
+    for run in (baseline, *comparison.runs):
+        manifest = (manifests or {}).get(run.name)
+        expansions = manifest.inputs.get("expansions") if manifest else None
+        result = Result(
+            collection=collection.name if collection else "runs",
+            title=collection.name if collection else "Runs",
+            spec=collection.spec if collection else "",
+            split=split,
+            condition=run.name,
+            family="baseline" if run is baseline else "run",
+            baseline=None if run is baseline else baseline.name,
+            expansions=expansions.path if expansions else None,
+            command=shlex.join(manifest.command) if manifest else "",
+            topics=comparison.topics,
+            values=tuple(Value(metric=name, precision=4, measured=mean) for name, mean in run.scores.means.items()),
         )
-    return study, (weigh(chapter, run_dir, data) for chapter in study.chapters)
+        condition = Condition(result, cost=run.cost, scores=run.scores, manifest=manifest)
+        if runs and qrels:
+            condition = replace(condition, tops=_tops(runs[run.name], qrels))
+        if expansions and expansions.is_unchanged():
+            condition = replace(condition, expansions=Path(expansions.path))
+        conditions.append(_compared(condition, run, comparison.family))
+    topics = collection.topics(split) if collection else {}
+    documents = collection.documents if collection else None
+    chapter = Chapter(tuple(conditions), comparison.notes, topics, qrels or {}, documents)
+    return Study((chapter,), installed_versions(), datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def weigh(chapter: Chapter, run_dir: Path, data: Path | None = None) -> tuple[Chapter, Evidence | None]:
-    """The chapter with tests of significance and costs from its runs, and what they show; None without the collection.
+def topics_in_full(chapter: Chapter, limit: int) -> dict[str, Any] | None:
+    """The topics that moved most, as plain data for a page; None where no run was read."""
+    shown = {one.name: one for one in chapter.conditions if one.scores and one.tops}
+    if not shown or not limit:
+        return None
+    metric = chapter.metrics[0]
+    values = {name: one.scores.per_topic[metric] for name, one in shown.items() if one.scores}
+    topics: dict[str, dict[str, Any]] = {}
+    for topic_id in choose(chapter, limit):
+        tops = {name: one.tops.get(topic_id, []) for name, one in shown.items()}
+        listed, grades = set(chain.from_iterable(tops.values())), chapter.qrels[topic_id]
+        topics[topic_id] = {
+            "text": clip(chapter.topics[topic_id].text, TOPIC_CHARACTERS) if topic_id in chapter.topics else "",
+            "relevant": sum(grade > 0 for grade in grades.values()),
+            "grades": {doc_id: grade for doc_id, grade in grades.items() if doc_id in listed},
+            "values": {name: round(own[topic_id], 4) for name, own in values.items()},
+            "tops": tops,
+            "expansions": {},
+        }
+    for name, one in shown.items():
+        found = read_expansions(one.expansions, chapter.topics, skip_missing=True) if one.expansions else {}
+        for topic_id in topics.keys() & found.keys():
+            texts = [clip(each.text, EXPANSION_CHARACTERS) for each in found[topic_id].expansions]
+            more = [f"… and {len(texts) - SAMPLES} more"] if len(texts) > SAMPLES else []
+            topics[topic_id]["expansions"][name] = texts[:SAMPLES] + more
+    baselines = {name: one.result.baseline if one.result.baseline in shown else None for name, one in shown.items()}
+    return {
+        "collection": chapter.first.collection,
+        "metric": metric,
+        "conditions": [{"name": name, "baseline": baseline} for name, baseline in baselines.items()],
+        "topics": topics,
+        "documents": _documents(chapter, topics),
+    }
 
-    A run that is not there, or no longer scores what was recorded, is left out, and a note of its condition says so.
 
-    Args:
-        chapter: of `study_of`.
-        run_dir: the folder that its run files are relative to.
-        data: a folder to look for the collection in.
+def choose(chapter: Chapter, limit: int) -> list[str]:
+    """Ids of at most `limit` topics: the most helped and hurt of each condition in turn, then the next of each."""
+    turns: list[list[str]] = []
+    for one in chapter.conditions:
+        changes = changes_of(chapter, one)
+        moved = sorted(changes, key=lambda topic_id: changes[topic_id])
+        turns += [moved[::-1], moved] if moved else []
+    order = dict.fromkeys(one for row in zip_longest(*turns or [list(chapter.qrels)]) for one in row if one is not None)
+    return list(order)[:limit]
 
-    Raises:
-        InputError: a run that cannot be read.
-    """
-    if not any(one.result.run for one in chapter.conditions):
-        return chapter, None
+
+def changes_of(chapter: Chapter, condition: Condition) -> dict[str, float]:
+    """topic_id -> the condition's value on the first metric less its baseline's; empty unless both runs were read."""
+    baseline = chapter.condition(condition.result.baseline)
+    if condition.scores is None or baseline is None or baseline.scores is None or baseline is condition:
+        return {}
+    metric = chapter.metrics[0]
+    after, before = condition.scores.per_topic[metric], baseline.scores.per_topic[metric]
+    return {topic_id: after[topic_id] - before[topic_id] for topic_id in before}
+
+
+def find_collection(result: Result, data: Path | None) -> Collection:
+    """The collection where it was recorded, else in the folder `data`: by its name, or by its folder's name."""
     try:
-        collection = find_collection(chapter, data)
-        topics, qrels = collection.topics(chapter.split), collection.qrels(chapter.split)
+        return load_collection(result.spec)
+    except (InputError, MissingResourceError):
+        recorded = Path(result.spec)
+        for name in (result.collection, recorded.name, f"{recorded.parent.name}/{recorded.name}"):
+            if data and (data / name).is_dir():
+                return load_collection(data / name)
+        raise
+
+
+def _weigh(chapter: Chapter, run_dir: Path, data: Path | None) -> Chapter:
+    """The chapter with tests of significance, costs and topics from its runs."""
+    if not any(one.result.run for one in chapter.conditions):
+        return chapter
+    try:
+        collection = find_collection(chapter.first, data)
+        topics, qrels = collection.topics(chapter.first.split), collection.qrels(chapter.first.split)
     except (InputError, MissingResourceError) as error:
         note = f"no test of significance and no topics: the collection is not at hand ({error.found}); try --data DIR"
-        return replace(chapter, notes=(*chapter.notes, note)), None
-    scores: dict[str, Scores] = {}
-    tops: dict[str, dict[str, list[str]]] = {}
-    manifests: dict[str, Manifest] = {}
-    notes: dict[str, list[str]] = {one.name: [] for one in chapter.conditions}
-    for condition in chapter.conditions:
-        if condition.result.run is None:
-            continue
-        path = run_dir / condition.result.run
-        if not path.is_file():
-            notes[condition.name].append(f"{condition.result.run} is not there: no test and no topics")
-            continue
-        run = read_run(path)
-        own = evaluate(run, qrels, chapter.metrics, name=str(path))
-        if changed := _changed(condition, own):
-            notes[condition.name].append(changed)
-            continue
-        scores[condition.name], tops[condition.name] = own, _top(run, qrels)
-        manifest = read_manifest(path)
-        if manifest and manifest.describes(path):
-            manifests[condition.name] = manifest
-        else:
-            what = "describes another file" if manifest else "is not there"
-            notes[condition.name].append(f"the manifest of {condition.result.run} {what}")
-    compared, contrasts = _compare(chapter, scores, topics, manifests)
-    conditions = tuple(
-        replace(
-            one,
-            contrasts={**one.contrasts, **contrasts.get(one.name, {})},
-            cost=_cost(one, manifests.get(one.name)),
-            notes=(*one.notes, *notes[one.name]),
-        )
-        for one in chapter.conditions
-    )
-    evidence = Evidence(collection, topics, qrels, scores, tops, compared, manifests)
-    return replace(chapter, conditions=conditions), evidence
+        return replace(chapter, notes=(*chapter.notes, note))
+    conditions = {one.name: _read(one, chapter.metrics, qrels, run_dir) for one in chapter.conditions}
+    scores = {name: one.scores for name, one in conditions.items() if one.scores}
+    groups: dict[str, dict[str, Scores]] = {}  # Holm's correction is over all conditions of one baseline
+    for name, own in scores.items():
+        baseline = conditions[name].result.baseline
+        if baseline in scores and baseline != name:
+            groups.setdefault(baseline, {})[name] = own
+    for baseline, group in groups.items():
+        comparison = compare_scores(scores[baseline], group, topics=topics, examples=EXAMPLES, randomise=False)
+        for run in comparison.runs:
+            conditions[run.name] = _compared(conditions[run.name], run, comparison.family)
+    return Chapter(tuple(conditions.values()), chapter.notes, topics, qrels, collection.documents)
 
 
-def remarks(chapters: Iterable[Chapter]) -> Iterator[str]:
-    """The notes of collections and conditions, for a terminal."""
-    for chapter in chapters:
-        yield from (f"{chapter.name}: {note}" for note in chapter.notes)
-        yield from (f"{chapter.name}, {one.name}: {note}" for one in chapter.conditions for note in one.notes)
+def _read(condition: Condition, metrics: Sequence[str], qrels: Qrels, run_dir: Path) -> Condition:
+    """The condition with its run, the run's manifest and the expansions file; notes say what is amiss."""
+    result, cost, notes = condition.result, condition.cost, list(condition.notes)
+    if result.run is None:
+        return condition
+    path = run_dir / result.run
+    if not path.is_file():
+        return replace(condition, notes=(*notes, f"{result.run} is not there: no test and no topics"))
+    run = read_run(path)
+    scores = score_run(run, qrels, metrics, name=str(path))
+    for value in result.values:
+        now = scores.means[value.metric]
+        if value.measured is not None and abs(now - value.measured) > 10**-value.precision:
+            figures = f"{value.metric} {now:.{value.precision}f}, but {value.measured:.{value.precision}f} was recorded"
+            note = f"{result.run} has {figures}: it is left out of the tests and topics; `expandr regress` again"
+            return replace(condition, notes=(*notes, note))
+    manifest = read_manifest(path)
+    if not manifest or not manifest.describes(path):
+        fault = "describes another file" if manifest else "is not there"
+        notes.append(f"the manifest of {result.run} {fault}")
+        manifest = None
+    known = cost_of(manifest)  # of every stage, while the result knows the search alone
+    seconds = cost.seconds if known.seconds is None else known.seconds
+    tokens = cost.tokens if known.tokens is None else known.tokens
+    expansions = None
+    if result.expansions:
+        places = (Path(result.expansions), run_dir / result.expansions)
+        expansions = next((place for place in places if place.is_file()), None)
+        sources = [manifest.inputs[role] for role in ("expansions", "topics") if manifest and role in manifest.inputs]
+        if expansions is None:
+            notes.append(f"the expansions {result.expansions} are not there")
+        elif any(Path(one.path).name == expansions.name and not one.is_unchanged() for one in sources):
+            notes.append(f"the expansions {result.expansions} were changed after the run, and are not shown")
+            expansions = None
+    condition = replace(condition, cost=Cost(seconds, tokens), notes=tuple(notes))
+    return replace(condition, scores=scores, tops=_tops(run, qrels), expansions=expansions, manifest=manifest)
 
 
-def find_collection(chapter: Chapter, data: Path | None) -> Collection:
-    """The collection where it was recorded, else in the folder `data`: by its name, or by its folder's name.
-
-    Raises:
-        InputError: it is in neither place.
-    """
-    try:
-        return load_collection(chapter.spec)
-    except (InputError, MissingResourceError):
-        recorded = Path(chapter.spec)
-        names = (chapter.name, recorded.name, f"{recorded.parent.name}/{recorded.name}")
-        places = [data / name for name in names] if data else []
-        found = next((place for place in places if place.is_dir()), None)
-        if found is None:
-            raise
-        return load_collection(found)
+def _compared(condition: Condition, run: ComparedRun, family: int) -> Condition:
+    """The condition with its run's tests, and the topics that moved most."""
+    contrasts = {
+        row.measure: Contrast(row.difference, row.p_holm, row.wins, row.ties, row.losses, family)
+        for row in run.outcomes
+    }
+    return replace(condition, contrasts={**condition.contrasts, **contrasts}, helped=run.helped, hurt=run.hurt)
 
 
-def _changed(condition: Condition, scores: Scores) -> str | None:
-    """What to say where a run no longer scores what was recorded."""
-    for value in condition.result.values:
-        if value.measured is not None and abs(scores.means[value.metric] - value.measured) > 10**-value.precision:
-            now = f"{scores.means[value.metric]:.{value.precision}f}"
-            before = f"{value.measured:.{value.precision}f}"
-            return (
-                f"{condition.result.run} has {value.metric} {now}, but {before} was recorded: it is left out of the "
-                "tests and topics; `expandr regress` again"
-            )
-    return None
-
-
-def _top(run: Run, qrels: Qrels) -> dict[str, list[str]]:
+def _tops(run: Rankings, qrels: Qrels) -> dict[str, list[str]]:
     return {topic_id: as_trec_eval_ranks(hits).doc_ids[:TOP] for topic_id, hits in run.items() if topic_id in qrels}
 
 
-def _compare(
-    chapter: Chapter, scores: Mapping[str, Scores], topics: Mapping[str, Topic], manifests: Mapping[str, Manifest]
-) -> tuple[dict[str, ComparedRun], dict[str, dict[str, Contrast]]]:
-    """Each condition against its own baseline; Holm's correction is over all conditions of one baseline."""
-    groups: dict[str, dict[str, Scores]] = {}
-    for condition in chapter.conditions:
-        baseline = condition.result.baseline
-        if baseline is not None and baseline in scores and condition.name in scores and baseline != condition.name:
-            groups.setdefault(baseline, {})[condition.name] = scores[condition.name]
-    compared: dict[str, ComparedRun] = {}
-    contrasts: dict[str, dict[str, Contrast]] = {}
-    for baseline, group in groups.items():
-        comparison = compare_scores(
-            scores[baseline],
-            group,
-            baseline_name=baseline,
-            topics=topics,
-            manifests=manifests,
-            examples=EXAMPLES,
-            randomise=False,
-        )
-        for run in comparison.runs:
-            compared[run.name] = run
-            contrasts[run.name] = {
-                row.measure: Contrast(row.difference, row.p_holm, row.wins, row.ties, row.losses, comparison.family)
-                for row in run.outcomes
-            }
-    return compared, contrasts
-
-
-def _cost(condition: Condition, manifest: Manifest | None) -> Cost:
-    """From the manifest, which knows every stage; else as it was recorded."""
-    known = cost_of(manifest)
-    return Cost(
-        known.seconds if known.seconds is not None else condition.cost.seconds,
-        known.tokens if known.tokens is not None else condition.cost.tokens,
-    )
+def _documents(chapter: Chapter, topics: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Title and beginning of each listed document, by id; the collection is read until all are found."""
+    needed = {doc_id for topic in topics.values() for doc_ids in topic["tops"].values() for doc_id in doc_ids}
+    texts: dict[str, list[str]] = {}
+    for document in chapter.documents() if chapter.documents else ():
+        if document.doc_id in needed:
+            texts[document.doc_id] = [clip(document.title, TITLE_CHARACTERS), clip(document.text, DOCUMENT_CHARACTERS)]
+        if len(texts) == len(needed):
+            break
+    return texts

@@ -1,25 +1,29 @@
-"""What a folder of runs came to: each condition's figures with its difference to the baseline and what it cost."""
+"""A study: results with their tests and costs, a chapter for each collection; read from and kept as results.json."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
-from expandr_ir.errors import unknown_name
-from expandr_ir.evaluate.cost import Cost
-from expandr_ir.regress.results import Result, Results, Value
+from expandr_ir.errors import InputError, unknown_name
+from expandr_ir.evaluate import Scores
+from expandr_ir.evaluate.compare import Cost, TopicChange
+from expandr_ir.io.manifest import Manifest
+from expandr_ir.records import Document, Qrels, Topic
+from expandr_ir.regress.results import NAME, Result, Results, Value, as_json, read_results
+
+TESTED = "tested"  # key of the tests and costs in a results.json that a report wrote
+_QUOTED_PATH = re.compile(r"(?<=')(?:/|~/)[^']*/([^'/]*)(?=')")
+_PATH = re.compile(r"(?<![\w.:/-])(?:/|~/|\.\.?/)(?:[^\s/'\"`;,()]+/)*([^\s/'\"`;,()]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """One metric of one condition against its baseline.
-
-    Args:
-        difference: mean less the baseline's mean.
-        p_holm: two-sided p of the paired t-test after Holm's correction; None where no run was there to test.
-        wins, ties, losses: topics on which the condition is better, equal, worse; None as above.
-        family: tests that Holm's correction is over; 0 where nothing was tested.
-    """
+    """One metric of a condition less its baseline's, tested where runs were there: p is Holm's over `family` tests."""
 
     difference: float
     p_holm: float | None = None
@@ -31,51 +35,49 @@ class Contrast:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition on one collection.
+    """One condition on one collection; what only its run can tell is empty where that was not read."""
 
-    Args:
-        result: what the regressions say of it.
-        contrasts: metric -> difference to its baseline; a metric that cannot be compared is left out.
-        cost: seconds and tokens of a topic.
-        notes: what a reader must know of these figures.
-    """
-
-    result: Result
-    contrasts: Mapping[str, Contrast] = field(default_factory=dict)
+    result: Result  # its figures as they were recorded
+    contrasts: Mapping[str, Contrast] = field(default_factory=dict)  # by metric; without what cannot be compared
     cost: Cost = field(default_factory=lambda: Cost(None, None))
     notes: tuple[str, ...] = ()
+    scores: Scores | None = None  # of the run
+    tops: Mapping[str, list[str]] = field(default_factory=dict)  # topic_id -> first documents, as trec_eval ranks them
+    helped: tuple[TopicChange, ...] = ()  # topics that gained most on the chapter's first metric
+    hurt: tuple[TopicChange, ...] = ()
+    expansions: Path | None = None  # the file of the texts that were searched
+    manifest: Manifest | None = None
 
     @property
     def name(self) -> str:
         """The condition's name."""
         return self.result.condition
 
+    @property
+    def measured(self) -> Mapping[str, float]:
+        """Metric -> its measured value, rounded to the metric's precision."""
+        values = self.result.values
+        return {value.metric: round(value.measured, value.precision) for value in values if value.measured is not None}
+
     def value(self, metric: str) -> Value | None:
         """The condition's value of a metric, if it has one."""
         return next((value for value in self.result.values if value.metric == metric), None)
 
-    @property
-    def measured(self) -> bool:
-        """Whether anything was measured."""
-        return any(value.measured is not None for value in self.result.values)
-
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """One collection with its conditions, in their order.
+    """One collection: its conditions, at least one, and its topics, qrels and documents where they are at hand."""
 
-    Args:
-        name, title, spec, split: of the collection.
-        conditions: what was done on it.
-        notes: what a reader must know, such as that the collection is not here.
-    """
-
-    name: str
-    title: str
-    spec: str
-    split: str | None
     conditions: tuple[Condition, ...]
     notes: tuple[str, ...] = ()
+    topics: Mapping[str, Topic] = field(default_factory=dict)
+    qrels: Qrels = field(default_factory=dict)
+    documents: Callable[[], Iterable[Document]] | None = None
+
+    @property
+    def first(self) -> Result:
+        """The first condition's result: it names the collection, its title, spec and split."""
+        return self.conditions[0].result
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -83,8 +85,8 @@ class Chapter:
         return tuple(dict.fromkeys(value.metric for one in self.conditions for value in one.result.values))
 
     @property
-    def topics(self) -> int | None:
-        """How many topics are judged, where that is known."""
+    def judged(self) -> int | None:
+        """The number of judged topics, where that is known."""
         return next((one.result.topics for one in self.conditions if one.result.topics is not None), None)
 
     def condition(self, name: str | None) -> Condition | None:
@@ -93,22 +95,13 @@ class Chapter:
 
     def best(self, metric: str) -> frozenset[str]:
         """The conditions with the highest measured value at the metric's precision; none where there is no choice."""
-        found = {one.name: rounded(value) for one in self.conditions if (value := one.value(metric))}
-        known = {name: value for name, value in found.items() if value is not None}
-        if len(known) < 2:
-            return frozenset()
-        return frozenset(name for name, value in known.items() if value == max(known.values()))
+        known = {one.name: one.measured[metric] for one in self.conditions if metric in one.measured}
+        return frozenset(name for name, value in known.items() if len(known) > 1 and value == max(known.values()))
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """All collections of one folder of runs.
-
-    Args:
-        chapters: one for each collection.
-        versions: of Python, this package, and what it stands on.
-        date: when the runs were judged, ISO 8601.
-    """
+    """All collections of one folder of runs, with the versions of Python, this package and others, and the date."""
 
     chapters: tuple[Chapter, ...]
     versions: Mapping[str, str]
@@ -120,63 +113,108 @@ class Study:
         return tuple(dict.fromkeys(metric for chapter in self.chapters for metric in chapter.metrics))
 
     @property
-    def conditions(self) -> tuple[str, ...]:
-        """The names of all conditions, in the order in which the collections name them."""
-        return tuple(dict.fromkeys(one.name for chapter in self.chapters for one in chapter.conditions))
-
-    @property
     def results(self) -> Results:
         """The results that this study is of."""
         results = tuple(one.result for chapter in self.chapters for one in chapter.conditions)
         return Results(results, self.versions, self.date)
 
     def only(self, collections: Sequence[str]) -> Study:
-        """The study of these collections alone; of all of them where none is named.
+        """The study of these collections alone, of all of them where none is named; InputError for an unknown one."""
+        known = [chapter.first.collection for chapter in self.chapters]
+        if unknown := set(collections) - set(known):
+            raise unknown_name("collection of this report", min(unknown), known)
+        wanted = collections or known
+        return replace(self, chapters=tuple(one for one in self.chapters if one.first.collection in wanted))
 
-        Raises:
-            InputError: there is no such collection.
-        """
-        known = [chapter.name for chapter in self.chapters]
-        for name in collections:
-            if name not in known:
-                raise unknown_name("collection of this report", name, known)
-        return replace(self, chapters=tuple(one for one in self.chapters if not collections or one.name in collections))
+    def remarks(self) -> Iterator[str]:
+        """The notes of collections and conditions, for a terminal."""
+        for chapter in self.chapters:
+            name = chapter.first.collection
+            yield from (f"{name}: {note}" for note in chapter.notes)
+            yield from (f"{name}, {one.name}: {note}" for one in chapter.conditions for note in one.notes)
 
 
-def study_of(results: Results) -> Study:
-    """The study of results alone: differences of means, without tests, and costs as the results hold them."""
-    chapters: dict[str, list[Result]] = {}
+def study_of(results: Results, tested: Mapping[str, Mapping[str, Any]] | None = None) -> Study:
+    """The study of results, with the tests and costs that `as_recorded` kept, else with differences of means."""
+    means = {(one.collection, one.condition): {v.metric: v.measured for v in one.values} for one in results.results}
+    chapters: dict[str, list[Condition]] = {}
     for result in results.results:
-        chapters.setdefault(result.collection, []).append(result)
-    return Study(tuple(map(_chapter, chapters.values())), dict(results.versions), results.date)
+        if test := (tested or {}).get(result.collection, {}).get(result.condition):
+            contrasts = {metric: Contrast(**contrast) for metric, contrast in test["contrasts"].items()}
+            condition = Condition(result, contrasts, Cost(**test["cost"]), tuple(test["notes"]))
+        else:
+            before = means.get((result.collection, result.baseline or ""), {})
+            pairs = {value.metric: (value.measured, before.get(value.metric)) for value in result.values}
+            contrasts = {name: Contrast(x - y) for name, (x, y) in pairs.items() if x is not None and y is not None}
+            condition = Condition(result, contrasts, _cost(result))
+        chapters.setdefault(result.collection, []).append(condition)
+    return Study(tuple(Chapter(tuple(own)) for own in chapters.values()), dict(results.versions), results.date)
 
 
-def rounded(value: Value) -> float | None:
-    """What was measured, at the precision of its metric."""
-    return None if value.measured is None else round(value.measured, value.precision)
+def load_study(path: Path) -> Study:
+    """The study in a folder or its results.json; MissingResourceError and InputError as `read_results` raises them."""
+    results = read_results(path)
+    path = path / NAME if path.is_dir() else path
+    try:
+        return study_of(results, json.loads(path.read_text(encoding="utf-8")).get(TESTED))
+    except (TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path}: {TESTED!r} holds no tests ({error})", expected="an output of report") from error
 
 
-def _chapter(results: list[Result]) -> Chapter:
-    first = results[0]
-    by_name = {result.condition: result for result in results}
-    conditions = tuple(Condition(one, _differences(one, by_name), _cost(one)) for one in results)
-    return Chapter(first.collection, first.title, first.spec, first.split, conditions)
+def as_recorded(study: Study) -> str:
+    """The study as JSON without any path of this machine: a results.json with tests and costs, fit for a repository."""
+    study, tested = portable(study), {}
+    for chapter in study.chapters:
+        tested[chapter.first.collection] = {
+            one.name: {
+                "contrasts": {metric: asdict(contrast) for metric, contrast in one.contrasts.items()},
+                "cost": asdict(one.cost),
+                "notes": list(one.notes),
+            }
+            for one in chapter.conditions
+        }
+    return json.dumps(as_json(study.results) | {TESTED: tested}, indent=1, ensure_ascii=False) + "\n"
 
 
-def _differences(result: Result, by_name: Mapping[str, Result]) -> dict[str, Contrast]:
-    baseline = by_name.get(result.baseline or "")
-    if baseline is None:
-        return {}
-    before = {value.metric: value.measured for value in baseline.values}
-    pairs = {value.metric: (value.measured, before.get(value.metric)) for value in result.values}
-    return {name: Contrast(new - old) for name, (new, old) in pairs.items() if new is not None and old is not None}
+def portable(study: Study) -> Study:
+    """The study without the paths of this machine: a collection is its folder's last two names, a file its name."""
+    chapters = [
+        Chapter(tuple(map(_portable, chapter.conditions)), tuple(map(_without_paths, chapter.notes)))
+        for chapter in study.chapters
+    ]
+    return replace(study, chapters=tuple(chapters))
+
+
+def _portable(condition: Condition) -> Condition:
+    result = condition.result
+    spec = "/".join(Path(result.spec).parts[-2:]) if Path(result.spec).is_absolute() else result.spec
+
+    def command(text: str) -> str:
+        return _without_paths(re.sub(rf"(?<![\w/]){re.escape(result.spec)}(?![\w/.-])", spec, text))
+
+    values = (
+        replace(value, reason=_without_paths(value.reason), source=value.source and _without_paths(value.source))
+        for value in result.values
+    )
+    result = replace(
+        result,
+        spec=spec,
+        run=None,
+        expansions=Path(result.expansions).name if result.expansions else None,
+        command=command(result.command),
+        pyserini=tuple(map(command, result.pyserini)),
+        values=tuple(values),
+    )
+    return Condition(result, condition.contrasts, condition.cost, tuple(map(_without_paths, condition.notes)))
+
+
+def _without_paths(text: str) -> str:
+    return _PATH.sub(r"\1", _QUOTED_PATH.sub(r"\1", text))
 
 
 def _cost(result: Result) -> Cost:
-    if not result.topics:
-        return Cost(None, None)
-    tokens = [count for count in (result.prompt_tokens, result.completion_tokens) if count is not None]
+    topics, tokens = result.topics, [n for n in (result.prompt_tokens, result.completion_tokens) if n is not None]
     return Cost(
-        seconds=None if result.seconds is None else result.seconds / result.topics,
-        tokens=sum(tokens) / result.topics if tokens else None,
+        seconds=result.seconds / topics if topics and result.seconds is not None else None,
+        tokens=sum(tokens) / topics if topics and tokens else None,
     )

@@ -1,10 +1,19 @@
-"""The model card of an aligned expander: data, settings, curves and scores, as Markdown. Pure."""
+"""Model cards of trained expanders and retrievers: data, settings, curves and scores, as Markdown."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from expandr_ir.io.manifest import installed_versions
+
+if TYPE_CHECKING:
+    from expandr_ir.config import EncoderConfig
 
 CARD = "README.md"
 
@@ -30,109 +39,115 @@ def evaluations(history: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, flo
     return points
 
 
-def model_card(name: str, manifest: Mapping[str, Any], curves: Sequence[Mapping[str, Any]], *, merged: bool) -> str:
-    """The card, with the YAML header that the hub reads.
-
-    Args:
-        name: the model's.
-        manifest: of the run's weights, as plain data.
-        curves: what was logged, oldest first.
-        merged: whether the weights are whole, or an adapter's.
-    """
+def expander_card(name: str, manifest: Mapping[str, Any], curves: Sequence[Mapping[str, Any]], *, merged: bool) -> str:
+    """The card of an aligned expander, of its weights' manifest (empty: unrecorded training) and logged points."""
     details, counts = manifest.get("details", {}), manifest.get("counts", {})
-    kind = details.get("kind")
+    kind = details.get("kind", "lora")
     model = (details.get("base") or {}).get("model") or "an unnamed base"
-    base = model.rpartition("/")[2] if model.startswith(("/", ".")) else model
-    if kind is None:
-        return _header(model, "lora", merged) + f"\n\n# {name}\n\nAn adapter of unrecorded training, merged.\n"
-    parts = [
-        _header(model, kind, merged),
-        f"# {name}\n",
-        f"An LLM that writes expansions of search topics, trained from `{base}` with expandr_ir"
-        f" ({'DPO' if kind == 'dpo' else 'supervised'}). "
-        + ("The adapter is merged into the weights." if merged else "This is a LoRA adapter over that base."),
-        _scores(details, counts),
-        _curve(curves),
-        _training_curve(curves),
-        _data(manifest, details, counts),
-        _settings(manifest),
-        _use(details),
+    is_local = model.startswith(("/", "."))
+    front = {} if is_local else {"base_model": model}
+    front |= {"library_name": "transformers" if merged else "peft", "pipeline_tag": "text-generation"}
+    front["tags"] = ["query-expansion", "information-retrieval", kind, *([] if merged else ["lora"])]
+    if not details:
+        return _card(front, name, ["An adapter of unrecorded training, merged."])
+    prompt = f" --prompt {details['prompt']['id']}" if details.get("prompt") else ""
+    data = [
+        f"- {role}: `{Path(file['path']).name}` (SHA-256 {file['sha256']})" for role, file in manifest["inputs"].items()
     ]
-    return "\n\n".join(part.strip() for part in parts if part) + "\n"
-
-
-def _header(base: str, kind: str, merged: bool) -> str:
-    lines = ["library_name: transformers" if merged else "library_name: peft", "pipeline_tag: text-generation"]
-    if not base.startswith(("/", ".")):
-        lines.insert(0, f"base_model: {base}")
-    tags = ["query-expansion", "information-retrieval", kind, *([] if merged else ["lora"])]
-    return "---\n" + "\n".join([*lines, "tags:", *(f"- {tag}" for tag in tags)]) + "\n---"
-
-
-def _scores(details: Mapping[str, Any], counts: Mapping[str, int]) -> str:
-    start, best, last = (details.get(name) or {} for name in ("start", "best", "last"))
-    if not best:
-        return "## Scores\n\nNothing was held out: no score was measured."
-    shown = {name: title for name, title in COLUMNS.items() if name in best}
-    rows = [
-        f"| {title} | {_number(start.get(name))} | {_number(best[name])} | {_number(last.get(name))} |"
-        for name, title in shown.items()
-    ]
-    step = counts.get("best_step", 0)
-    return (
-        "## Scores\n\nOn what was held out from training. The checkpoint with the highest gate was kept.\n\n"
-        f"| | before | kept (step {step}) | last (step {counts.get('steps', 0)}) |\n|---|---:|---:|---:|\n"
-        + "\n".join(rows)
+    data += [f"- {count.replace('_', ' ')}: {value:,}" for count, value in counts.items()]
+    if details.get("provenance"):
+        data.append(f"- made with: `{json.dumps(details['provenance'], sort_keys=True)[:2000]}`")
+    seeds, versions = (_listed(manifest.get(part, {})) for part in ("seeds", "versions"))
+    return _card(
+        front,
+        name,
+        [
+            "An LLM that writes expansions of search topics, trained from"
+            f" `{model.rpartition('/')[2] if is_local else model}` with expandr_ir"
+            f" ({'DPO' if kind == 'dpo' else 'supervised'})."
+            + (" The adapter is merged into the weights." if merged else " This is a LoRA adapter over that base."),
+            *_curves(curves, counts.get("best_step")),
+            "## Data\n\n" + "\n".join(data),
+            "## Settings\n\n```json\n" + json.dumps(manifest.get("config", {}), indent=2, sort_keys=True) + "\n```",
+            f"Seeds: {seeds}. Versions: {versions}.",
+            f"## Use\n\n```\nexpandr expand --collection C --generator local:FOLDER{prompt} --output E.jsonl\n```",
+        ],
     )
 
 
-def _curve(curves: Sequence[Mapping[str, Any]]) -> str:
+def retriever_card(
+    config: EncoderConfig, options: Mapping[str, Any], counts: Mapping[str, int], scores: Mapping[str, float],
+    aggregation: str
+) -> str:  # fmt: skip
+    """The card of a trained retriever, whose expansions are searched by the aggregation."""
+    front: dict[str, Any] = {"library_name": "sentence-transformers", "pipeline_tag": "sentence-similarity"}
+    front["tags"] = ["sentence-transformers", "sentence-similarity", "feature-extraction", "dense", "query-expansion"]
+    if "/" in config.model and not config.model.startswith((".", "/", "~")):
+        front["base_model"] = config.model
+    search = "expandr search --collection C --retriever dense --encoder THIS-FOLDER --expansions FILE"
+    means = _table(("measure", "mean"), scores.items())
+    versions = {name: version for name, version in installed_versions().items() if name in VERSIONS}
+    return _card(
+        front,
+        "A retriever trained to read expansions",
+        [
+            "Trained with expandr_ir (`expandr train retriever`) on queries and texts that an LLM wrote about them.",
+            f"```\n{search} --aggregation {aggregation} --output RUN\n```",
+            f"## Encoder\n\n```yaml\n{_yaml(asdict(config))}```",
+            "## Training data\n\n"
+            + _table(("what", "how many"), ((name.replace("_", " "), value) for name, value in counts.items())),
+            "## Held-back queries\n\nMeans of the checkpoint that was kept.\n\n" + means if scores else "",
+            f"## Options\n\n```yaml\n{_yaml(options)}```",
+            f"Made with {_listed(versions)}.",
+        ],
+    )
+
+
+VERSIONS = ("expandr_ir", "sentence-transformers", "torch")
+
+
+def _curves(curves: Sequence[Mapping[str, Any]], best_step: int | None) -> Iterable[str]:
+    """The tables of evaluations and of the training's steps, of which about 20 are shown."""
     points = evaluations(curves)
-    if not points:
-        return ""
     shown = {name: title for name, title in COLUMNS.items() if any(name in point for point in points.values())}
-    head = f"| step | {' | '.join(shown.values())} |\n|---:|{'---:|' * len(shown)}\n"
-    rows = [
-        f"| {step} | {' | '.join(_number(point.get(name)) for name in shown)} |"
-        for step, point in sorted(points.items())
-    ]
-    return "## Evaluations\n\n" + head + "\n".join(rows)
+    rows: list[tuple[Any, ...]]
+    if points:
+        rows = [(step, *(points[step].get(name) for name in shown)) for step in sorted(points)]
+        about = (
+            f"On held-out rows and topics. The checkpoint with the highest gate, that of step {best_step}, was kept."
+        )
+        yield f"## Scores\n\n{about}\n\n" + _table(("step", *shown.values()), rows)
+    else:
+        yield "## Scores\n\nNothing was held out: no score was measured."
+    steps = [point for point in curves if "loss" in point and "grad_norm" in point]
+    if steps:
+        names = ("step", "loss", "grad_norm", "learning_rate")
+        rows = [tuple(point.get(name) for name in names) for point in steps[:: -(-len(steps) // 20)]]
+        yield "## Training\n\n" + _table(("step", "loss", "gradient norm", "learning rate"), rows)
 
 
-def _training_curve(curves: Sequence[Mapping[str, Any]], most: int = 20) -> str:
-    points = [point for point in curves if "loss" in point and "grad_norm" in point]
-    if not points:
+def _card(front: Mapping[str, Any], title: str, sections: Iterable[str]) -> str:
+    header = f"---\n{_yaml(front)}---"
+    return "\n\n".join([header, f"# {title}", *filter(None, sections)]) + "\n"
+
+
+def _yaml(values: Mapping[str, Any]) -> str:
+    text: str = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
+    return "\n".join([*lines, *(f"| {' | '.join(map(_cell, row))} |" for row in rows)])
+
+
+def _cell(value: Any) -> str:
+    if value is None:
         return ""
-    stride = -(-len(points) // most)
-    rows = [
-        f"| {point['step']} | {_number(point['loss'])} | {_number(point['grad_norm'])} |"
-        f" {point.get('learning_rate', 0):.2e} |"
-        for point in points[::stride]
-    ]
-    return "## Training\n\n| step | loss | gradient norm | learning rate |\n|---:|---:|---:|---:|\n" + "\n".join(rows)
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) >= 0.001 or not value else f"{value:.2e}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _data(manifest: Mapping[str, Any], details: Mapping[str, Any], counts: Mapping[str, int]) -> str:
-    lines = [f"- {role}: `{one['path']}` (SHA-256 {one['sha256']})" for role, one in manifest.get("inputs", {}).items()]
-    lines += [f"- {name.replace('_', ' ')}: {value:,}" for name, value in counts.items()]
-    if details.get("provenance"):
-        lines.append("- made with: `" + json.dumps(details["provenance"], sort_keys=True)[:2000] + "`")
-    return "## Data\n\n" + "\n".join(lines)
-
-
-def _settings(manifest: Mapping[str, Any]) -> str:
-    config = json.dumps(manifest.get("config", {}), indent=2, sort_keys=True)
-    seeds = ", ".join(f"{name} {value}" for name, value in manifest.get("seeds", {}).items())
-    versions = ", ".join(f"{name} {value}" for name, value in manifest.get("versions", {}).items())
-    return f"## Settings\n\n```json\n{config}\n```\n\nSeeds: {seeds}. Versions: {versions}."
-
-
-def _use(details: Mapping[str, Any]) -> str:
-    prompt = (details.get("prompt") or {}).get("id")
-    named = f" --prompt {prompt}" if prompt else ""
-    command = f"expandr expand --collection C --generator local:FOLDER{named} --output expansions.jsonl"
-    return f"## Use\n\n```\n{command}\n```"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())

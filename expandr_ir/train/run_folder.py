@@ -1,20 +1,19 @@
-"""A training run's folder: one set of settings, taken up again where it was broken off, complete with its manifest."""
+"""A training run's folder: one set of settings, whole checkpoints, curves, weights complete with their manifest."""
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from expandr_ir.errors import InputError
-from expandr_ir.files import atomic_write, sha256_file, sha256_json
-from expandr_ir.manifest import manifest_path, read_manifest, write_manifest
-from expandr_ir.train.card import CARD, model_card
-from expandr_ir.train.checkpoints import find_checkpoints
+from transformers import TrainerCallback
+
+from expandr_ir.errors import ExpandrError, InputError
+from expandr_ir.io.files import atomic_write
+from expandr_ir.io.manifest import manifest_path
 
 logger = logging.getLogger(__name__)
 
@@ -22,130 +21,146 @@ SETTINGS = "settings.json"
 CURVES = "curves.jsonl"
 WEIGHTS = ("adapter_model.safetensors", "model.safetensors", "model.safetensors.index.json")
 
-UNSETTLED = ("report_to", "run_name", "project", "logging_dir", "disable_tqdm", "dataloader_num_workers", "log_level")
-"""TRL's options that change nothing that is trained: a run may be taken up again with others."""
+NO_OUTCOME = (
+    "report_to",
+    "run_name",
+    "project",
+    "logging_dir",
+    "disable_tqdm",
+    "dataloader_num_workers",
+    "log_level",
+)
+"""The trainers' options that change nothing that is trained: a run may be taken up again with others."""
+
+MARKER = "complete.json"
+"""In a checkpoint: its files and their sizes in bytes, written when all of them are there."""
+
+SHOWN = (
+    *("loss", "train_loss", "grad_norm", "learning_rate", "rewards/margins", "rewards/accuracies"),
+    *("heldout_reward", "heldout_mrr", "gate"),
+)
+"""Logged figures that people look at, besides measures such as nDCG@10."""
 
 
-@dataclass(frozen=True)
-class RunFolder:
-    """The folder of one run.
+class RunCallback(TrainerCallback):  # type: ignore[misc]
+    """Marks whole checkpoints, shows each logged point in a line, and ends a run whose loss is no number any more."""
 
-    Args:
-        path: the folder.
-        settings: what decides the outcome, as plain data.
-    """
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        """Waits for all processes' parts of the checkpoint, then writes the marker."""
+        from accelerate import PartialState
 
-    path: Path
-    settings: Mapping[str, Any]
+        PartialState().wait_for_everyone()
+        if args.should_save:
+            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
-    def claim(self) -> None:
-        """Writes the settings into an empty folder, or holds them against those that are there.
-
-        Raises:
-            InputError: another run's settings are there; the message names what differs.
-        """
-        file = self.path / SETTINGS
-        if not file.is_file():
-            with atomic_write(file) as stream:
-                json.dump(self.settings, stream, indent=2, sort_keys=True)
-                stream.write("\n")
-            return
-        there = json.loads(file.read_text(encoding="utf-8"))
-        mine = json.loads(json.dumps(self.settings))
-        if differing := sorted(name for name in there.keys() | mine.keys() if there.get(name) != mine.get(name)):
-            first = differing[0]
-            raise InputError(
-                f"{self.path} holds a run with other settings: {', '.join(differing)}"
-                f" ({first} was {_short(there.get(first))} and is {_short(mine.get(first))})",
-                expected="the settings that it was begun with, to go on with it",
-                remedy="another --output, or delete the folder",
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:  # noqa: ARG002
+        """Raises an ExpandrError where the loss is not finite."""
+        if not math.isfinite(logs.get("loss", 0.0)):
+            raise ExpandrError(
+                f"the loss is {logs['loss']} at step {state.global_step}",
+                expected="a number",
+                remedy="a lower learning_rate, or bf16 in place of fp16; then another --output",
             )
+        if state.is_world_process_zero:
+            shown = {name: value for name, value in logs.items() if name.removeprefix("eval_") in SHOWN or "@" in name}
+            line = ", ".join(f"{name.replace('eval_', 'dev ')} {value:.4g}" for name, value in shown.items())
+            if line:
+                logger.warning("step %d of %d: %s", state.global_step, state.max_steps, line)
 
-    def finished(self) -> Path | None:
-        """The weights of a run that is complete; None where there is work left."""
-        for name in WEIGHTS:
-            weights = self.path / name
-            if weights.is_file() and (manifest := read_manifest(weights)) and manifest.describes(weights):
-                return weights
-        return None
 
-    def last_checkpoint(self) -> Path | None:
-        """The checkpoint to go on from; what is not whole is passed over, with a warning."""
-        found = find_checkpoints(self.path)
-        for checkpoint, fault in found.skipped:
-            logger.warning("%s is passed over: %s", checkpoint, fault)
-        if found.last is not None:
-            logger.warning("going on from %s", found.last)
-        return found.last
+def step_of(checkpoint: Path) -> int:
+    """The optimizer step after which a checkpoint was written."""
+    return int(checkpoint.name.rpartition("-")[2])
 
-    def complete(
-        self,
-        *,
-        command: Sequence[str],
-        started: datetime,
-        inputs: Mapping[str, Path],
-        seeds: Mapping[str, int],
-        counts: Mapping[str, int],
-        seconds: Mapping[str, float],
-        details: Mapping[str, Any],
-        curves: Sequence[Mapping[str, Any]],
-    ) -> Path:
-        """Writes the card, the curves and, last, the manifest beside the weights; returns the weights.
 
-        Raises:
-            InputError: there are no weights.
-        """
-        facts = {"config": self.settings, "counts": counts, "seeds": seeds, "details": details}
-        files = {
-            role: {"path": path.name, "sha256": sha256_file(path)} for role, path in inputs.items() if path.is_file()
-        }
-        with atomic_write(self.path / CARD) as stream:
-            stream.write(model_card(self.path.name, facts | {"inputs": files}, curves, merged=False))
-        with atomic_write(self.path / CURVES) as stream:
-            stream.writelines(json.dumps(point) + "\n" for point in curves)
-        weights = next((self.path / name for name in WEIGHTS if (self.path / name).is_file()), None)
-        if weights is None:
-            raise InputError(f"{self.path} has no weights", expected=" or ".join(WEIGHTS))
-        write_manifest(
-            weights,
-            command=command,
-            started=started,
-            config=self.settings,
-            inputs=inputs,
-            seeds=seeds,
-            counts=counts,
-            seconds=seconds,
-            details=details,
+def mark_complete(checkpoint: Path) -> None:
+    """Writes the marker into a checkpoint that is whole now."""
+    with atomic_write(checkpoint / MARKER) as stream:
+        json.dump(_sizes(checkpoint), stream, indent=2)
+        stream.write("\n")
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint of a run's folder; newer ones that are not whole are passed over with a warning."""
+    named = [path for path in folder.glob("checkpoint-*") if path.is_dir() and path.name[11:].isdigit()]
+    for checkpoint in sorted(named, key=step_of, reverse=True):
+        fault = why_incomplete(checkpoint)
+        if fault is None:
+            return checkpoint
+        logger.warning("%s is passed over: %s", checkpoint, fault)
+    return None
+
+
+def why_incomplete(checkpoint: Path) -> str | None:
+    """The fault of a checkpoint; None where it is whole."""
+    marker = checkpoint / MARKER
+    if not marker.is_file():
+        return f"no {MARKER}: it was not written to its end"
+    try:
+        expected = dict(json.loads(marker.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        return f"{MARKER} is not readable"
+    sizes = _sizes(checkpoint)
+    wrong = [
+        f"{name} has {sizes.get(name, 0)} bytes of {size}" for name, size in expected.items() if sizes.get(name) != size
+    ]
+    return ", ".join(wrong) or None
+
+
+def _sizes(checkpoint: Path) -> dict[str, int]:
+    return {
+        path.relative_to(checkpoint).as_posix(): path.stat().st_size
+        for path in sorted(checkpoint.rglob("*"))
+        if path.is_file() and path.name != MARKER and not path.name.endswith(".tmp")
+    }
+
+
+def claim(folder: Path, settings: Mapping[str, Any], *, begun: bool) -> None:
+    """Writes the settings of a new run, or refuses others than those of a run that has begun."""
+    file = folder / SETTINGS
+    settings = json.loads(json.dumps(settings))
+    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() and begun else settings
+    if differing := sorted(name for name in {*before, *settings} if before.get(name) != settings.get(name)):
+        first = differing[0]
+        raise InputError(
+            f"{folder} holds a run with other settings: {', '.join(differing)}"
+            f" ({first} was {_short(before.get(first))} and is {_short(settings.get(first))})",
+            expected="the settings that it was begun with, to go on with it",
+            remedy="another --output, or delete the folder",
         )
-        return weights
+    with atomic_write(file) as stream:
+        json.dump(settings, stream, indent=2, sort_keys=True)
+        stream.write("\n")
 
 
-def settled(given: Mapping[str, Any]) -> dict[str, Any]:
-    """TRL's options without those that change nothing that is trained."""
-    return {name: value for name, value in given.items() if name not in UNSETTLED}
+def outcome_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A trainer's options without those that change nothing that is trained."""
+    return {name: value for name, value in given.items() if name not in NO_OUTCOME}
 
 
-def texts_hash(texts: Sequence[Any]) -> str:
-    """The SHA-256 of training data as they are prepared."""
-    return sha256_json(list(texts))
+def weights_file(folder: Path) -> Path | None:
+    """The file of a run's weights that its manifest stands beside; None where there is none."""
+    return next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
 
 
-def read_curves(folder: Path) -> list[dict[str, Any]]:
-    """The logged points of a complete run, oldest first; none where there are none."""
-    path = folder / CURVES
+def weights_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a run's weights as plain data; empty where there is none."""
+    weights = weights_file(folder)
+    if weights is None or not manifest_path(weights).is_file():
+        return {}
+    manifest: dict[str, Any] = json.loads(manifest_path(weights).read_text(encoding="utf-8"))
+    return manifest
+
+
+def write_curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Writes logged points as JSONL."""
+    with atomic_write(path) as stream:
+        stream.writelines(json.dumps(point) + "\n" for point in history)
+
+
+def read_curves(path: Path) -> list[dict[str, Any]]:
+    """The logged points of a complete run, oldest first; none where there is no such file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
-
-
-def weights_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a run's weights as plain data; None where there is none."""
-    path = next((manifest_path(folder / name) for name in WEIGHTS if manifest_path(folder / name).is_file()), None)
-    found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path else None
-    return found
-
-
-def now() -> datetime:
-    """The time, in UTC."""
-    return datetime.now(UTC)
 
 
 def _short(value: Any) -> str:

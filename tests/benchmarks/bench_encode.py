@@ -16,7 +16,7 @@ import numpy as np
 from expandr_ir.config import EncodeOptions
 from expandr_ir.encoders import encoder_config, load_encoder
 from expandr_ir.encoders.weights import model_folder
-from expandr_ir.files import read_jsonl
+from expandr_ir.io.files import read_jsonl
 from expandr_ir.jvm import import_pyserini
 from expandr_ir.records import Document
 

@@ -12,7 +12,8 @@ import time
 from argparse import ArgumentParser
 from pathlib import Path
 
-from expandr_ir.expand import expand, plan, rows
+from expandr_ir.expanders.generate import generate
+from expandr_ir.expanders.plan import make_plan
 from expandr_ir.prompts import load_prompt
 from expandr_ir.records import Decoding, Generation, GeneratorId, Topic
 from expandr_ir.store import Store
@@ -40,15 +41,15 @@ def once(path, topics, samples, writer):
     """Seconds of a whole run: open, plan, expand, rows."""
     started = time.perf_counter()
     with Store.open(path) as store:
-        made = plan(topics, load_prompt("passage"), writer, Decoding(), samples=samples, store=store)
+        made = make_plan(topics, load_prompt("passage"), writer, Decoding(), samples=samples, store=store)
         planned = time.perf_counter()
-        expanded = expand(made, writer, store)
-        written = sum(1 for _ in rows(expanded))
+        expanded = generate(made, writer, store)
+        written = sum(1 for _ in expanded.rows())
     ended = time.perf_counter()
     counts = expanded.counts
     print(
         f"plan {planned - started:6.2f} s, expand {ended - planned:6.2f} s, in all {ended - started:6.2f} s; "
-        f"{counts.generated} generated, {counts.stored} stored, {written} rows in {len(made.batches)} batches"
+        f"{counts['generated']} generated, {counts['stored']} stored, {written} rows in {len(made.batches)} batches"
     )
     return ended - started
 

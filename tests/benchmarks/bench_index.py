@@ -1,4 +1,4 @@
-"""Time and memory of indexing, reading ids, searching and encoding, by the number of documents.
+"""Time and memory of indexing, searching and encoding, by the number of documents.
 
     python tests/benchmarks/bench_index.py [--documents 50000 200000 500000] [--encode 20000 80000] [--work FOLDER]
 
@@ -115,10 +115,8 @@ def main() -> None:
             synthesize(work, documents)
             of = ["--collection", f"irds:passages-{documents}"]
             row(documents, "index", run(work, documents, "index", *of))
-            for ids in (work / "home" / "indexes").glob(f"passages-{documents}-*/docids-*.npy"):
-                ids.unlink()
             searched = ["--topics", str(work / "topics.tsv"), "--output", str(work / "bm25.run")]
-            row(documents, "search 100 topics, ids read", run(work, documents, "search", *of, *searched))
+            row(documents, "search 100 topics", run(work, documents, "search", *of, *searched))
         if arguments.encode:
             sys.path.insert(0, str(TESTS))
             from tiny_encoders import tiny_bert

@@ -20,13 +20,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from expandr_ir.collection import load_collection
+from expandr_ir.collections import load_collection
 from expandr_ir.jvm import find_java, import_pyserini, java_class
-from expandr_ir.lucene import LuceneIndex
-from expandr_ir.lucene.analysis import default_analyzer
-from expandr_ir.lucene.bm25 import BM25
-from expandr_ir.lucene.indexing import build_index
-from expandr_ir.records import Hits, Run
+from expandr_ir.records import Hits, Rankings
+from expandr_ir.retrievers.lucene import LuceneIndex
+from expandr_ir.retrievers.lucene.analysis import default_analyzer
+from expandr_ir.retrievers.lucene.indexing import build_index
+from expandr_ir.retrievers.lucene.searcher import LuceneSearcher
 
 HITS = 1000
 
@@ -41,7 +41,7 @@ def bare_lucene(index: LuceneIndex, queries: dict[str, str]) -> Callable[[], Any
     """Searches on one thread, as Anserini does it, and leaves the hits in Java."""
     generator = java_class("io.anserini.search.query.BagOfWordsQueryGenerator")()
     built = [generator.buildQuery("contents", default_analyzer(), text) for text in queries.values()]
-    searcher = index.searcher(0.9, 0.4)
+    searcher = LuceneSearcher(index)._searcher
     ties = java_class("io.anserini.search.SearchCollection").BREAK_SCORE_TIES_BY_DOCID
     return lambda: [searcher.search(query, HITS, ties, True) for query in built]
 
@@ -52,7 +52,7 @@ def batch_search(index: LuceneIndex, queries: dict[str, str], threads: int) -> C
     return lambda: searcher.batch_search(list(queries.values()), list(queries), HITS, threads)
 
 
-def as_run(found: Any, queries: dict[str, str]) -> Run:
+def as_run(found: Any, queries: dict[str, str]) -> Rankings:
     """What batch_search found, as a run."""
     return {key: Hits([hit.docid for hit in found[key]], [hit.score for hit in found[key]]) for key in queries}
 
@@ -80,7 +80,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         collection = load_collection(data / "beir" / "scifact")
         index = build_index(collection.documents(), "flat", Path(folder) / "index", "benchmark")
-        ours = BM25(index)
+        ours = LuceneSearcher(index)
         contestants = {
             "Pyserini's batch_search": batch_search(index, queries, options.threads),
             "bare IndexSearcher.search, 1 thread": bare_lucene(index, queries),

@@ -18,11 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from expandr_ir.collection import load_collection
+from expandr_ir.collections import load_collection
 from expandr_ir.config import EncodeOptions
 from expandr_ir.encoders import load_encoder
-from expandr_ir.train.rewards import Evidence, RewardOptions, choose, rewarded
-from expandr_ir.train.similarities import Compared, SimilarityOptions, similarities
+from expandr_ir.train.align.candidates import Candidates
+from expandr_ir.train.align.rewards import RewardOptions, choose, sum_rewards
+from expandr_ir.train.align.scoring import SimilarityOptions, add_similarities
+from expandr_ir.train.data.rows import TrainingRow
 
 WEIGHTS = {"retriever": 1.0, "self": 1.0}
 
@@ -38,10 +40,12 @@ def texts_of(spec, queries, candidates, words):
         length = max(8, round(draw.gauss(most, most / 4)))
         return " ".join(own[start : start + length])
 
-    return [
-        Compared(text(12), (text(200),), text(40), tuple(dict.fromkeys(text(words) for _ in range(candidates))))
-        for _ in range(queries)
-    ]
+    def row(number):
+        query, positive, answer = text(12), text(200), text(40)
+        texts = list(dict.fromkeys(text(words) for _ in range(candidates)))
+        return Candidates(TrainingRow(str(number), query, (positive,), ()), texts, answer=answer)
+
+    return [row(number) for number in range(queries)]
 
 
 def per_query(compared, encoder):
@@ -58,7 +62,7 @@ def per_query(compared, encoder):
 
     chosen = []
     for one in compared:
-        positive, answer, own = encode(one.positives), encode([one.answer]), encode(one.candidates)
+        positive, answer, own = encode(one.row.positives), encode([one.answer]), encode(one.texts)
         total = np.zeros(len(own))
         for target in (positive[0], answer[0]):
             order = np.argsort(-(own @ target), kind="stable")
@@ -72,9 +76,8 @@ def per_query(compared, encoder):
 def at_once(compared, encoder):
     """The rewards by this package."""
     with tempfile.TemporaryDirectory() as folder:
-        found = similarities(compared, encoder, Path(folder), SimilarityOptions())
-    evidence = [Evidence(positive=one.positive, answer=one.answer) for one in found]
-    return [choose(rewarded(one, WEIGHTS, RewardOptions()).total) for one in evidence]
+        add_similarities(compared, encoder, Path(folder), SimilarityOptions())
+    return [choose(sum_rewards(one.evidence, WEIGHTS, RewardOptions())[0]) for one in compared]
 
 
 def timed(function, compared, encoder):
@@ -94,7 +97,7 @@ def main():
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     compared = texts_of(options.collection, options.queries, options.candidates, options.words)
-    texts = sum(2 + len(one.candidates) for one in compared)
+    texts = sum(2 + len(one.texts) for one in compared)
     print(f"{options.queries} queries, {texts} texts; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     encoders = {
         name: load_encoder(options.encoder, options=EncodeOptions(devices=[options.device], precision=precision))

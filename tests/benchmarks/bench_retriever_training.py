@@ -28,17 +28,17 @@ from expandr_ir.encoders import encoder_config
 from expandr_ir.encoders.assemble import assemble
 from expandr_ir.encoders.batching import CPU_TOKENS
 from expandr_ir.encoders.weights import model_folder
-from expandr_ir.train.contrastive import RetrieverLoss, pool_in_float32
-from expandr_ir.train.retriever_batch import Collator
-from expandr_ir.train.retriever_data import RetrieverRow, retriever_rows
-from expandr_ir.train.retriever_options import ObjectiveOptions, RowOptions
-from expandr_ir.train.rows import read_rows
+from expandr_ir.train.data.rows import read_rows
+from expandr_ir.train.retriever.batch import Collator
+from expandr_ir.train.retriever.data import RetrieverRow, retriever_rows
+from expandr_ir.train.retriever.objective import RetrieverLoss, pool_in_float32
+from expandr_ir.train.retriever.options import ObjectiveOptions, RowOptions
 
 
 def setting(arguments):
     """The rows, and a function that gives a fresh model with its configuration."""
     options = RowOptions(arguments.rows_file, expansions=arguments.expansions, negatives=1)
-    rows = retriever_rows(read_rows(options.rows), options).rows
+    rows, _ = retriever_rows(read_rows(options.rows), options)
     config = replace(encoder_config(arguments.encoder), max_length=arguments.max_length, query_max_length=64)
 
     def fresh():

@@ -15,7 +15,6 @@ and expansions/scifact/query2doc-zs.gpt-4.1.jsonl.gz.
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import time
@@ -24,16 +23,16 @@ from pathlib import Path
 import yaml
 from proofs import averaged, finish, load_proof, mean_cell, proof_parser, proof_path, tested_table
 
-from expandr_ir.collection import load_collection
-from expandr_ir.evaluate import Scores, evaluate
-from expandr_ir.expansions_file import read_expansions
-from expandr_ir.files import atomic_write
-from expandr_ir.retrieve import SearchOptions, plain, search
-from expandr_ir.runs import read_run, write_run
-from expandr_ir.train.retriever_data import RetrieverRow, retriever_rows
-from expandr_ir.train.retriever_options import DevOptions, ObjectiveOptions, RetrieverOptions, RowOptions
+from expandr_ir.collections import load_collection
+from expandr_ir.evaluate import Scores, score_run
+from expandr_ir.io.expansions import read_expansions
+from expandr_ir.io.files import atomic_write
+from expandr_ir.io.runs import read_run, write_run
+from expandr_ir.retrievers import SearchOptions, load_retriever, plain
+from expandr_ir.train.data.rows import read_rows
+from expandr_ir.train.retriever.data import retriever_rows
+from expandr_ir.train.retriever.options import DevOptions, ObjectiveOptions, RetrieverOptions, RowOptions
 from expandr_ir.train.rounds.config import laid_over
-from expandr_ir.train.rows import read_rows
 
 MEASURES = ("nDCG@10", "R@100")
 HOW = {"alone": "none", "mean": "mean"}
@@ -50,7 +49,7 @@ class Proof:
         self.collection = load_collection(data / "beir" / "scifact")
         self.topics = self.collection.topics("test")
         self.qrels = self.collection.qrels("test")
-        self.expanded = read_expansions(data / TEST_EXPANSIONS, self.topics).topics
+        self.expanded = read_expansions(data / TEST_EXPANSIONS, self.topics)
 
     def options(self, variant: str, seed: int) -> RetrieverOptions:
         """The training of a variant with a seed."""
@@ -61,17 +60,19 @@ class Proof:
             objective=ObjectiveOptions(**merged["objective"]),
             dev=DevOptions(**merged["dev"]),
             training=merged["training"] | {"seed": seed},
+            output=str(self.output / "models" / f"{variant}-{seed}"),
             **own,
         )
 
     def train(self, variant: str, seed: int) -> Path:
         """The folder of the trained encoder."""
-        from expandr_ir.train.retriever import train_retriever
+        from expandr_ir.train.retriever.train import train_retriever
 
-        folder = self.output / "models" / f"{variant}-{seed}"
-        began = time.perf_counter()
-        trained = train_retriever(self.options(variant, seed), folder, lambda line: print(json.dumps(line), flush=True))
-        if trained is not None:
+        options, began = self.options(variant, seed), time.perf_counter()
+        folder = Path(options.output)
+        is_there = folder.exists()
+        trained = train_retriever(options)
+        if not is_there:
             print(f"{folder.name}: trained in {time.perf_counter() - began:.0f} s, {trained.counts}", flush=True)
         return folder
 
@@ -85,7 +86,7 @@ class Proof:
             topics = plain(self.topics.values()) if how == "alone" else self.expanded
             options = SearchOptions(retriever="dense", encoder=str(config), aggregation=HOW[how], hits=100)
             began = time.perf_counter()
-            write_run(path, search(topics, self.collection, options).run, f"{name}-{how}")
+            write_run(path, load_retriever(self.collection, options).search(topics), f"{name}-{how}")
             print(f"{path.name}: {time.perf_counter() - began:.0f} s", flush=True)
         return read_run(path)
 
@@ -108,7 +109,7 @@ class Proof:
     def scores(self, variant: str, how: str) -> list[Scores]:
         """What each seed scores; one entry for the untrained encoder."""
         names = ["untrained"] if variant == "untrained" else [f"{variant}-{seed}" for seed in self.seeds]
-        return [evaluate(read_run(self.output / "runs" / f"{name}.{how}.run"), self.qrels, MEASURES) for name in names]
+        return [score_run(read_run(self.output / "runs" / f"{name}.{how}.run"), self.qrels, MEASURES) for name in names]
 
     def table(self) -> str:
         """The tables in Markdown."""
@@ -189,7 +190,7 @@ class Proof:
         options = RowOptions(
             str(self.data / ROWS), expansions=str(self.data / TRAIN_EXPANSIONS), without_expansion="drop"
         )
-        rows: list[RetrieverRow] = retriever_rows(read_rows(options.rows), options).rows
+        rows, _ = retriever_rows(read_rows(options.rows), options)
         return [max(_shared(row.expansions[0], text) for text in row.row.positives) for row in rows]
 
 

@@ -26,23 +26,27 @@ from functools import cached_property
 from pathlib import Path
 
 import yaml
-from proofs import averaged, finish, load_proof, mean_cell, proof_parser, proof_path, tested_table, write_plot
 
-from expandr_ir.clean import clean
-from expandr_ir.collection import load_collection
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from proofs import averaged, finish, load_proof, mean_cell, proof_parser, proof_path, tested_table, write_plot
+from small_expander import Recipe, train_small
+
+from expandr_ir.cleaning import clean
+from expandr_ir.collections import load_collection
 from expandr_ir.encoders import load_encoder
-from expandr_ir.evaluate import Scores, evaluate
-from expandr_ir.expansions_file import read_expansions
-from expandr_ir.files import atomic_write
+from expandr_ir.evaluate import Scores, score_run
+from expandr_ir.io.expansions import read_expansions
+from expandr_ir.io.files import atomic_write
+from expandr_ir.io.runs import read_run, write_run
 from expandr_ir.records import ExpandedTopic, Qrels
-from expandr_ir.retrieve import SearchOptions, plain, search
-from expandr_ir.runs import read_run, write_run
-from expandr_ir.train.corpus_ranks import CorpusOptions, corpus_ranks
-from expandr_ir.train.rewards import Evidence, RewardOptions, rewarded
-from expandr_ir.train.rounds.config import block_options, laid_over
-from expandr_ir.train.rows import read_rows
-from expandr_ir.train.similarities import Compared, SimilarityOptions, similarities
-from expandr_ir.train.split import part_of
+from expandr_ir.retrievers import SearchOptions, load_retriever
+from expandr_ir.retrievers.dense import Dense
+from expandr_ir.train.align.candidates import Candidates
+from expandr_ir.train.align.rewards import RewardOptions, sum_rewards
+from expandr_ir.train.align.scoring import CorpusOptions, SimilarityOptions, add_corpus_ranks, add_similarities
+from expandr_ir.train.data.rows import TrainingRow, read_rows
+from expandr_ir.train.data.split import part_of
+from expandr_ir.train.rounds.config import laid_over
 
 ANSWERS = "expansions/scifact/query2doc-zs.gpt-4.1.jsonl.gz"
 MEASURES = ("nDCG@10", "R@100")
@@ -75,8 +79,7 @@ class Proof:
     def make(self) -> None:
         """Trains what is missing, and lets each expander write for the test topics."""
         self._make_world()
-        small = {"collection": str(self.world), "split": "train", "output": str(self.output / "small")}
-        self._verb("train", "small-expander", options=block_options(self.recipe["small_expander"], small))
+        train_small(str(self.world), Recipe(**self.recipe["small_expander"]), self.output / "small")
         train = load_collection(self.world).qrels("train")
         parts: dict[str, Qrels] = {"rounds": {}, "dev": {}}
         for row in read_rows(str(self.output / "small" / "rows" / "kept.jsonl")):
@@ -167,22 +170,20 @@ class Proof:
 
     def written(self, seed: int, state: str) -> dict[str, ExpandedTopic]:
         """The test topics with all their expansions."""
-        return read_expansions(self._expansions(seed, state), self.topics).topics
+        return read_expansions(self._expansions(seed, state), self.topics)
 
     def scores(self, name: str, how: str, expanded: Mapping[str, ExpandedTopic], **options) -> Scores:
         """What a search scores; it is made where its run is not there yet."""
         path = self.output / "runs" / f"{name}.{how}.run".replace(" ", "-")
         if not path.is_file():
-            found = search(
-                expanded, self.collection, SearchOptions(retriever=how.rsplit(maxsplit=1)[-1], hits=100, **options)
-            )
-            write_run(path, found.run, path.stem)
-        return evaluate(read_run(path), self.qrels, MEASURES, name=str(path))
+            wanted = SearchOptions(retriever=how.rsplit(maxsplit=1)[-1], hits=100, **options)
+            write_run(path, load_retriever(self.collection, wanted).search(expanded), path.stem)
+        return score_run(read_run(path), self.qrels, MEASURES, name=str(path))
 
     @cached_property
     def retrieved(self) -> dict[tuple[str, str], list[Scores]]:
         """Scores by state and search, one for each seed; of what no seed changes, one."""
-        alone, answers = plain(self.topics.values()), read_expansions(self.data / ANSWERS, self.topics).topics
+        alone, answers = self.topics, read_expansions(self.data / ANSWERS, self.topics)
         found = {("topics alone", "sparse"): [self.scores("alone", "sparse", alone)]}
         found["RM3", "sparse"] = [self.scores("rm3", "sparse", alone, rm3=True)]
         for how in ("dense", "hybrid"):
@@ -241,42 +242,30 @@ class Proof:
     def _rewards(self, candidates: Mapping[str, Sequence[str]]) -> dict[str, dict[str, dict[str, float]]]:
         """Each reward of each candidate, by topic and text."""
         documents = {one.doc_id: f"{one.title} {one.text}" for one in self.collection.documents()}
-        answers = read_expansions(self.data / ANSWERS, self.topics).topics
-        compared = [
-            Compared(
-                self.topics[key].text,
-                tuple(documents[doc_id] for doc_id, grade in self.qrels[key].items() if grade > 0),
-                answers[key].expansions[0].text,
-                tuple(own),
-            )
-            for key, own in candidates.items()
+        answers = read_expansions(self.data / ANSWERS, self.topics)
+        table = []
+        for key, own in candidates.items():
+            positives = tuple(documents[doc_id] for doc_id, grade in self.qrels[key].items() if grade > 0)
+            row = TrainingRow(key, self.topics[key].text, positives, ())
+            table.append(Candidates(row, list(own), answer=answers[key].expansions[0].text))
+        cache, options = self.output / "rewards", SimilarityOptions(positives="nearest")
+        add_similarities(table, load_encoder(self.encoder), cache, options, with_query=True)
+        weights = dict.fromkeys(("margin", "retriever", "self"), 1.0)
+        parts = [
+            {"similarity": one.evidence.positive, **sum_rewards(one.evidence, weights, RewardOptions())[1]}
+            for one in table
         ]
-        cache, topics = self.output / "rewards", [self.topics[key] for key in candidates]
-        options = SimilarityOptions(positives="nearest")
-        similar = similarities(compared, load_encoder(self.encoder), cache, options, with_query=True)
-        ranked = {
-            how: corpus_ranks(
-                topics,
-                list(candidates.values()),
-                CorpusOptions(str(self.world), "test", how),
-                cache,
-                search=SearchOptions(**_encoder(how, self.encoder)),
-            )
-            for how in ("sparse", "dense")
+        for how, name in (("sparse", "BM25 RR"), ("dense", "MiniLM RR")):
+            where = CorpusOptions(str(self.world), "test", how)
+            add_corpus_ranks(table, where, cache, Dense(encoder=self.encoder))
+            for own, one in zip(parts, table, strict=True):
+                own[name] = sum_rewards(one.evidence, {"corpus": 1.0}, RewardOptions())[0]
+        return {
+            one.row.row_id: {
+                text: {name: float(own[name][place]) for name in REWARDS} for place, text in enumerate(one.texts)
+            }
+            for own, one in zip(parts, table, strict=True)
         }
-        found = {}
-        for at, (key, own) in enumerate(candidates.items()):
-            one = similar[at]
-            evidence = Evidence(positive=one.positive, answer=one.answer, query=one.query)
-            weights = dict.fromkeys(("margin", "retriever", "self"), 1.0)
-            parts = {"similarity": one.positive, **rewarded(evidence, weights, RewardOptions()).parts}
-            for how, name in (("sparse", "BM25 RR"), ("dense", "MiniLM RR")):
-                ranks = ranked[how][at]
-                parts[name] = rewarded(
-                    Evidence(corpus=ranks.ranks, grades=ranks.grades), {"corpus": 1.0}, RewardOptions()
-                ).total
-            found[key] = {text: {name: float(parts[name][place]) for name in REWARDS} for place, text in enumerate(own)}
-        return found
 
     def table(self) -> str:
         """The tables in Markdown."""

@@ -11,13 +11,13 @@ from typing import Literal
 
 import yaml
 
-from expandr_ir.config import JsonField, load_block
+from expandr_ir.blocks import load_block
+from expandr_ir.config import TRAINING, JsonField, regressions_dir
 from expandr_ir.evaluate import Scores
 from expandr_ir.evaluate.compare import TIE
 from expandr_ir.evaluate.significance import holm, t_test
-from expandr_ir.files import atomic_write
-from expandr_ir.manifest import installed_versions
-from expandr_ir.regress.files import TRAINING, regressions_dir
+from expandr_ir.io.files import atomic_write
+from expandr_ir.io.manifest import installed_versions
 
 PROOFS = "proofs"
 VERSIONS = ("python", "platform", "torch", "transformers", "sentence-transformers", "trl", "peft", "pyserini")
@@ -174,15 +174,6 @@ def _p(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}" if value >= 1e-4 else "<0.0001"
 
 
-STYLE = """
-svg { background: #fff; font: 11px sans-serif; }
-text { fill: #59636e; } .label { fill: #1b1f24; } .grid { stroke: #dde2e7; } .series { stroke-width: 1.5; }
-.f-bm25 { fill: #59636e; stroke: #59636e; } .f-frozen { fill: #0b57a4; stroke: #0b57a4; }
-.f-dense { fill: #9a5200; stroke: #9a5200; } .f-hybrid { fill: #7135b0; stroke: #7135b0; }
-.f-live { fill: #0c7566; stroke: #0c7566; } .f-training { fill: #a82a67; stroke: #a82a67; } path.series { fill: none; }
-"""
-
-
 def write_plot(path: Path, series: Mapping[str, Sequence[tuple[float, float]]], x_label: str, y_label: str) -> None:
     """Writes a drawing of lines as an SVG file that needs no page around it.
 
@@ -191,22 +182,15 @@ def write_plot(path: Path, series: Mapping[str, Sequence[tuple[float, float]]], 
         series: points (x, y) by name, at most six.
         x_label, y_label: of the axes.
     """
-    from expandr_ir.report.markup import Markup, tag
-    from expandr_ir.report.plots import FAMILIES, HEIGHT, LEFT, WIDTH, Point, family_class, lines, shape
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
 
-    families = dict(zip(series, FAMILIES, strict=False))
-    unlabelled = {  # the legend says it: blank names that differ
-        " " * at: [Point("", families[name], x, y, f"#{x:g}", f"{x:g}: {y:.4f}") for x, y in own]
-        for at, (name, own) in enumerate(series.items())
-    }
-    legend = [
-        tag("g", shape(family, LEFT + 8, HEIGHT + 12 + 18 * at), class_=family_class(family))
-        + tag("text", name, x=LEFT + 20, y=HEIGHT + 16 + 18 * at, class_="label")
-        for at, (name, family) in enumerate(families.items())
-    ]
-    height = HEIGHT + 18 * len(legend) + 8
-    size = f'width="630" height="{height * 3 // 2}" viewBox="0 0 {WIDTH} {height}"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>'
-    inside = str(lines(unlabelled, x_label, y_label)).split(">", 1)[1]
-    with atomic_write(path) as stream:
-        stream.write(f"{head}{tag('style', Markup(STYLE))}{''.join(legend)}{inside}\n")
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": path.name, "axes.grid": True, "grid.alpha": 0.4}):
+        figure = Figure(figsize=(7, 5), layout="constrained")
+        axes = figure.subplots()
+        axes.set(xlabel=x_label, ylabel=y_label)
+        for marker, (name, own) in zip("soD^v*", series.items(), strict=False):
+            axes.plot(*zip(*own, strict=True), marker=marker, label=name)
+        axes.legend()
+        with atomic_write(path) as stream:
+            figure.savefig(stream, format="svg", metadata={"Date": None})

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 from tiny_models import tiny_adapter, tiny_llama
 
-from expandr_ir.config import ApiOptions, GeneratorConfig, LocalOptions, conf_path, load_block
+from expandr_ir.blocks import load_block
+from expandr_ir.config import ApiOptions, GeneratorConfig, LocalOptions, conf_path
 from expandr_ir.generators import load_generator
 from expandr_ir.records import Decoding, GenerationRequest, Message, SampleKey, Topic
 

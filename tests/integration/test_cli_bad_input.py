@@ -68,24 +68,14 @@ CORPUS_FILE, TOPICS_FILE, QRELS_FILE = "corpus.jsonl", "queries.jsonl", "qrels/t
 HEADER = b"query-id\tcorpus-id\tscore\n"
 LATIN_1 = '{"_id": "d1", "text": "é"}\n'.encode("latin-1")
 
-BAD_COLLECTIONS = {
+BAD_COLLECTIONS = {  # one of each reader; their unit tests have the others
     "malformed JSON": (CORPUS_FILE, jsonl(documents()) + b'{"_id"\n', ["line 4: malformed JSON", "sed -n 4p corpus"]),
-    "no object": (CORPUS_FILE, jsonl([*documents(), ["d4"]]), ["line 4: a JSON list"]),
-    "no id": (CORPUS_FILE, jsonl([{"text": "x"}]), ["line 1: no field '_id'", "it has text"]),
-    "blank id": (CORPUS_FILE, jsonl([{"_id": "", "text": "x"}]), ["line 1: an empty id"]),
-    "blank in an id": (CORPUS_FILE, jsonl([{"_id": "a b", "text": "x"}]), ["line 1: white space in the id 'a b'"]),
     "an id twice": (CORPUS_FILE, jsonl(documents() * 2), ["line 4: document 'd1' a second time", "line 1"]),
-    "no document": (CORPUS_FILE, b"", ["no documents", "at least one document"]),
-    "blank lines only": (CORPUS_FILE, b"\n \n", ["no documents"]),
-    "NUL": (CORPUS_FILE, b'{"_id": "d1", "text": "a\0b"}\n', ["line 1: a NUL byte at column 25", "tr -d"]),
+    "no document": (CORPUS_FILE, b"\n \n", ["no documents", "at least one document"]),
     "latin-1": (CORPUS_FILE, LATIN_1, ["line 1: invalid UTF-8", "iconv"]),
-    "a topic twice": (TOPICS_FILE, jsonl(queries() * 2), ["line 3: topic '1' a second time"]),
     "a topic without text": (TOPICS_FILE, jsonl([{"_id": "3", "text": " "}]), ["line 1: topic '3' has no text"]),
-    "no topic": (TOPICS_FILE, b"", ["no topics"]),
     "qrels without a header": (QRELS_FILE, b"1\td1\t1\n", ["line 1: 3 columns", "starts with the line"]),
-    "a grade in words": (QRELS_FILE, HEADER + b"1\td1\tgood\n", ["line 2: the grade 'good'"]),
     "two grades": (QRELS_FILE, HEADER + b"1\td1\t1\n1\td1\t0\n", ["line 3", "grade 0, but 1 before"]),
-    "no judgement": (QRELS_FILE, HEADER, ["no judgements"]),
 }
 
 
@@ -145,20 +135,10 @@ def test_a_split_that_does_not_exist_lists_those_that_do(fails, tiny):
 
 BAD_EXPANSIONS = {
     "malformed JSON": (jsonl(expansions()) + b"{\n", ["e.jsonl, line 3: malformed JSON", "sed -n 3p e.jsonl"]),
-    "no id": (jsonl([{"text": "x"}]), ["e.jsonl, line 1: no field 'topic_id'"]),
     "no text": (jsonl([{"topic_id": "1"}]), ["e.jsonl, line 1: neither text nor texts"]),
-    "text and texts": (jsonl([{"topic_id": "1", "text": "a", "texts": ["b"]}]), ["line 1: both text and texts"]),
-    "text that is none": (jsonl([{"topic_id": "1", "text": 3}]), ["e.jsonl, line 1: 'text' is 3"]),
-    "a sample twice": (jsonl(expansions(sample=0) * 2), ["e.jsonl, line 3: topic '1' has sample 0 a second time"]),
-    "a sample below 0": (jsonl(expansions(sample=-1)), ["e.jsonl, line 1: 'sample' is -1"]),
     "other topics": (jsonl([{"topic_id": "9", "text": "x"}]), ["of other topics; it has 9, these are 1, 2"]),
-    "the topic's text is another": (jsonl(expansions(topic_text="dogs")), ["e.jsonl, line 1: 'topic_text' is 'dogs'"]),
     "a topic without a row": (jsonl(expansions()[:1]), ["1 of 2 topics have no expansion: 2", "--skip-missing"]),
-    "nothing": (b"", ["2 of 2 topics have no expansion", "expandr expand"]),
-    "NUL": (b'{"topic_id": "1", "text": "\0"}\n', ["e.jsonl, line 1: a NUL byte"]),
-    "latin-1": ('{"topic_id": "1", "text": "é"}\n'.encode("latin-1"), ["e.jsonl, line 1: invalid UTF-8"]),
-    "repeats below 1": (jsonl(expansions(query_repeats=0)), ["e.jsonl, line 1: 'query_repeats' is 0"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD_EXPANSIONS)
@@ -180,12 +160,7 @@ def test_repeats_by_row_need_the_row_to_say_them(fails, tiny, tmp_path):
 
 BAD_RUNS = {
     "unknown topic": ("9 Q0 d1 1 2.0 x\n", ["out.run, line 1: topic '9' is not among the collection's topics"]),
-    "NaN": ("1 Q0 d1 1 nan x\n", ["out.run, line 1: the score is 'nan'", "a finite number"]),
-    "infinity": ("1 Q0 d1 1 2.0 x\n1 Q0 d2 2 -inf x\n", ["out.run, line 2: the score is '-inf'"]),
     "five columns": ("1 Q0 d1 1 2.0\n", ["out.run, line 1: 5 columns", "topic_id Q0 doc_id rank score tag"]),
-    "a document twice": ("1 Q0 d1 1 2.0 x\n1 Q0 d1 2 1.0 x\n", ["line 2: document 'd1' a second time for topic '1'"]),
-    "nothing": ("", ["out.run holds no line"]),
-    "NUL": ("1 Q0 d1 1 2.0 \0\n", ["out.run, line 1: a NUL byte"]),
 }
 
 
@@ -236,16 +211,11 @@ def test_an_index_in_the_cache_that_was_damaged_since(fails, expandr, tiny):
     [
         (["--aggregation", "repaet"], ["unknown aggregation 'repaet'", "Try: repeat"]),
         (["--aggregation", "append"], ["'append' has no expansions to work with", "Try: --expansions FILE"]),
-        (["--fields", "flatt"], ["unknown value of --fields 'flatt'", "Try: flat"]),
         (["--own-document", "drop"], ["unknown value of --own-document 'drop'", "one of auto, keep, remove"]),
         (["--hits", "0"], ["hits is 0", "1 or more"]),
-        (["--hits", "-3"], ["hits is -3"]),
         (["--hits", "many"], ["--hits many", "Expected: a whole number"]),
-        (["--threads", "0"], ["threads is 0"]),
         (["--k1", "-1"], ["k1 = -1.0"]),
-        (["--b", "1.5"], ["b = 1.5"]),
         (["--weight", "2"], ["weight is 2.0", "from 0 to 1"]),
-        (["--repeats", "0"], ["repeats is 0"]),
         (["--repeats", "rows"], ["--repeats rows", "a whole number or row"]),
         (["--rm3", "--rocchio"], ["RM3 and Rocchio at once"]),
         (["--heap", "much"], ["'much' is no amount of memory"]),
@@ -278,7 +248,7 @@ def test_options_that_make_no_sense(fails, tiny, monkeypatch, options, messages)
         (["search", "--topics", "no.tsv", "--output", "x.run"], 4, ["no.tsv is not there"]),
         (["search", "--topics", "tiny/queries.jsonl", "--output", "x.run"], 2, ["there is nothing to search in"]),
         (["search", "--collection", "tinny", "--output", "x.run"], 2, ["'tinny' is no collection", "Try: tiny"]),
-        (["index", "--collection", "irds:no/such"], 2, ["ir_datasets has no id 'no/such'"]),
+        (["index", "--collection", "irds:no/such"], 2, ["unknown collection 'irds:no/such'"]),
         (["evaluate", "--collection", "tiny"], 2, ["no run is named"]),
         (["evaluate", "--collection", "tiny", "no.run"], 4, ["no.run is not there"]),
         (["evaluate", "no.run"], 2, ["no judgements are named", "--collection C or --qrels FILE"]),
@@ -316,7 +286,7 @@ def test_measures_that_do_not_exist(fails, tiny, tmp_path, measure, messages):
 
 
 def test_a_file_that_cannot_grow_leaves_nothing(start, tiny, tmp_path):
-    rows = [{"topic_id": one, "text": "long " * 1000} for one in TOPICS]
+    rows = [{"topic_id": topic_id, "text": "long " * 1000} for topic_id in TOPICS]
     (tmp_path / "e.jsonl").write_bytes(jsonl(rows))
     before = set(tmp_path.iterdir())
 
@@ -347,7 +317,7 @@ def small_disk(tmp_path):
 
 
 def test_a_full_disk_leaves_nothing(fails, expandr, tiny, tmp_path, small_disk):
-    rows = [{"topic_id": one, "text": "long " * 5000} for one in TOPICS]
+    rows = [{"topic_id": topic_id, "text": "long " * 5000} for topic_id in TOPICS]
     (tmp_path / "e.jsonl").write_bytes(jsonl(rows))
     export = ("export", "topics", "--collection", "tiny", "--expansions", "e.jsonl", "--output", small_disk / "t.json")
     told = fails(*export, code=6)

@@ -9,10 +9,10 @@ import pytest
 from tiny_encoders import sentence_transformers_folder, tiny_bert
 
 from expandr_ir.cli import main
-from expandr_ir.expansions_file import read_expansions
-from expandr_ir.fusion import rrf
-from expandr_ir.manifest import read_manifest
-from expandr_ir.runs import read_run
+from expandr_ir.io.expansions import read_expansions
+from expandr_ir.io.manifest import read_manifest
+from expandr_ir.io.runs import read_run
+from expandr_ir.retrievers.fusion import rrf
 
 pytestmark = [pytest.mark.java, pytest.mark.slow]
 
@@ -120,7 +120,7 @@ def test_an_expander_runs_end_to_end_and_goes_on(folder, encoder, tmp_path, caps
     assert json.loads(capsys.readouterr().out)["generated"] == 4
     first = read_run(output)
     written = read_expansions(f"{output}.expansions.jsonl", _topics())
-    assert [len(topic.expansions) for topic in written.topics.values()] == [2, 2]
+    assert [len(topic.expansions) for topic in written.values()] == [2, 2]
     manifest = read_manifest(output)
     assert manifest.details["name"] == "dense-hyde"
     assert manifest.config["expander"]["samples"] == 8

@@ -11,7 +11,7 @@ import pytest
 from expandr_ir import pyserini
 from expandr_ir.aggregate import TEXTUAL
 from expandr_ir.demo import expansions_path
-from expandr_ir.runs import read_run
+from expandr_ir.io.runs import read_run
 
 pytestmark = pytest.mark.java
 
@@ -50,14 +50,14 @@ def test_ids_line_breaks_and_own_documents_survive(expandr, tmp_path, stock):
     folder = tmp_path / "tiny"
     (folder / "qrels").mkdir(parents=True)
     texts = {"007": "cats\nand \t dogs", "1e3": "ein Fuß, ünïcödé", "a.b": "cats again"}
-    rows = [json.dumps({"_id": one, "text": text}) + "\n" for one, text in texts.items()]
+    rows = [json.dumps({"_id": doc_id, "text": text}) + "\n" for doc_id, text in texts.items()]
     (folder / "corpus.jsonl").write_text("".join(rows))
     (folder / "queries.jsonl").write_text("".join(rows))
-    judged = "".join(f"{one}\ta.b\t1\n" for one in texts)
+    judged = "".join(f"{topic_id}\ta.b\t1\n" for topic_id in texts)
     (folder / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
     expanded = [
-        json.dumps({"topic_id": one, "text": f"{text}\r\nFuß und \U0001f600 cats"}) + "\n"
-        for one, text in texts.items()
+        json.dumps({"topic_id": topic_id, "text": f"{text}\r\nFuß und \U0001f600 cats"}) + "\n"
+        for topic_id, text in texts.items()
     ]
     (tmp_path / "e.jsonl").write_text("".join(expanded))
     given = ["--collection", folder, "--expansions", "e.jsonl"]
@@ -76,8 +76,5 @@ def test_weights_have_no_text_and_the_export_says_so(expandr, tmp_path):
     assert "'weighted' weights terms and has no form as a text" in done.err
     assert "Try: expandr search" in done.err
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_name_must_tell_pyserini_the_format(expandr):
     done = expandr("export", "topics", "--collection", "demo", "--output", "topics.tsv", code=2)
     assert "ends in .json" in done.err

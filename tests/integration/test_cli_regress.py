@@ -12,11 +12,11 @@ import time
 import pytest
 
 from expandr_ir import jvm
-from expandr_ir.regress import places, reuse
-from expandr_ir.regress.files import regressions_dir
-from expandr_ir.regress.loading import Regressions
+from expandr_ir.config import regressions_dir
+from expandr_ir.io.runs import read_run
+from expandr_ir.regress import reuse
+from expandr_ir.regress.catalogue import Regressions
 from expandr_ir.regress.results import read_results
-from expandr_ir.runs import read_run
 
 pytestmark = [pytest.mark.java, pytest.mark.timeout(900)]
 
@@ -105,27 +105,6 @@ def test_the_printed_command_gives_the_same_run(regress, expandr, workplace):
     assert read_run(workplace / "again.run") == made
 
 
-@pytest.mark.parametrize(
-    ("collection", "some"), [("cacm", "bm25*"), ("cranfield", "bm25*"), ("dl19-pool", "bm25*"), ("dl20-pool", "csqe.*")]
-)
-def test_other_collections(regress, collection, some):
-    told = regress("--collection", collection, "--condition", some)
-    assert told["counts"]["FAIL"] == 0
-    assert told["counts"]["OK"] >= 2
-
-
-def test_published_figures_of_the_full_collection_stand_beside_those_of_the_pool(regress):
-    told = regress("--collection", "dl19-pool", *conditions("bm25-flat"))
-    (value,) = [one for one in told["results"][0]["values"] if one["metric"] == "nDCG@10"]
-    assert (round(value["measured"], 4), value["expected"], value["published"]) == (0.4628, 0.4628, 0.5058)
-
-
-def test_the_embedded_collection_runs_anywhere(regress):
-    told = regress("--collection", "demo", *conditions("demo-bm25", "demo-append"))
-    assert told["counts"]["FAIL"] == 0
-    assert told["counts"]["SKIP"] == 0
-
-
 def test_a_broken_expected_value_fails(regress, own):
     path = own / "beir" / "scifact.yaml"
     text = path.read_text()
@@ -207,17 +186,17 @@ def test_a_broken_index_stops_and_is_named(regress, workplace, monkeypatch, tmp_
     assert f"rm -r {index}" in done.err
 
 
-def test_a_run_that_was_changed_is_made_anew(regress, expandr, workplace, test_data):
+def test_a_run_that_was_changed_is_made_anew(regress, workplace, caplog):
     regress("--collection", "cacm", *conditions("bm25-flat"))
     run = workplace / "out" / "cacm" / "bm25-flat.run"
     good = run.read_bytes()
     run.write_bytes(good[:1000])
-    done = expandr("regress", "--collection", "cacm", *conditions("bm25-flat"), "--data", test_data, "--output", "out")
-    assert "cacm/bm25-flat: searching (the run was changed since it was made)" in done.err
+    regress("--collection", "cacm", *conditions("bm25-flat"))
+    assert "cacm/bm25-flat: searching (the run was changed since it was made)" in caplog.text
     assert run.read_bytes() == good
 
 
-def test_a_run_of_another_version_is_made_anew_and_said(expandr, workplace, test_data, monkeypatch):
+def test_a_run_of_another_version_is_made_anew_and_said(expandr, workplace, test_data, monkeypatch, caplog):
     argv = ["regress", "--collection", "cacm", *conditions("bm25-flat"), "--data", test_data, "--output", "out"]
     versions = reuse.installed_versions()
     monkeypatch.setattr(reuse, "installed_versions", lambda: versions | {"pyserini": "0.1"})
@@ -225,7 +204,7 @@ def test_a_run_of_another_version_is_made_anew_and_said(expandr, workplace, test
     monkeypatch.undo()
     monkeypatch.chdir(workplace)
     done = expandr(*argv)
-    assert f"searching (made by pyserini 0.1, here is {versions['pyserini']})" in done.err
+    assert f"searching (made by pyserini 0.1, here is {versions['pyserini']})" in caplog.text
     assert "1 runs searched" in done.out
 
 
@@ -253,7 +232,7 @@ def test_record_and_promote(regress, expandr, own, workplace):
 
 
 def test_what_is_not_here_is_skipped_with_the_reason(regress, monkeypatch, tmp_path):
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     told = regress("--collection", "cacm", *conditions("contriever"))
     assert told["results"][0]["values"][0]["reason"] == "model not here: facebook/contriever"
     told = regress("--collection", "scifact", *conditions("hyde"))
@@ -292,13 +271,27 @@ def test_all_of_scifact(regress):
 
 
 def test_models_are_looked_for_where_the_hub_keeps_them(monkeypatch, tmp_path):
-    snapshot = tmp_path / "models--facebook--contriever" / "snapshots" / "abc"
-    snapshot.mkdir(parents=True)
-    (snapshot / "model.safetensors").write_bytes(b"weights")
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    model = tmp_path / "models--facebook--contriever"
+    (model / "snapshots" / "abc").mkdir(parents=True)
+    (model / "snapshots" / "abc" / "model.safetensors").write_bytes(b"weights")
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     from expandr_ir.encoders import encoder_config
 
-    assert places.model_identity(encoder_config("contriever"))["model"] == "facebook/contriever"
+    assert len(reuse.model_sha256(encoder_config("contriever"))) == 64
+
+
+@pytest.mark.timeout(600)
+def test_a_trajectory_is_trained_and_judged(expandr, workplace):
+    pytest.importorskip("trl")
+    argv = ["regress", "--collection", "training", "--condition", "dpo-tiny.1x8", "--output", "out", "--format", "json"]
+    (result,) = json.loads(expandr(*argv).out)["results"]
+    assert [value["metric"] for value in result["values"]] == [
+        *("loss max", "loss mean", "grad_norm max", "grad_norm mean")
+    ]
+    assert {value["verdict"] for value in result["values"]} <= {"OK", "OK*"}
+    assert result["command"].startswith("expandr train trajectory ")
 
 
 def test_pyserinis_names_are_pyserinis():
@@ -307,13 +300,14 @@ def test_pyserinis_names_are_pyserinis():
     if topics is None:
         pytest.skip("this version of Pyserini fetches the list of its topics from a network")
     regressions = Regressions()
-    named = [spec for spec in map(regressions.load, regressions.names()) if spec.pyserini]
+    named = [one for one in map(regressions.load, regressions.files) if one.facts.pyserini]
     assert len(named) == 28
-    for spec in named:
-        assert spec.pyserini in topics
-        assert spec.lucene_index("flat") in info.TF_INDEX_INFO
-        assert {spec.dense_index(name) for name in spec.dense_indexes} <= info.FAISS_INDEX_INFO.keys()
-        statistics = info.TF_INDEX_INFO[spec.lucene_index("flat")]
-        assert spec.statistics["flat"] == {
-            name: (statistics[key],) * 2 for name, key in (("documents", "documents"), ("terms", "total_terms"))
+    for one in named:
+        assert one.facts.pyserini in topics
+        assert one.lucene_index("flat") in info.TF_INDEX_INFO
+        assert {one.dense_index(name) for name in one.facts.dense_indexes} <= info.FAISS_INDEX_INFO.keys()
+        statistics = info.TF_INDEX_INFO[one.lucene_index("flat")]
+        assert one.facts.statistics["flat"] == {
+            "documents": statistics["documents"],
+            "terms": statistics["total_terms"],
         }

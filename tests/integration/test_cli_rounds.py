@@ -10,92 +10,56 @@ import time
 import pytest
 import yaml
 from tiny_encoders import tiny_bert
+from tiny_models import tiny_llama
+
+from expandr_ir.train.rounds.config import RoundsOptions
+from expandr_ir.train.rounds.plan import plan
+from expandr_ir.train.rounds.report import read_done
 
 pytestmark = [pytest.mark.slow, pytest.mark.java, pytest.mark.timeout(3600)]
 
 ROUNDS = int(os.environ.get("EXPANDR_TEST_ROUNDS", "1"))
 """Two take twice as long, and were the same byte for byte, too."""
 
-KINDS = ("synthesize", "small-expander", "measure", "preferences", "dpo", "merge", "expand", "mine", "retriever")
+KINDS = ("synthesize", "measure", "preferences", "dpo", "merge", "expand", "mine", "retriever")
 """In the order in which a run comes to them first."""
 
 QUICK = ("synthesize", "merge", "expand", "mine")
 """Over in seconds, most of which their imports take."""
 
 
+OPTIONS = """
+prompt: topic
+patience: 2
+min_pairs: 2
+synthesize: {without_llm: true, documents: 100, queries: 1, round_trip: null, dev_share: 0.2}
+preferences: {queries: 24, temperatures: [1.0], samples: 4, rewards: {retriever: 1.0}, threshold: none}
+dpo:
+  dev_share: 0.2
+  heldout: {topics: 8, samples: 1, decoding: {max_new_tokens: 12}}
+  dpo: {learning_rate: 1.0e-3, max_steps: 4, per_device_train_batch_size: 4, max_length: 64, eval_strategy: steps,
+        eval_steps: 2, save_steps: 2, logging_steps: 1, gradient_checkpointing: false}
+  lora: {r: 4, target_modules: all-linear}
+mine: {hits: 10, negatives: 2}
+retriever:
+  max_length: 48
+  query_max_length: 32
+  data: {negatives: 1}
+  dev: {share: 0.2}
+  training: {learning_rate: 1.0e-4, max_steps: 4, per_device_train_batch_size: 4, eval_steps: 2, save_steps: 2,
+             logging_steps: 1}
+"""
+
+
 def configuration(folder, corpus):
-    model = tiny_bert(folder / "encoder")
-    encoder = folder / "encoder.yaml"
-    encoder.write_text(yaml.safe_dump({"model": str(model), "pooling": "mean", "normalize": True}))
+    encoder = {"model": str(tiny_bert(folder / "encoder")), "pooling": "mean", "normalize": True}
+    generator = {"engine": "local", "model": str(tiny_llama(folder / "llm")), "local": {"dtype": "float32"}}
+    generator["decoding"] = {"temperature": 1.0, "max_new_tokens": 12}
+    for name, block in (("encoder", encoder), ("generator", generator)):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(block))
+    models = {name: str(folder / f"{name}.yaml") for name in ("encoder", "generator")}
     path = folder / "rounds.yaml"
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "corpus": str(corpus),
-                "encoder": str(encoder),
-                "prompt": "topic",
-                "rounds": ROUNDS,
-                "patience": 2,
-                "min_pairs": 2,
-                "synthesize": {
-                    "without_llm": True,
-                    "documents": 100,
-                    "queries": 1,
-                    "round_trip": None,
-                    "dev_share": 0.2,
-                },
-                "small_expander": {
-                    "config": "small-expander",
-                    "hidden_size": 64,
-                    "layers": 1,
-                    "vocabulary": 600,
-                    "passage_words": 8,
-                    "passages": 1,
-                    "context": 128,
-                    "documents": {"max_steps": 8, "save_steps": 4, "warmup_steps": 2, "logging_steps": 2},
-                    "topics": {"num_train_epochs": 1, "save_steps": 2, "logging_steps": 1},
-                },
-                "preferences": {
-                    "queries": 24,
-                    "temperatures": [1.0],
-                    "samples": 4,
-                    "rewards": {"retriever": 1.0},
-                    "threshold": "none",
-                },
-                "dpo": {
-                    "dev_share": 0.2,
-                    "heldout": {"topics": 8, "samples": 1, "decoding": {"max_new_tokens": 12}},
-                    "dpo": {
-                        "learning_rate": 1e-3,
-                        "max_steps": 4,
-                        "per_device_train_batch_size": 4,
-                        "max_length": 64,
-                        "eval_strategy": "steps",
-                        "eval_steps": 2,
-                        "save_steps": 2,
-                        "logging_steps": 1,
-                        "gradient_checkpointing": False,
-                    },
-                    "lora": {"r": 4, "target_modules": "all-linear"},
-                },
-                "mine": {"hits": 10, "negatives": 2},
-                "retriever": {
-                    "max_length": 48,
-                    "query_max_length": 32,
-                    "data": {"negatives": 1},
-                    "dev": {"share": 0.2},
-                    "training": {
-                        "learning_rate": 1e-4,
-                        "max_steps": 4,
-                        "per_device_train_batch_size": 4,
-                        "eval_steps": 2,
-                        "save_steps": 2,
-                        "logging_steps": 1,
-                    },
-                },
-            }
-        )
-    )
+    path.write_text(OPTIONS + yaml.safe_dump({"corpus": str(corpus), "rounds": ROUNDS, **models}))
     return path
 
 
@@ -122,12 +86,11 @@ def is_alive(pid):
     return True
 
 
-def running_kind(output):
+def running_kind(config, output):
     """The kind of the step that has begun and is not done; None between two steps."""
-    state = output / "state.json"
-    done = json.loads(state.read_text())["done"] if state.is_file() else {}
-    begun = {f"{path.parent.parent.name}/{path.parent.name}" for path in output.glob("round-*/*/*.yaml")} - done.keys()
-    return next(iter(begun)).split("-", 2)[2] if begun else None
+    steps = plan(RoundsOptions(**yaml.safe_load(config.read_text()), output=str(output)))
+    begun = (step for step in steps if any((output / step.name).glob("*.yaml")))
+    return next((step.kind for step in begun if read_done(step) is None), None)
 
 
 def test_killed_in_every_kind_of_step_it_gives_the_same(tmp_path, test_data):
@@ -135,11 +98,11 @@ def test_killed_in_every_kind_of_step_it_gives_the_same(tmp_path, test_data):
     output = tmp_path / "killed"
     for kind in KINDS:
         process = start(config, output)
-        while running_kind(output) != kind and process.poll() is None:
+        while running_kind(config, output) != kind and process.poll() is None:
             time.sleep(0.1)
         assert process.poll() is None
         time.sleep(0.2 if kind in QUICK else 2)  # into the middle of it
-        assert kind in QUICK or running_kind(output) == kind, "it was too quick to be killed"
+        assert kind in QUICK or running_kind(config, output) == kind, "it was too quick to be killed"
         running = children(process)
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -7,10 +7,10 @@ import pytest
 from fake_llm_server import FakeServer, Reply
 
 from expandr_ir.cli import main
-from expandr_ir.collection import load_collection
-from expandr_ir.files import read_jsonl
-from expandr_ir.manifest import read_manifest
-from expandr_ir.train.rows import read_rows
+from expandr_ir.collections import load_collection
+from expandr_ir.io.files import read_jsonl
+from expandr_ir.io.manifest import read_manifest
+from expandr_ir.train.data.rows import read_rows
 
 CROPS = ["oats", "wheat", "barley", "rye", "maize", "millet", "sorghum", "spelt", "rice", "teff", "quinoa", "emmer"]
 
@@ -32,15 +32,18 @@ def corpus(tmp_path):
     return write_corpus(tmp_path / "bare", rows)
 
 
+def run(corpus, output, *more):
+    return main(["train", "synthesize", "--corpus", str(corpus), "--output", str(output), *more])
+
+
 def dropped(folder):
     return [(row["reason"], row["text"]) for _, row in read_jsonl(folder / "dropped.jsonl")]
 
 
 def test_without_llm_the_result_is_a_collection(corpus, tmp_path, capsys):
     output = tmp_path / "made"
-    argv = ["train", "synthesize", "--corpus", str(corpus.parent), "--without-llm", "--queries", "2"]
-    argv += ["--round-trip", "null", "--dev-share", ".3", "--output", str(output), "--format", "json"]
-    assert main(argv) == 0
+    argv = ["--without-llm", "--queries", "2", "--round-trip", "null", "--dev-share", ".3", "--format", "json"]
+    assert run(corpus.parent, output, *argv) == 0
     figures = json.loads(capsys.readouterr().out.splitlines()[0])
     made = load_collection(output)
     assert made.splits() == ["dev", "train"]
@@ -69,8 +72,8 @@ def test_without_llm_the_result_is_a_collection(corpus, tmp_path, capsys):
 
 def test_the_same_command_gives_the_same_files_and_another_seed_others(corpus, tmp_path):
     def made(name, *more):
-        argv = ["train", "synthesize", "--corpus", str(corpus), "--without-llm", "--round-trip", "null"]
-        assert main([*argv, "--dev-share", "0", "--output", str(tmp_path / name), *more]) == 0
+        argv = ["--without-llm", "--round-trip", "null", "--dev-share", "0"]
+        assert run(corpus, tmp_path / name, *argv, *more) == 0
         return (tmp_path / name / "queries.jsonl").read_bytes()
 
     first = made("one", "--documents", "6")
@@ -87,18 +90,8 @@ def asks(body):
 
 
 def run_llm(server, corpus, output, *more):
-    argv = [
-        "train",
-        "synthesize",
-        "--corpus",
-        str(corpus),
-        "--generator",
-        "api:m",
-        "--generator.api.base_url",
-        server.url,
-    ]
-    argv += ["--round-trip", "null", "--dev-share", "0", "--store", str(output.parent / "store.sqlite")]
-    return main([*argv, "--output", str(output), *more])
+    argv = ["--generator", "api:m", "--generator.api.base_url", server.url, "--round-trip", "null", "--dev-share", "0"]
+    return run(corpus, output, *argv, "--store", str(output.parent / "store.sqlite"), *more)
 
 
 def test_an_llm_writes_with_varied_manners_and_judges(corpus, tmp_path):
@@ -184,9 +177,7 @@ ONE = {"_id": "1", "title": "", "text": "the only document of this collection ha
 )
 def test_a_corpus_that_gives_nothing(rows, said, tmp_path, capsys):
     path = write_corpus(tmp_path / "bare", rows)
-    assert (
-        main(["train", "synthesize", "--corpus", str(path), "--without-llm", "--output", str(tmp_path / "made")]) == 2
-    )
+    assert run(path, tmp_path / "made", "--without-llm") == 2
     assert said in capsys.readouterr().err
 
 
@@ -200,35 +191,34 @@ def test_a_corpus_that_gives_nothing(rows, said, tmp_path, capsys):
         (["--without-llm", "--extractive.kinds", "titel"], "titel"),
         (["--generator", "echo", "--prompts", "passage"], "prompt 'passage' shows {topic}"),
         (["--generator", "echo", "--prompts", "sinthetic-web"], "Try: synthetic-web"),
-        (["--generator", "echo", "--quality", "--quality-prompt", "passage", "--round-trip", "null"], "is left"),
+        (["--generator", "echo", "--quality", "--quality-prompt", "passage"], "prompt 'passage' asks for no verdict"),
     ],
 )
 def test_options_that_do_not_fit(argv, said, corpus, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("EXPANDR_STORE", str(tmp_path / "store.sqlite"))
-    assert main(["train", "synthesize", "--corpus", str(corpus), "--output", str(tmp_path / "made"), *argv]) in {2, 6}
+    assert run(corpus, tmp_path / "made", *argv) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "made").exists()
 
 
 def test_the_corpus_is_not_written_over(corpus, tmp_path, capsys):
     before = corpus.read_bytes()
-    argv = ["train", "synthesize", "--corpus", str(corpus), "--without-llm", "--round-trip", "null", "--dev-share", "0"]
-    argv += ["--output"]
-    assert main([*argv, str(corpus.parent)]) == 2
+    argv = ["--without-llm", "--round-trip", "null", "--dev-share", "0"]
+    assert run(corpus, corpus.parent, *argv) == 2
     assert "is where the corpus stands" in capsys.readouterr().err
     assert corpus.read_bytes() == before
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "corpus.jsonl").write_text("other")
-    assert main([*argv, str(tmp_path / "made")]) == 2
+    assert run(corpus, tmp_path / "made", *argv) == 2
     assert (tmp_path / "made" / "corpus.jsonl").read_text() == "other"
-    assert main([*argv, str(tmp_path / "copied"), "--corpus-as", "copy"]) == 0
+    assert run(corpus, tmp_path / "copied", *argv, "--corpus-as", "copy") == 0
     assert not (tmp_path / "copied" / "corpus.jsonl").is_symlink()
     assert (tmp_path / "copied" / "corpus.jsonl").read_bytes() == before
 
 
 def test_a_part_without_queries_is_an_error(corpus, tmp_path, capsys):
-    argv = ["train", "synthesize", "--corpus", str(corpus), "--without-llm", "--round-trip", "null"]
-    assert main([*argv, "--dev-share", ".0001", "--output", str(tmp_path / "made")]) == 6
+    argv = ["--without-llm", "--round-trip", "null", "--dev-share", ".0001"]
+    assert run(corpus, tmp_path / "made", *argv) == 6
     assert "queries is dev" in capsys.readouterr().err
 
 
@@ -245,8 +235,7 @@ def test_the_round_trip_drops_what_does_not_find_its_document(corpus, tmp_path, 
         ("not_found", "maize harvest for oatsth time"),
         ("not_found", "maize harvest for ryeth time"),
     ]
-    argv = ["train", "synthesize", "--corpus", str(corpus), "--without-llm", "--dev-share", "0"]
-    assert main([*argv, "--output", str(tmp_path / "other")]) == 0
+    assert run(corpus, tmp_path / "other", "--without-llm", "--dev-share", "0") == 0
     assert "the round trip says nothing: all 12 documents are among 20 hits" in capsys.readouterr().err
 
 
@@ -262,8 +251,8 @@ def test_another_language(tmp_path):
         for n in range(5)
     ]
     path = write_corpus(tmp_path / "bare", rows)
-    argv = ["train", "synthesize", "--corpus", str(path), "--without-llm", "--queries", "2", "--dev-share", "0"]
-    assert main([*argv, "--round-trip", "12", "--output", str(tmp_path / "made")]) == 0
+    argv = ["--without-llm", "--queries", "2", "--dev-share", "0", "--round-trip", "12"]
+    assert run(path, tmp_path / "made", *argv) == 0
     kept = {row["metadata"]["doc_id"] for _, row in read_jsonl(tmp_path / "made" / "queries.jsonl")}
     assert set(fields) <= kept
     assert any(doc_id.startswith("zh") for doc_id in kept)
@@ -273,8 +262,7 @@ def test_another_language(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "documents", "least"), [("cacm", 3204, 0.9), ("cranfield", 1400, 0.95)])
 def test_most_queries_of_real_collections_survive(name, documents, least, tmp_path, test_data):
-    argv = ["train", "synthesize", "--corpus", str(test_data / "classic" / name), "--without-llm", "--queries", "2"]
-    assert main([*argv, "--output", str(tmp_path / "made")]) == 0
+    assert run(test_data / "classic" / name, tmp_path / "made", "--without-llm", "--queries", "2") == 0
     counts = read_manifest(tmp_path / "made" / "queries.jsonl").counts
     assert counts["documents"] == documents
     assert counts["topics"] >= least * counts["queries"] > 2 * least * (documents - 10)

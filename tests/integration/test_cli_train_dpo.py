@@ -9,12 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "train"))
 import tiny_encoders
 import tiny_models
 from alignment_fixtures import options, write_preferences, write_rows
@@ -22,7 +18,7 @@ from alignment_fixtures import options, write_preferences, write_rows
 from expandr_ir.cli import main
 from expandr_ir.config import GeneratorConfig, LocalOptions
 from expandr_ir.generators import load_generator
-from expandr_ir.manifest import read_manifest
+from expandr_ir.io.manifest import read_manifest
 from expandr_ir.records import Decoding, GenerationRequest, Message, SampleKey, Topic
 
 pytestmark = pytest.mark.slow
@@ -80,12 +76,7 @@ def test_every_evaluation_has_margin_accuracy_and_held_out_scores(trained):
     points = [point for point in curves(trained) if "eval_gate" in point]
     assert [point["step"] for point in points] == [0, 2, 4]
     for point in points:
-        assert {
-            "eval_heldout_reward",
-            "eval_heldout_mrr",
-            "eval_heldout_mrr_topic",
-            "eval_heldout_empty",
-        } <= point.keys()
+        assert {f"eval_heldout_{name}" for name in ("reward", "mrr", "mrr_topic", "empty")} <= point.keys()
     margins = [point["eval_rewards/margins"] for point in curves(trained) if "eval_rewards/margins" in point]
     assert margins[0] == 0
     assert margins[-1] > 0
@@ -114,11 +105,11 @@ def test_the_folder_says_how_it_came_about(trained):
     assert '"learning_rate": 0.001' in card
 
 
-def test_the_same_command_again_does_nothing_and_another_one_is_refused(place, trained, capsys):
+def test_the_same_command_again_does_nothing_and_another_one_is_refused(place, trained, capsys, caplog):
     written = (trained / "adapter_model.safetensors").stat().st_mtime_ns
     more = (*HELD_OUT, "--heldout.rows", str(place / "rows.jsonl"), "--heldout.encoder", str(place / "encoder"))
     assert main(command(place, trained, *more)) == 0
-    assert "complete before" in capsys.readouterr().err
+    assert "complete before" in caplog.text
     assert main(command(place, trained, *more, "--dpo.report_to", "[]")) == 0
     assert main(command(place, trained, *more, "--dpo.beta", "0.2")) == 2
     assert "holds a run with other settings: dpo" in capsys.readouterr().err
@@ -186,7 +177,7 @@ def test_a_base_that_was_moved_is_the_same_and_another_one_is_refused(place, tra
 
 
 def test_an_adapter_of_another_size_is_refused_without_a_record_too(place, trained, tmp_path, capsys):
-    from expandr_ir.train.small_network import new_network
+    from expandr_ir.train.align.trajectory_inputs import new_network
 
     other = tmp_path / "other"
     tokenizer = tiny_models.tiny_tokenizer()
@@ -194,7 +185,7 @@ def test_an_adapter_of_another_size_is_refused_without_a_record_too(place, train
     tokenizer.save_pretrained(other)
     new_network(tokenizer, 64, 2, 64, seed=0).save_pretrained(other)
     shutil.copytree(trained, tmp_path / "adapter")
-    (tmp_path / "adapter" / "base.json").unlink()
+    (tmp_path / "adapter" / "adapter_model.safetensors.manifest.json").unlink()
     line = ["train", "merge", "--adapter", str(tmp_path / "adapter"), "--base", str(other)]
     assert main([*line, "--output", str(tmp_path / "merged")]) == 2
     assert "does not fit" in capsys.readouterr().err
@@ -293,7 +284,7 @@ def test_the_recorded_trajectory_holds_for_every_way_to_make_up_a_batch(tmp_path
 
 
 def test_a_changed_setting_leaves_the_recorded_trajectory(tmp_path):
-    from expandr_ir.regress.files import TRAINING, regressions_dir
+    from expandr_ir.config import TRAINING, regressions_dir
 
     text = (regressions_dir() / TRAINING / "dpo-tiny.yaml").read_text()
     (tmp_path / "changed.yaml").write_text(text.replace("--dpo.beta=0.1", "--dpo.beta=0.11"))

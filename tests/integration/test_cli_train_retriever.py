@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from tiny_encoders import sentence_transformers_folder, tiny_anchordr, tiny_bert, tiny_t5
 
 import expandr_ir
+from expandr_ir.config import TRAINING, regressions_dir
 from expandr_ir.encoders import load_encoder
-from expandr_ir.manifest import read_manifest
-from expandr_ir.regress.files import TRAINING, regressions_dir
+from expandr_ir.io.manifest import read_manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -205,16 +205,8 @@ def test_a_t5_read_at_its_first_decoder_token(workplace, expandr, network):
 
 
 def test_early_stopping(base, workplace, expandr):
-    options = [
-        "--dev.share",
-        "0.3",
-        "--dev.patience",
-        "2",
-        "--training.learning_rate",
-        "0",
-        "--training.eval_steps",
-        "1",
-    ]
+    options = ["--dev.share", "0.3", "--dev.patience", "2", "--training.learning_rate", "0"]
+    options += ["--training.eval_steps", "1"]
     expandr(*base, *options, "--training.num_train_epochs", "9", "--output", "out")
     assert read_manifest(workplace / "out").counts["steps"] == 3  # one that is best, two that are no better
 
@@ -235,7 +227,7 @@ def test_a_checkpoint_of_another_architecture(base, workplace, expandr):
     expandr(*options, "--output", "out")
     from safetensors.torch import save_file
 
-    from expandr_ir.train.checkpoints import mark_complete
+    from expandr_ir.train.run_folder import mark_complete
 
     for checkpoint in (workplace / "out.training" / "checkpoints").glob("checkpoint-*"):
         save_file({"some.weight": torch.zeros(3)}, checkpoint / "weights.safetensors")
@@ -246,7 +238,7 @@ def test_a_checkpoint_of_another_architecture(base, workplace, expandr):
     refused = expandr(*options, "--output", "out", code=2)
     assert "a checkpoint of this model" in refused.err
     other = expandr(*options, "--objective.temperature", "0.1", "--output", "out", code=2)
-    assert "other options: objective" in other.err
+    assert "other settings: objective" in other.err
 
 
 def test_the_recorded_trajectory_holds_for_every_way_to_make_up_a_batch(tmp_path, expandr):

@@ -11,18 +11,17 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import expandr_ir
-from expandr_ir.collection import load_collection
-from expandr_ir.files import open_bytes
+from expandr_ir.collections import load_collection
+from expandr_ir.io.files import open_bytes
 
 PRELUDE = """
 import json, sys
 from dataclasses import astuple
-from expandr_ir.collection import load_collection
+from expandr_ir.collections import load_collection
 from expandr_ir.errors import ExpandrError
 
 def attempt(what):
@@ -46,7 +45,7 @@ def summary(spec, split=None):
 def ask(tmp_path):
     """Runs code that ends in an expression, with ir_datasets at home under tmp_path and without a network."""
 
-    def run(code: str, **extra: str) -> Any:
+    def run(code, **extra):
         statements, _, expression = code.strip().rpartition("\n")
         env = os.environ | {
             "IR_DATASETS_HOME": str(tmp_path / "irds"),
@@ -138,7 +137,7 @@ def test_bad_registered_data(ask, tmp_path, docs, queries, qrels, part, message)
     assert message in found
 
 
-def msmarco(tmp_path: Path) -> Path:
+def msmarco(tmp_path):
     """A handful of passages where ir_datasets keeps MS MARCO's, as it would have written them."""
     folder = tmp_path / "irds" / "msmarco-passage"
     (folder / "trec-dl-2019").mkdir(parents=True)
@@ -217,11 +216,11 @@ def test_an_unknown_id_names_the_nearest(ask):
     kind, found, expected, remedy = ask("attempt(lambda: load_collection('irds:beir/scifct/test'))")
     assert (kind, found, remedy) == (
         "InputError",
-        "ir_datasets has no id 'beir/scifct/test'",
+        "unknown collection 'irds:beir/scifct/test'",
         "irds:beir/scifact/test",
     )
     assert "beir/scifact/test" in expected
-    assert "https://ir-datasets.com" in ask("attempt(lambda: load_collection('irds:'))")[3]
+    assert "in all" in ask("attempt(lambda: load_collection('irds:'))")[2]
 
 
 def test_a_broken_download(ask, tmp_path):

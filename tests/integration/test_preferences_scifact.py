@@ -13,7 +13,7 @@ from fractions import Fraction
 
 import pytest
 
-from expandr_ir.train.preference_files import read_preferences
+from expandr_ir.train.align.preference_files import read_preferences
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

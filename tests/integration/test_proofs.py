@@ -14,7 +14,7 @@ from small_scifact import small_data
 from tiny_encoders import sentence_transformers_folder, tiny_bert
 
 import expandr_ir
-from expandr_ir.regress.files import TRAINING, regressions_dir
+from expandr_ir.config import TRAINING, regressions_dir
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from expandr_ir.lucene.bm25 import BM25
-from expandr_ir.lucene.indexing import build_index
 from expandr_ir.records import Document
+from expandr_ir.retrievers.lucene.indexing import build_index
+from expandr_ir.retrievers.lucene.searcher import LuceneSearcher
 
 pytestmark = [pytest.mark.java, pytest.mark.slow]
 
@@ -45,9 +45,9 @@ def run_file(index, tmp_path_factory):
 
 
 def test_the_run_is_ours_byte_for_byte(index, run_file):
-    ours = [
+    ours = [  # Pyserini sorts topics by id
         f"{topic_id} Q0 {hit.doc_id} {hit.rank} {hit.score:.6f} Anserini\n"
-        for topic_id, hits in sorted(BM25(index).search(TOPICS, hits=250).items())  # Pyserini sorts topics by id
+        for topic_id, hits in sorted(LuceneSearcher(index).search(TOPICS, hits=250).items())
         for hit in hits
     ]
     assert run_file.read_text(encoding="utf-8") == "".join(ours)

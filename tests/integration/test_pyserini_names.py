@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 import expandr_ir
-from expandr_ir.collection import load_collection
+from expandr_ir.collections import load_collection
 
 ASK = """
 import json
-from expandr_ir.collection import load_collection
+from expandr_ir.collections import load_collection
 c = load_collection("pyserini:beir-v1.0.0-scifact-test")
 topics = {topic_id: topic.text for topic_id, topic in c.topics().items()}
 print(json.dumps([c.name, c.splits(), topics, c.qrels()]))

@@ -15,19 +15,19 @@ from tiny_encoders import tiny_bert
 
 import expandr_ir
 from expandr_ir.aggregate import SPARSE, DenseOptions, SparseOptions, dense_vectors
-from expandr_ir.collection import load_collection
+from expandr_ir.collections import load_collection
 from expandr_ir.config import EncodeOptions, EncoderConfig
 from expandr_ir.demo import expansions_path
-from expandr_ir.dense import open_dense
 from expandr_ir.encoders import load_encoder
 from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.expansions_file import read_expansions, write_expansions
+from expandr_ir.io.expansions import read_expansions, write_expansions
+from expandr_ir.io.runs import read_run
+from expandr_ir.io.topics import write_topics_json
 from expandr_ir.jvm import import_pyserini
 from expandr_ir.pyserini.encoded_queries import write_encoded_queries, write_vector_topics
 from expandr_ir.pyserini.lookup import Lookup
 from expandr_ir.records import ExpandedTopic, Expansion, Topic
-from expandr_ir.runs import read_run
-from expandr_ir.topics import write_topics_json
+from expandr_ir.retrievers.nearest import open_dense
 
 pytestmark = pytest.mark.java
 
@@ -288,19 +288,19 @@ def test_what_is_wrong_ends_the_command_with_our_words(folder, index, tmp_path):
 @pytest.fixture(scope="module")
 def demo():
     """The demo's index and expanded topics."""
-    from expandr_ir.lucene.indexing import cached_index
+    from expandr_ir.retrievers.lucene.indexing import cached_index
 
     collection = load_collection("demo")
-    return cached_index(collection, "flat"), read_expansions(expansions_path(), collection.topics()).topics
+    return cached_index(collection, "flat"), read_expansions(expansions_path(), collection.topics())
 
 
 @pytest.mark.parametrize("aggregation", sorted(SPARSE))
 def test_the_lucene_searcher_gives_our_bm25(demo, aggregation):
-    from expandr_ir.lucene.bm25 import BM25
-    from expandr_ir.retrieve import sparse_queries
+    from expandr_ir.retrievers.bm25 import sparse_queries
+    from expandr_ir.retrievers.lucene.searcher import LuceneSearcher
 
     index, topics = demo
-    run = BM25(index).search(sparse_queries(aggregation, topics, SparseOptions()), hits=100)
+    run = LuceneSearcher(index).search(sparse_queries(aggregation, topics, SparseOptions()), hits=100)
     searcher = expandr_ir.ExpandRLuceneSearcher(str(index.path), Lookup(topics.values()), aggregation)
     texts = [topic.topic.text for topic in topics.values()]
     batch = searcher.batch_search(texts, list(topics), 100, threads=2)

@@ -12,7 +12,8 @@ import pytest
 from report_runs import HOSTILE, NASTY, regressions
 
 import expandr_ir
-from expandr_ir.report.html import page_of
+from expandr_ir.report.evidence import gather
+from expandr_ir.report.page import page_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -45,7 +46,7 @@ def browser():
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     path = folder / "report.html"
-    path.write_text(page_of(regressions(folder)), encoding="utf-8")
+    path.write_text(page_of(gather(regressions(folder))), encoding="utf-8")
     return path
 
 
@@ -83,6 +84,19 @@ def test_it_opens_and_nothing_sticks_out(opened, scheme, width):
     assert page.locator("details.condition[open]").count() == 6
     page.get_by_role("button", name="Close all").click()
     assert page.locator("details.condition[open]").count() == 0
+
+
+@pytest.mark.parametrize("collection", ["scifact", "cacm", "dl19-pool"])
+def test_the_last_metric_is_on_a_screen_of_1300_pixels(browser, tmp_path, collection):
+    kept = Path(__file__).parents[2] / "docs" / "reproductions" / "results.json"
+    path = tmp_path / "report.html"
+    path.write_text(page_of(gather(kept, collections=[collection])), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1285, "height": 900})  # less a scroll bar
+    page.goto(path.as_uri())
+    tables = page.locator(".scroll:has(> .matrix)")
+    assert tables.count() >= 2
+    assert tables.evaluate_all("them => them.every(it => it.scrollWidth <= it.clientWidth)")
+    page.close()
 
 
 def test_every_link_leads_somewhere(opened):

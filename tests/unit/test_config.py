@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import pytest
 
 from expandr_ir import config
-from expandr_ir.config import GeneratorConfig, conf_path, generator_block, generator_config, load_block, names
+from expandr_ir.blocks import load_block
+from expandr_ir.config import GeneratorConfig, conf_path, generator_block, generator_config, names
 from expandr_ir.errors import InputError
-from expandr_ir.generators import load_generator
-from expandr_ir.prompts import load_prompt
 
 pytestmark = pytest.mark.flash
 
@@ -34,11 +34,15 @@ class Block:
         name: a word.
         inner: another block.
         words: words.
+        kind: one of two.
+        rate: a number.
     """
 
     name: str
     inner: Inner = field(default_factory=Inner)
     words: tuple[str, ...] = ()
+    kind: Literal["plain", "rich"] = "plain"
+    rate: float | None = None
 
 
 def written(tmp_path, text):
@@ -72,6 +76,8 @@ def test_a_block_is_read_with_its_inner_ones(tmp_path):
     path = written(tmp_path, "name: n\ninner: {depth: 3}\nwords: [a, b]\n")
     assert load_block(Block, path) == Block("n", Inner(3), ("a", "b"))
     assert load_block(Block, written(tmp_path, "name: n\n")) == Block("n", Inner(1), ())
+    for rate, number in (("2e-5", 2e-5), ("3", 3.0), ("null", None)):
+        assert load_block(Block, written(tmp_path, f"name: n\nrate: {rate}\n")).rate == number
 
 
 @pytest.mark.parametrize(
@@ -83,6 +89,11 @@ def test_a_block_is_read_with_its_inner_ones(tmp_path):
         ("name: n\ninner: {dept: 3}\n", "dept"),
         ("name: [\n", "block.yaml"),
         ("", "block.yaml is empty"),
+        ("name: n\nname: m\n", "line 2: 'name' a second time; the first is line 1"),
+        ("name: n\nwords: [a, 3]\n", "line 2: 'words' is 3"),
+        ("name: n\ninner: 3\n", "line 2: 'inner' is 3\nExpected: a mapping"),
+        ("name: n\nkind: pla\n", "line 2: unknown kind 'pla'\nExpected: one of plain, rich\nTry: plain"),
+        ("name: n\nrate: true\n", "line 2: 'rate' is True"),
     ],
 )
 def test_a_block_that_does_not_fit_is_an_error_with_file_and_key(tmp_path, text, message):
@@ -97,16 +108,3 @@ def test_what_a_generator_is_called():
     assert generator_config("replay:texts.jsonl") == GeneratorConfig("replay", "texts.jsonl")
     with pytest.raises(InputError, match="unknown generator 'nowhere:x'"):
         generator_block("nowhere:x")
-
-
-@pytest.mark.parametrize("name", names("generators"))
-def test_every_generator_of_conf_loads_and_its_prompt_exists(name):
-    loaded = generator_config(name)
-    assert loaded.model
-    assert loaded.notes
-    if loaded.prompt:
-        load_prompt(loaded.prompt)
-
-
-def test_a_config_makes_its_generator():
-    assert load_generator(generator_config("echo")).id.engine == "echo"

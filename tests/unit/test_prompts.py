@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from expandr_ir.config import conf_dir, names
 from expandr_ir.errors import InputError
-from expandr_ir.prompts import PLACEHOLDERS, Prompt, load_prompt
+from expandr_ir.prompts import (
+    PLACEHOLDERS,
+    ListPromptsOptions,
+    Prompt,
+    ShowPromptsOptions,
+    list_prompts,
+    load_prompt,
+    show_prompts,
+)
 from expandr_ir.records import Document, Message, Topic
 
 TOPIC = Topic("7", "why is the sky blue")
@@ -34,13 +42,14 @@ def test_every_prompt_of_conf(name):
     assert loaded.id == name
     assert loaded.version >= 1
     assert loaded.source
-    manner = loaded.manners[0] if loaded.manners else None
-    messages = loaded.render(TOPIC, document=WHALE, passages=[WHALE, UNTITLED], manner=manner)
+    given = {name: f"text of {name}" for name in loaded.context} | {"manner": next(iter(loaded.manners), None)}
+    messages = loaded.render(TOPIC, document=WHALE, passages=[WHALE, UNTITLED], **given)
     assert messages[-1].role == "user"
-    assert (manner or TOPIC.text) in messages[-1].content
+    shown = [text for text in given.values() if text] or [TOPIC.text]
+    assert all(text in messages[-1].content for text in shown)
     assert not any(f"{{{known}}}" in message.content for message in messages for known in PLACEHOLDERS)
     assert messages == load_prompt(str(conf_dir() / "prompts" / f"{name}.yaml")).render(
-        TOPIC, document=WHALE, passages=[WHALE, UNTITLED], manner=manner
+        TOPIC, document=WHALE, passages=[WHALE, UNTITLED], **given
     )
 
 
@@ -56,6 +65,12 @@ def test_the_prompts_that_are_promised():
         "passage-with-context": ("passages",),
         "listwise": ("passages",),
         "synthetic-quality": ("document",),
+        "answers": ("questions",),
+        "answers-checked": ("answers",),
+        "key-sentences": ("passages",),
+        "keywords-varied": ("manner",),
+        "pattern-choice": ("patterns", "passages"),
+        "pattern-rewrite": ("manner",),
     } | {f"synthetic-{kind}": ("document", "manner") for kind in ("argument", "claim", "finance", "science", "web")}
     assert len(load_prompt("passage-few-shot").examples) == 4
 
@@ -83,11 +98,8 @@ def test_rendering_by_hand():
     )
 
 
-def test_a_search_that_found_nothing_is_said():
-    assert prompt("{topic}: {passages}").render(TOPIC, passages=[]) == (Message("user", "why is the sky blue: (none)"),)
-
-
-def test_examples_stand_apart_and_are_not_templates():
+def test_passages_may_be_none_and_examples_are_not_templates():
+    assert prompt("{topic}: {passages}").render(TOPIC, passages=[])[0].content == "why is the sky blue: (none)"
     examples = ({"Query": "{topic}", "Passage": "x"}, {"Query": "y", "Passage": "{document}"})
     rendered = prompt("{examples}\n\n{topic}", examples=examples).render(TOPIC)
     assert rendered[0].content == ("Query: {topic}\nPassage: x\n\nQuery: y\nPassage: {document}\n\nwhy is the sky blue")
@@ -109,13 +121,10 @@ def test_other_braces_stand_for_themselves():
     assert prompt(template).render(TOPIC)[0].content == 'Reply with {"passage": "..."} or {} about why is the sky blue'
 
 
-@pytest.mark.parametrize("name", ["document", "passages"])
-def test_missing_context_names_placeholder_and_prompt(name):
-    with pytest.raises(InputError, match=rf"prompt 'p' holds \{{{name}\}}, and no {name} was given for topic '7'"):
-        prompt(f"{{topic}} {{{name}}}").render(TOPIC)
-
-
-def test_an_unknown_placeholder_of_a_prompt_made_by_hand():
+def test_missing_context_and_unknown_placeholders_are_named():
+    for name in ("document", "passages", "manner"):
+        with pytest.raises(InputError, match=rf"prompt 'p' holds \{{{name}\}}, and no {name} was given for topic '7'"):
+            prompt(f"{{topic}} {{{name}}}").render(TOPIC)
     with pytest.raises(InputError, match=r"unknown placeholder of prompt 'p' 'topik'") as error:
         prompt("{topik}").render(TOPIC)
     assert error.value.remedy == "topic"
@@ -160,6 +169,10 @@ def test_a_file_of_ones_own(tmp_path):
         ({"stop": "x"}, "stop"),
         ({"examples": ["x"]}, "examples"),
         ({"user": None}, "user"),
+        ({"user": "{document} as {manner}"}, "{manner} without manners"),
+        ({"manners": ["a question"]}, "manners that no {manner} shows"),
+        ({"context": {"hints": "found before"}}, "context that no {hints} shows"),
+        ({"user": "{topic} {hint}", "context": {"hints": "found before"}}, "{hint}"),
     ],
 )
 def test_faults_in_a_file_name_it(tmp_path, change, complaint):
@@ -170,35 +183,36 @@ def test_faults_in_a_file_name_it(tmp_path, change, complaint):
     assert complaint in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["", "[1, 2]", "id: [", "id: mine\nversion: 1\nsource: me\n"])
-def test_what_is_no_prompt_file(tmp_path, text):
-    path = write(tmp_path, text)
+@pytest.mark.parametrize("data", [b"", b"[1, 2]", b"id: [", b"id: mine\nversion: 1\nsource: me\n", b"id: \xff\n"])
+def test_what_is_no_prompt_file(tmp_path, data):
+    (tmp_path / "mine.yaml").write_bytes(data)
     with pytest.raises(InputError, match=r"mine\.yaml"):
-        load_prompt(path)
-
-
-def test_invalid_utf8(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_bytes(b"id: \xff\n")
-    with pytest.raises(InputError, match=r"mine\.yaml"):
-        load_prompt(str(path))
-
-
-def test_an_unknown_name_suggests_the_nearest():
-    with pytest.raises(InputError, match="unknown prompt 'pasage'") as error:
-        load_prompt("pasage")
-    assert error.value.remedy == "passage"
+        load_prompt(str(tmp_path / "mine.yaml"))
 
 
 def test_manners_are_shown_one_at_a_time_and_count_for_the_hash(tmp_path):
-    asked = load_prompt(
-        write(tmp_path, "id: m\nversion: 1\nsource: x\nuser: '{document} as {manner}'\nmanners: [a question]")
-    )
+    asked = load_prompt(write(tmp_path, yaml.safe_dump(GOOD | {"user": "{document} as {manner}", "manners": ["a"]})))
     assert asked.render(TOPIC, document=UNTITLED, manner="a {topic}")[0].content.endswith(" as a {topic}")
-    with pytest.raises(InputError, match=r"holds \{manner\}, and no manner was given"):
-        asked.render(TOPIC, document=UNTITLED)
     assert asked.sha256 != replace(asked, manners=("another",)).sha256
-    with pytest.raises(InputError, match=r"\{manner\} without manners"):
-        load_prompt(write(tmp_path, "id: m\nversion: 1\nsource: x\nuser: '{document} as {manner}'"))
-    with pytest.raises(InputError, match=r"manners that no \{manner\} shows"):
-        load_prompt(write(tmp_path, "id: m\nversion: 1\nsource: x\nuser: '{document}'\nmanners: [a question]"))
+
+
+def test_placeholders_of_ones_own_are_filled_by_the_caller(tmp_path):
+    fields = {"user": "after {hints} and {passages}", "context": {"hints": "found before"}}
+    asked = load_prompt(write(tmp_path, yaml.safe_dump(GOOD | fields)))
+    assert asked.needs == ("hints", "passages")
+    assert asked.render(TOPIC, hints="{topic}", passages=[])[0].content == "after {topic} and (none)"
+    assert asked.render(TOPIC, hints=" ", passages=[UNTITLED])[0].content == "after (none) and [1] Fish have gills."
+    with pytest.raises(InputError, match=r"holds \{hints\}, and no hints was given") as error:
+        asked.render(TOPIC, passages=[])
+    assert error.value.expected == "hints: found before"
+
+
+def test_prompts_are_listed_and_shown():
+    listed = list_prompts(ListPromptsOptions()).splitlines()
+    assert [line.split()[0] for line in listed] == names("prompts")
+    assert any(line.startswith("passage-with-context ") and line.endswith("(needs passages)") for line in listed)
+    shown = show_prompts(ShowPromptsOptions(["passage", "expandr-llm"]))
+    assert shown.startswith("passage, version 1, sha256 ")
+    assert shown.endswith("user:\nPlease write a passage to answer the question.\nQuestion: {topic}\nPassage:")
+    with pytest.raises(InputError, match="no prompt is named"):
+        show_prompts(ShowPromptsOptions([]))

@@ -1,14 +1,18 @@
-"""What `expandr train rounds` can be told: what to start from, the order of the phases, and each verb's own options."""
+"""Options of the rounds: the first models, the order of the phases, and each verb's own options."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import yaml
 
 from expandr_ir.config import JsonField, conf_path
 from expandr_ir.errors import InputError
+from expandr_ir.io.files import atomic_write
 
 Phase: TypeAlias = Literal["expander", "retriever"]
 Block: TypeAlias = dict[str, JsonField]
@@ -16,12 +20,15 @@ Block: TypeAlias = dict[str, JsonField]
 FIGURES = tuple(
     f"{retriever}{expanded}" for retriever in ("sparse", "dense", "hybrid") for expanded in ("", "+expansions")
 )
-"""What is searched on dev after each round: each retriever with the topics alone, and with their expansions."""
+"""The searches of dev after each round: each retriever with the topics alone, and with their expansions."""
+
+MAY_CHANGE = ("rounds", "patience", "output", "dry_run")
+"""Options that a folder may be taken up again with others of."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RoundsOptions:
-    """Rounds of aligning the expander and training the retriever.
+    """Options of `expandr train rounds`.
 
     A block holds options of one verb, by the verb's own names; its key `config` names a file of conf/train that goes
     before them. What the rounds decide themselves (where things are, which model is the last one) goes over both.
@@ -30,8 +37,7 @@ class RoundsOptions:
         collection: topics and judgements with the splits below; not with `corpus`.
         corpus: documents alone: `expandr train synthesize` makes train and dev queries of them first.
         train_split, dev_split: what is learned from, and what rounds are judged by.
-        generator: the first expander, a name of conf/generators, a YAML file or engine:model; None with
-            `small_expander`.
+        generator: the first expander, a name of conf/generators, a YAML file or engine:model.
         model: the weights that DPO starts from; None is the generator's own model.
         encoder: the first retriever: a name of conf/encoders, a YAML file, a folder or a hub id.
         prompt: of all expansions; None is the generator's own, else "passage".
@@ -46,20 +52,21 @@ class RoundsOptions:
         skip_missing: go on where some topics got no expansion (a prompt that is too long, a refusal): searches of dev
             leave them out, so that they count 0 there, and the retriever learns their queries alone.
         synthesize: options of `train synthesize`, with `corpus`.
-        small_expander: options of `train small-expander`, which then makes the first expander.
         preferences, dpo, merge, expand, mine, listwise, retriever, search: options of these verbs. `listwise` null
             leaves the ordering by the LLM out; `expand` is of all expansions, `search` of all searches on dev.
         launcher: words before "train dpo" and "train retriever", such as accelerate launch ... -m expandr_ir.
         after_merge: a command that puts a merged model behind its server, where the generator is one; {folder} and
             {name} in its words are the model's.
         store: the expansion store's file.
+        output: folder of all rounds; what is done there is passed over.
+        dry_run: show the steps, and about how many tokens and seconds each would take, and stop.
     """
 
     collection: str | None = None
     corpus: str | None = None
     train_split: str = "train"
     dev_split: str = "dev"
-    generator: str | None = None
+    generator: str
     model: str | None = None
     encoder: str
     prompt: str | None = None
@@ -72,7 +79,6 @@ class RoundsOptions:
     samples: int = 1
     skip_missing: bool = False
     synthesize: Block = field(default_factory=dict)
-    small_expander: Block | None = None
     preferences: Block = field(default_factory=dict)
     dpo: Block = field(default_factory=dict)
     merge: Block = field(default_factory=dict)
@@ -84,14 +90,13 @@ class RoundsOptions:
     launcher: list[str] = field(default_factory=list)
     after_merge: list[str] = field(default_factory=list)
     store: str | None = None
+    output: str
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         if (self.collection is None) == (self.corpus is None):
-            found = "both collection and corpus" if self.corpus else "neither collection nor corpus"
-            raise InputError(found, expected="--collection C with train and dev topics, or --corpus C without topics")
-        if (self.generator is None) == (self.small_expander is None):
-            found = "both generator and small_expander" if self.generator else "neither generator nor small_expander"
-            raise InputError(found, expected="one first expander", remedy="--generator llama-3-8b-instruct")
+            sources = "both collection and corpus" if self.corpus else "neither collection nor corpus"
+            raise InputError(sources, expected="--collection C with train and dev topics, or --corpus C without topics")
         if not self.phases or len(set(self.phases)) < len(self.phases):
             raise InputError(f"phases are {self.phases}", expected="expander, retriever or both, each once")
         for name in ("rounds", "patience", "min_pairs", "samples"):
@@ -101,24 +106,51 @@ class RoundsOptions:
             raise InputError(f"watch is {self.watch!r}", expected=f"one of {', '.join(FIGURES)}")
 
 
-def block_options(block: Block | None, decided: dict[str, Any]) -> dict[str, Any]:
-    """A verb's options: those of the file that `config` names, under the block's own, under what is decided here.
-
-    Mappings are put together key by key; a null in an upper one stands.
+def claim_folder(folder: Path, options: RoundsOptions) -> None:
+    """Writes the options into a new folder, but for a dry run, or holds them against those that it was begun with.
 
     Raises:
-        InputError: no such file of conf/train.
+        InputError: the folder was begun with other options; the message shows the differences.
     """
-    own = dict(block or {})
-    named = own.pop("config", None)
-    base = {}
-    if named is not None:
-        base = yaml.safe_load(conf_path("train", str(named)).read_text(encoding="utf-8"))
-    return laid_over(laid_over(base, own), decided)
+    path = folder / "options.json"
+    now = {name: value for name, value in asdict(options).items() if name not in MAY_CHANGE}
+    if not path.is_file():
+        if not options.dry_run:
+            with atomic_write(path) as stream:
+                json.dump(now, stream, indent=2, ensure_ascii=False)
+        return
+    begun_with, flat = dict(_flat(json.loads(path.read_text(encoding="utf-8")))), dict(_flat(now))
+    pairs = {name: (begun_with.get(name), flat.get(name)) for name in sorted({*begun_with, *flat})}
+    if differences := {name: values for name, values in pairs.items() if values[0] != values[1]}:
+        shown = (
+            f"{name}: {json.dumps(old)[:80]}, now {json.dumps(new)[:80]}" for name, (old, new) in differences.items()
+        )
+        raise InputError(
+            "\n  ".join([f"{folder} was begun with other options:", *shown]),
+            expected="the same options; only rounds and patience may change",
+            remedy="the options as they were, or another --output",
+        )
+
+
+def _flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values by dotted names; an empty mapping is a value."""
+    for name, value in options.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def block_options(block: Block | None, fixed: dict[str, Any]) -> dict[str, Any]:
+    """A verb's options: those of the file that `config` names, under the block's own, under what is decided here."""
+    options = dict(block or {})
+    name = options.pop("config", None)
+    base = yaml.safe_load(conf_path("train", str(name)).read_text(encoding="utf-8")) if name is not None else {}
+    return laid_over(laid_over(base, options), fixed)
 
 
 def laid_over(base: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
-    """The base with the values of the upper mapping, mappings put together key by key."""
+    """The base with the values of the upper mapping, nulls too, mappings put together key by key."""
     both = {**base, **upper}
     for name in base.keys() & upper.keys():
         if isinstance(base[name], dict) and isinstance(upper[name], dict):

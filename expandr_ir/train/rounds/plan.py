@@ -2,255 +2,184 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from expandr_ir.config import generator_config
 from expandr_ir.errors import InputError
-from expandr_ir.train.rounds.config import RoundsOptions, block_options
-from expandr_ir.train.rounds.steps import Command, Kind, Step
+from expandr_ir.train.rounds.config import Block, RoundsOptions, block_options
 
 
-@dataclass
-class _Last:
-    """The last models, as the plan goes on."""
+@dataclass(frozen=True)
+class Command:
+    """One verb with its options; it is complete when its output stands there with a manifest."""
 
-    collection: str
-    rows: str
-    generator: str
-    model: str
-    encoder: str
-    engine: str
+    verb: str  # such as "train dpo"
+    options: Mapping[str, Any]
+    output: Path
+    arguments: tuple[str, ...] = ()  # bare ones: the runs to fuse
 
 
-def plan(options: RoundsOptions, output: Path) -> list[Step]:
-    """All steps, in their order.
+@dataclass(frozen=True)
+class Step:
+    """A step of a round, named as its folder below the output, such as "round-1/02-dpo"; round 0 goes before all."""
 
-    Args:
-        options: of the rounds.
-        output: the folder of all of it.
+    name: str
+    kind: str  # such as "dpo"
+    round: int
+    commands: tuple[Command, ...]
+    models: Mapping[str, str] = field(default_factory=dict)  # of "merge" before and after, of "measure" the measured
+    runs: Mapping[str, Path] = field(default_factory=dict)  # of "measure", by figure
+    result: Path | None = None  # of "merge" and "measure", written by the rounds themselves once all commands are done
 
-    Raises:
-        InputError: an unknown configuration or generator, or a generator whose model cannot be exchanged.
-    """
-    return list(_Planner(options, output).steps())
+
+def plan(options: RoundsOptions) -> list[Step]:
+    """All steps, in their order."""
+    return list(_Planner(options).steps())
 
 
 class _Planner:
-    def __init__(self, options: RoundsOptions, output: Path) -> None:
-        self._options, self._output = options, output.absolute()
-        self._round = self._number = 0
-        self._sparse_alone: Path | None = None
+    """Makes the steps, and knows the last models as it goes on."""
 
-    def steps(self) -> Iterator[Step]:
-        last = yield from self._start()
-        yield self._measure(last)
-        for number in range(1, self._options.rounds + 1):
-            self._round, self._number = number, 0
-            for phase in self._options.phases:
-                yield from self._expander(last) if phase == "expander" else self._retriever(last)
-            yield self._measure(last)
+    def __init__(self, options: RoundsOptions) -> None:
+        config = generator_config(options.generator)
+        self.options, self.output = options, Path(options.output).expanduser().absolute()
+        self.round = self.number = 0
+        self.collection = options.collection or ""
+        self.generator, self.engine, self.encoder = options.generator, config.engine, options.encoder
+        self.model = options.model or config.model
+        self.sparse_alone: Path | None = None
+        self.store_and_prompt = {"store": options.store, "prompt": options.prompt}
+        if "expander" in options.phases:
+            self._check_exchangeable()
 
-    def _start(self) -> Any:
-        options = self._options
-        last = _Last(options.collection or "", "", options.generator or "", "", options.encoder, "local")
-        if options.corpus:
-            name, folder = self._next("synthesize")
-            last.collection = str(folder / "collection")
-            command = self._command(
-                ("train", "synthesize"),
-                options.synthesize,
-                {"corpus": options.corpus, "output": last.collection, **self._stored()},
-                folder / "collection" / "queries.jsonl",
-                partly=True,
-            )
-            yield Step(name, "synthesize", 0, (command,))
-        last.rows = last.collection
-        if options.small_expander is not None:
-            name, folder = self._next("small-expander")
-            made = folder / "expander-0"
-            decided = {"collection": last.collection, "split": options.train_split, "output": str(made)}
-            command = self._command(
-                ("train", "small-expander"), options.small_expander, decided, made / "model.safetensors"
-            )
-            yield Step(name, "small-expander", 0, (command,))
-            last.generator, last.model = str(made / "generator.yaml"), str(made)
-            last.rows = str(made / "rows" / "kept.jsonl")
-        elif options.generator:
-            config = generator_config(options.generator)
-            last.engine, last.model = config.engine, options.model or config.model
-            if "expander" in options.phases:
-                self._check_exchangeable(config.engine)
-        return last
-
-    def _check_exchangeable(self, engine: str) -> None:
-        if engine == "api" and not self._options.after_merge:
+    def _check_exchangeable(self) -> None:
+        if self.engine == "api" and not self.options.after_merge:
             raise InputError(
-                f"the generator {self._options.generator} is a server, which cannot load the model of the next round",
+                f"the generator {self.generator} is a server, which cannot load the model of the next round",
                 expected="engine local or vllm, or a command that puts a merged model behind the server",
                 remedy="after_merge: [./restart.sh, '{folder}', '{name}']",
             )
-        if engine == "api" and not self._options.model:
+        if self.engine == "api" and not self.options.model:
             raise InputError("the weights behind the server are not named", expected="what DPO trains: --model")
-        if engine in {"echo", "replay"}:
-            raise InputError(f"the engine {engine} has no weights to align", expected="engine local, vllm or api")
+        if self.engine in {"echo", "replay"}:
+            raise InputError(f"the engine {self.engine} has no weights to align", expected="engine local, vllm or api")
 
-    def _expander(self, last: _Last) -> Iterator[Step]:
-        options = self._options
-        name, folder = self._next("preferences")
-        preferences = folder / "preferences"
-        decided: dict[str, Any] = {
-            "rows": [last.rows],
-            "generator": last.generator,
-            "encoder": last.encoder,
-            "output": str(preferences),
-            **self._stored(),
-            **self._prompted(),
-        }
-        if last.rows == last.collection:
-            decided["split"] = options.train_split
-        command = self._command(
-            ("train", "preferences"), options.preferences, decided, preferences / "preferences.jsonl", partly=True
-        )
-        yield Step(name, "preferences", self._round, (command,))
+    def steps(self) -> Iterator[Step]:
+        if self.options.corpus:
+            yield self._synthesize(self.options.corpus)
+        yield self._measure()
+        for number in range(1, self.options.rounds + 1):
+            self.round, self.number = number, 0
+            for phase in self.options.phases:
+                yield from self._expander() if phase == "expander" else self._retriever()
+            yield self._measure()
 
-        name, folder = self._next("dpo")
-        run = folder / "run"
-        heldout = {"rows": last.collection, "split": options.dev_split, "encoder": last.encoder}
-        decided = {"model": last.model, "preferences": str(preferences), "heldout": heldout, "output": str(run)}
-        decided |= {"other_llm": True} if last.engine == "api" else {}
-        settings = block_options(options.dpo, {})
-        whole = "lora" in settings and settings["lora"] is None
-        weights = run / ("model.safetensors" if whole else "adapter_model.safetensors")
-        command = self._command(("train", "dpo"), options.dpo, decided | self._prompted(), weights, launched=True)
-        yield Step(name, "dpo", self._round, (command,))
+    def _synthesize(self, corpus: str) -> Step:
+        folder = self._folder("synthesize")
+        queries = folder / "collection" / "queries.jsonl"
+        self.collection = str(queries.parent)
+        fixed = {"corpus": corpus, "output": self.collection, "store": self.options.store}
+        return self._step(folder, _command("train synthesize", self.options.synthesize, fixed, queries))
 
-        name, folder = self._next("merge")
-        merged = run if whole else folder / f"expander-{self._round}"
-        commands: tuple[Command, ...] = ()
-        if not whole:
-            decided = {"adapter": str(run), "output": str(merged)}
-            commands = (self._command(("train", "merge"), options.merge, decided, merged / "model.safetensors"),)
-        generator = str(folder / "generator.yaml")
-        yield Step(
-            name,
-            "merge",
-            self._round,
-            commands,
-            {"base": last.generator, "generator": generator, "folder": str(merged), "name": f"expander-{self._round}"},
-        )
-        last.generator, last.model = generator, str(merged)
+    def _expander(self) -> Iterator[Step]:
+        """The LLM learns what the last retriever prefers of its texts."""
+        options = self.options
+        folder = self._folder("preferences")
+        pairs = folder / "preferences" / "preferences.jsonl"
+        fixed: dict[str, Any] = {"rows": [self.collection], "split": options.train_split, "output": str(pairs.parent)}
+        fixed |= {"generator": self.generator, "encoder": self.encoder, **self.store_and_prompt}
+        yield self._step(folder, _command("train preferences", options.preferences, fixed, pairs))
 
-    def _retriever(self, last: _Last) -> Iterator[Step]:
-        options = self._options
-        name, folder = self._next("expand")
+        folder = self._folder("dpo")
+        run, settings = folder / "run", block_options(options.dpo, {})
+        is_whole = "lora" in settings and settings["lora"] is None
+        fixed = {"model": self.model, "preferences": str(pairs.parent), "output": str(run), "prompt": options.prompt}
+        fixed["heldout"] = {"rows": self.collection, "split": options.dev_split, "encoder": self.encoder}
+        fixed |= {"other_llm": True} if self.engine == "api" else {}
+        weights = run / ("model.safetensors" if is_whole else "adapter_model.safetensors")
+        yield self._step(folder, _command("train dpo", options.dpo, fixed, weights))
+
+        folder = self._folder("merge")
+        name = f"expander-{self.round}"
+        merged = run if is_whole else folder / name
+        fixed = {"adapter": str(run), "output": str(merged)}
+        merge = _command("train merge", options.merge, fixed, merged / "model.safetensors")
+        models = {"base": self.generator, "folder": str(merged), "name": name}
+        yield self._step(folder, *([] if is_whole else [merge]), models=models, result=folder / "generator.yaml")
+        self.generator, self.model = str(folder / "generator.yaml"), str(merged)
+
+    def _retriever(self) -> Iterator[Step]:
+        """The retriever learns to read the last expander's texts."""
+        options = self.options
+        folder = self._folder("expand")
         expansions = folder / "train.jsonl"
-        yield Step(name, "expand", self._round, (self._expand(last, options.train_split, expansions),))
+        yield self._step(folder, self._expand(options.train_split, expansions))
 
-        name, folder = self._next("mine")
+        folder = self._folder("mine")
         rows = folder / "rows.jsonl"
-        decided: dict[str, Any] = {
-            "collection": last.collection,
-            "split": options.train_split,
-            "encoder": last.encoder,
-            "output": str(rows),
-        }
-        command = self._command(("train", "mine"), options.mine, decided, rows)
-        yield Step(name, "mine", self._round, (command,))
+        fixed: dict[str, Any] = {"collection": self.collection, "split": options.train_split}
+        fixed |= {"encoder": self.encoder, "output": str(rows)}
+        yield self._step(folder, _command("train mine", options.mine, fixed, rows))
 
         if options.listwise is not None:
-            name, folder = self._next("order")
-            ordered = folder / "rows.jsonl"
-            decided = {"rows": str(rows), "generator": last.generator, "output": str(ordered), **self._stored()}
-            command = self._command(("train", "order"), options.listwise, decided, ordered, partly=True)
-            yield Step(name, "order", self._round, (command,))
-            rows = ordered
+            folder = self._folder("order")
+            fixed = {"rows": str(rows), "generator": self.generator, "store": options.store}
+            rows = folder / "rows.jsonl"
+            fixed["output"] = str(rows)
+            yield self._step(folder, _command("train order", options.listwise, fixed, rows))
 
-        name, folder = self._next("retriever")
-        trained = folder / f"retriever-{self._round}"
-        decided = {
-            "encoder": last.encoder,
-            "data": {"rows": str(rows), "expansions": str(expansions)},
-            "output": str(trained),
-        }
-        if options.skip_missing:
-            decided["data"]["without_expansion"] = "alone"
-        if "dev" not in options.retriever:
-            decided["dev"] = {"share": 0.1}
-        command = self._command(("train", "retriever"), options.retriever, decided, trained, launched=True)
-        yield Step(name, "retriever", self._round, (command,))
-        last.encoder = str(trained)
+        folder = self._folder("retriever")
+        trained = folder / f"retriever-{self.round}"
+        data = {"rows": str(rows), "expansions": str(expansions)}
+        data |= {"without_expansion": "alone"} if options.skip_missing else {}
+        fixed = {"encoder": self.encoder, "data": data, "output": str(trained)}
+        fixed |= {} if "dev" in options.retriever else {"dev": {"share": 0.1}}
+        yield self._step(folder, _command("train retriever", options.retriever, fixed, trained))
+        self.encoder = str(trained)
 
-    def _measure(self, last: _Last) -> Step:
-        """Dev, searched by each retriever with and without expansions; BM25 alone stays what it was."""
-        name, folder = self._next("measure")
+    def _measure(self) -> Step:
+        """Dev, searched by each retriever with and without expansions; BM25 alone is searched once for all rounds."""
+        folder = self._folder("measure")
         expansions = folder / "dev.jsonl"
-        commands = [self._expand(last, self._options.dev_split, expansions)]
-        runs: dict[str, Path] = {}
-        for retriever in ("sparse", "dense"):
-            for expanded in ("", "+expansions"):
-                if retriever == "sparse" and not expanded and self._sparse_alone:
-                    runs["sparse"] = self._sparse_alone
-                    continue
-                run = folder / f"{retriever}{expanded}.run"
-                decided = {
-                    "collection": last.collection,
-                    "split": self._options.dev_split,
-                    "retriever": retriever,
-                    "encoder": last.encoder if retriever == "dense" else None,
-                    "expansions": str(expansions) if expanded else None,
-                    "skip_missing": True if expanded and self._options.skip_missing else None,
-                    "output": str(run),
-                }
-                commands.append(self._command(("search",), self._options.search, decided, run))
-                runs[f"{retriever}{expanded}"] = run
-        self._sparse_alone = runs["sparse"]
+        commands = [self._expand(self.options.dev_split, expansions)]
+        runs: dict[str, Path] = {"sparse": self.sparse_alone} if self.sparse_alone else {}
+        for figure in ("sparse", "sparse+expansions", "dense", "dense+expansions"):
+            if figure not in runs:
+                runs[figure] = folder / f"{figure}.run"
+                retriever, is_expanded = figure.split("+")[0], "+" in figure
+                fixed: dict[str, Any] = {"collection": self.collection, "split": self.options.dev_split}
+                fixed |= {"retriever": retriever, "output": str(runs[figure])}
+                fixed |= {"encoder": self.encoder} if retriever == "dense" else {}
+                fixed |= {"expansions": str(expansions)} if is_expanded else {}
+                fixed |= {"skip_missing": True} if is_expanded and self.options.skip_missing else {}
+                commands.append(_command("search", self.options.search, fixed, runs[figure]))
+        self.sparse_alone = runs["sparse"]
         for expanded in ("", "+expansions"):
-            run = folder / f"hybrid{expanded}.run"
+            run = runs[f"hybrid{expanded}"] = folder / f"hybrid{expanded}.run"
             parts = (str(runs[f"sparse{expanded}"]), str(runs[f"dense{expanded}"]))
-            commands.append(Command(("fuse",), {"output": str(run)}, run, parts))
-            runs[f"hybrid{expanded}"] = run
-        models = {"generator": last.generator, "encoder": last.encoder, "collection": last.collection}
-        return Step(name, "measure", self._round, tuple(commands), models, runs)
+            commands.append(Command("fuse", {"output": str(run)}, run, parts))
+        models = {"generator": self.generator, "encoder": self.encoder, "collection": self.collection}
+        return self._step(folder, *commands, models=models, runs=runs, result=folder / "scores.json")
 
-    def _expand(self, last: _Last, split: str, output: Path) -> Command:
-        decided = {
-            "collection": last.collection,
-            "split": split,
-            "generator": last.generator,
-            "samples": self._options.samples,
-            "output": str(output),
-        }
-        return self._command(
-            ("expand",),
-            self._options.expand,
-            decided | self._stored() | self._prompted(),
-            output,
-            partly=self._options.skip_missing,
-        )
+    def _expand(self, split: str, output: Path) -> Command:
+        options = self.options
+        fixed: dict[str, Any] = {"collection": self.collection, "split": split, "generator": self.generator}
+        fixed |= {"samples": options.samples, "output": str(output), **self.store_and_prompt}
+        return _command("expand", options.expand, fixed, output)
 
-    def _next(self, kind: Kind) -> tuple[str, Path]:
-        self._number += 1
-        name = f"round-{self._round}/{self._number:02d}-{kind}"
-        return name, self._output / name
+    def _folder(self, kind: str) -> Path:
+        self.number += 1
+        return self.output / f"round-{self.round}" / f"{self.number:02d}-{kind}"
 
-    def _stored(self) -> dict[str, str]:
-        return {"store": self._options.store} if self._options.store else {}
+    def _step(self, folder: Path, *commands: Command, **more: Any) -> Step:
+        kind = folder.name.partition("-")[2]
+        return Step(f"{folder.parent.name}/{folder.name}", kind, self.round, commands, **more)
 
-    def _prompted(self) -> dict[str, str]:
-        return {"prompt": self._options.prompt} if self._options.prompt else {}
 
-    @staticmethod
-    def _command(
-        verb: tuple[str, ...],
-        block: Any,
-        decided: dict[str, Any],
-        output: Path,
-        *,
-        launched: bool = False,
-        partly: bool = False,
-    ) -> Command:
-        given = {name: value for name, value in decided.items() if value is not None}
-        return Command(verb, block_options(block, given), output, launched=launched, partly=partly)
+def _command(verb: str, block: Block | None, fixed: dict[str, Any], output: Path) -> Command:
+    """The command with its block's options under those that are fixed here; what is None is left out."""
+    fixed = {name: value for name, value in fixed.items() if value is not None}
+    return Command(verb, block_options(block, fixed), output)

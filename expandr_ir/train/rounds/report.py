@@ -1,101 +1,32 @@
-"""All rounds in one table: rewards, preference accuracy, dev with and without expansions, tokens, hours."""
+"""The figures of finished steps, read from their manifests; their report; and a forecast of the steps to do."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from expandr_ir.files import atomic_write
-from expandr_ir.train.rounds.config import FIGURES
-from expandr_ir.train.rounds.state import State
-from expandr_ir.train.rounds.steps import Step
+from expandr_ir.collections import load_collection
+from expandr_ir.config import generator_config
+from expandr_ir.errors import InputError
+from expandr_ir.evaluate import score_run
+from expandr_ir.io.files import atomic_write
+from expandr_ir.io.manifest import Manifest, read_manifest
+from expandr_ir.io.runs import read_run
+from expandr_ir.records import Decoding
+from expandr_ir.train.align.candidates import CandidateOptions
+from expandr_ir.train.align.preference_files import SUMMARY
+from expandr_ir.train.align.rewards import SelectionOptions
+from expandr_ir.train.data.synthesize import SynthesizeOptions
+from expandr_ir.train.rounds.config import FIGURES, RoundsOptions
+from expandr_ir.train.rounds.plan import Step
 
-JSON, MARKDOWN = "rounds.json", "rounds.md"
-
-
-def rounds_data(steps: Sequence[Step], state: State) -> dict[str, Any]:
-    """What is known of all rounds, as plain data."""
-    rounds = []
-    for number in sorted({step.round for step in steps}):
-        done = {step.kind: state.done[step.name] for step in steps if step.round == number and step.name in state.done}
-        if done:
-            rounds.append(
-                {
-                    "round": number,
-                    "seconds": round(sum(one.seconds for one in done.values()), 3),
-                    "tokens": {name: sum(one.tokens.get(name, 0) for one in done.values()) for name in ("in", "out")},
-                    "steps": {kind: {"seconds": one.seconds, **one.figures} for kind, one in done.items()},
-                }
-            )
-    return {
-        "measure": state.options["measure"],
-        "watch": state.options["watch"],
-        "rounds": rounds,
-        "best": best_round(steps, state),
-        "stopped": state.stopped,
-    }
-
-
-def best_round(steps: Sequence[Step], state: State) -> dict[str, Any] | None:
-    """The first of the rounds with the highest watched figure, with the models that were measured."""
-    watch = state.options["watch"]
-    measured = [step for step in steps if step.kind == "measure" and step.name in state.done]
-    if not measured:
-        return None
-    best = max(measured, key=lambda step: state.done[step.name].figures["dev"][watch])
-    return {
-        "round": best.round,
-        "dev": state.done[best.name].figures["dev"][watch],
-        "generator": best.models["generator"],
-        "encoder": best.models["encoder"],
-    }
-
-
-def write_report(output: Path, steps: Sequence[Step], state: State) -> Path:
-    """Writes rounds.json and rounds.md; returns the latter."""
-    data = rounds_data(steps, state)
-    with atomic_write(output / JSON) as stream:
-        json.dump(data, stream, indent=2, ensure_ascii=False)
-        stream.write("\n")
-    with atomic_write(output / MARKDOWN) as stream:
-        stream.write(markdown(data))
-    return output / MARKDOWN
-
-
-def markdown(data: Mapping[str, Any]) -> str:
-    """The report as Markdown."""
-    rows = {
-        **{f"dev {data['measure']}, {figure}": [_dev(one, figure) for one in data["rounds"]] for figure in FIGURES},
-        **{label: [_figure(one, *path) for one in data["rounds"]] for label, path in _LABELS.items()},
-        "tokens read": [f"{one['tokens']['in']:,}" for one in data["rounds"]],
-        "tokens written": [f"{one['tokens']['out']:,}" for one in data["rounds"]],
-        "hours": [f"{one['seconds'] / 3600:.3f}" for one in data["rounds"]],
-    }
-    head = ["", *(f"round {one['round']}" if one["round"] else "before" for one in data["rounds"])]
-    lines = ["# Rounds", "", _line(head), _line(["---", *("--:" for _ in data["rounds"])])]
-    lines += [_line([label, *cells]) for label, cells in rows.items() if any(cells)]
-    lines += [
-        "",
-        f"Dev is no test: it chose the best round (by {data['watch']}). Each round's encoder compares for its rewards.",
-        "A step that was killed counts the time of its last run.",
-    ]
-    if best := data["best"]:
-        which = f"round {best['round']}" if best["round"] else "what was there before"
-        lines += [
-            "",
-            f"Best: {which}, {data['watch']} {best['dev']:.4f}.",
-            "",
-            f"- expander: `--generator {best['generator']}`",
-            f"- retriever: `--encoder {best['encoder']}`",
-        ]
-    if data["stopped"]:
-        lines += ["", f"Stopped: {data['stopped']}"]
-    return "\n".join(lines) + "\n"
-
-
-_LABELS: dict[str, tuple[str, ...]] = {
+DPO = ("heldout_reward", "heldout_mrr", "rewards/accuracies", "rewards/margins")
+LABELS = {
     "preferences": ("preferences", "pairs"),
     "mean reward of candidates": ("preferences", "reward_all"),
     "mean reward of chosen": ("preferences", "reward_chosen"),
@@ -111,16 +42,193 @@ _LABELS: dict[str, tuple[str, ...]] = {
 }
 
 
-def _dev(one: Mapping[str, Any], figure: str) -> str:
-    return _figure(one, "measure", "dev", figure)
+@dataclass(frozen=True)
+class Done:
+    """A finished step: wall time of its verbs' last runs, new tokens of the LLM ("in", "out"), and figures to show."""
+
+    seconds: float
+    tokens: Mapping[str, int]
+    figures: Mapping[str, Any]
 
 
-def _figure(one: Mapping[str, Any], kind: str, *path: str) -> str:
-    value: Any = one["steps"].get(kind)
+def read_done(step: Step) -> Done | None:
+    """A finished step, as the manifests of its outputs tell, which are written last; None where it is not finished."""
+    manifests = [read_manifest(command.output) if command.output.exists() else None for command in step.commands]
+    if None in manifests or (step.result and not step.result.is_file()):
+        return None
+    seconds, tokens = 0.0, Counter[str]()
+    for command, manifest in zip(step.commands, manifests, strict=True):
+        assert manifest
+        start, end = (datetime.fromisoformat(time) for time in (manifest.started, manifest.finished))
+        seconds += (end - start).total_seconds()
+        if command.verb not in {"search", "fuse"}:  # a run's manifest repeats what its expansions cost
+            generated, stored = manifest.counts.get("generated", 0), manifest.counts.get("stored", 0)
+            share = generated / (generated + stored) if generated + stored else 1.0
+            tokens.update({name: round(count * share) for name, count in manifest.tokens.items()})
+    return Done(seconds, dict(tokens), _figures(step, manifests[0] if manifests else None))
+
+
+def read_all_done(steps: Sequence[Step]) -> dict[str, Done]:
+    """The finished steps by name."""
+    return {step.name: done for step in steps if (done := read_done(step))}
+
+
+def _figures(step: Step, manifest: Manifest | None) -> dict[str, Any]:
+    if step.kind == "measure":
+        assert step.result
+        return {"dev": json.loads(step.result.read_text(encoding="utf-8"))["scores"]}
+    if manifest is None or step.kind == "merge":
+        return {}
+    counts, details = manifest.counts, manifest.details
+    if step.kind == "preferences":
+        summary = json.loads(step.commands[0].output.with_name(SUMMARY).read_text(encoding="utf-8"))
+        rewards = summary["rewards"] or {}
+        return {
+            "pairs": counts["preferences"],
+            "queries": summary["queries"],
+            "dropped": {reason: count for reason, count in summary["dropped"].items() if count},
+            **{f"reward_{name}": (rewards.get(name) or {}).get("mean") for name in ("all", "chosen", "rejected")},
+            "chosen_longer": summary["words"]["chosen_longer"],
+        }
+    if step.kind == "dpo":
+        points = {"before": details.get("start", {}), "after": details.get("best", {})}
+        figures = {when: {name: point[name] for name in DPO if name in point} for when, point in points.items()}
+        return {**figures, "steps": counts.get("steps"), "best_step": counts.get("best_step")}
+    if step.kind == "retriever":
+        return {"scores": details.get("scores", {}), "rows": counts.get("rows")}
+    return dict(counts)
+
+
+def write_scores(step: Step, split: str, measure: str) -> None:
+    """Writes the mean of a measure on dev for each figure beside the runs."""
+    qrels = load_collection(step.models["collection"]).qrels(split)
+    scores = {
+        figure: score_run(read_run(path), qrels, [measure], name=str(path)).means[measure]
+        for figure, path in step.runs.items()
+    }
+    assert step.result
+    _write_json(step.result, {"measure": measure, "scores": scores})
+
+
+def write_report(
+    output: Path, steps: Sequence[Step], done: Mapping[str, Done], options: RoundsOptions, stopped: str | None
+) -> Path:
+    """Writes rounds.json and rounds.md, with the reason why there are no more rounds, if any; returns the latter."""
+    rounds = []
+    for number in sorted({step.round for step in steps if step.name in done}):
+        ends = {step.kind: done[step.name] for step in steps if step.round == number and step.name in done}
+        tokens = {name: sum(end.tokens.get(name, 0) for end in ends.values()) for name in ("in", "out")}
+        figures = {kind: {"seconds": end.seconds, **end.figures} for kind, end in ends.items()}
+        seconds = round(sum(end.seconds for end in ends.values()), 3)
+        rounds.append({"round": number, "seconds": seconds, "tokens": tokens, "steps": figures})
+    measured = [step for step in steps if step.kind == "measure" and step.name in done]
+    dev = {step.round: done[step.name].figures["dev"][options.watch] for step in measured}
+    best = max(measured, key=lambda step: dev[step.round], default=None)  # the first of those with the highest figure
+    models = {name: best.models[name] for name in ("generator", "encoder")} if best else {}
+    data = {
+        "measure": options.measure,
+        "watch": options.watch,
+        "rounds": rounds,
+        "best": {"round": best.round, "dev": dev[best.round], **models} if best else None,
+        "stopped": stopped,
+    }
+    _write_json(output / "rounds.json", data)
+    with atomic_write(output / "rounds.md") as stream:
+        stream.write(_markdown(data))
+    return output / "rounds.md"
+
+
+def _markdown(data: Mapping[str, Any]) -> str:
+    rounds = data["rounds"]
+    rows = {
+        f"dev {data['measure']}, {figure}": [_figure(row, "measure", "dev", figure) for row in rounds]
+        for figure in FIGURES
+    }
+    rows |= {label: [_figure(row, *path) for row in rounds] for label, path in LABELS.items()}
+    rows["tokens read"] = [f"{row['tokens']['in']:,}" for row in rounds]
+    rows["tokens written"] = [f"{row['tokens']['out']:,}" for row in rounds]
+    rows["hours"] = [f"{row['seconds'] / 3600:.3f}" for row in rounds]
+    table = [["", *(f"round {row['round']}" if row["round"] else "before" for row in rounds)]]
+    table += [["---", *("--:" for _ in rounds)], *([label, *cells] for label, cells in rows.items() if any(cells))]
+    text = "# Rounds\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in table) + "\n\n"
+    text += f"Dev is no test: it chose the best round (by {data['watch']}). Each round's encoder compares for its "
+    text += "rewards.\nA step that was killed counts the time of its last run.\n"
+    if best := data["best"]:
+        which = f"round {best['round']}" if best["round"] else "what was there before"
+        text += f"\nBest: {which}, {data['watch']} {best['dev']:.4f}.\n\n"
+        text += f"- expander: `--generator {best['generator']}`\n- retriever: `--encoder {best['encoder']}`\n"
+    return text + (f"\nStopped: {data['stopped']}\n" if data["stopped"] else "")
+
+
+def _figure(row: Mapping[str, Any], kind: str, *path: str) -> str:
+    value: Any = row["steps"].get(kind)
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     return "" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _write_json(path: Path, value: Any) -> None:
+    with atomic_write(path) as stream:
+        json.dump(value, stream, indent=2, ensure_ascii=False)
+        stream.write("\n")
+
+
+def forecast(steps: Sequence[Step], done: Mapping[str, Done], options: RoundsOptions) -> str:
+    """A table of the steps: new tokens at most, and the seconds of the last finished step of the same kind."""
+    seconds_of = {step.kind: done[step.name].seconds for step in steps if step.name in done}
+    train, dev = _topics(options, steps, done)
+    lines = [f"{'step':<32} {'new tokens, at most':>20} {'seconds, about':>15}"]
+    due: list[tuple[int, float | None]] = []
+    for step in steps:
+        end = done.get(step.name)
+        tokens = end.tokens.get("out", 0) if end else _new_tokens(step, options, train, dev)
+        seconds = end.seconds if end else seconds_of.get(step.kind)
+        due += [] if end else [(tokens, seconds)]
+        about = "?" if seconds is None else f"{seconds:,.0f}"
+        lines.append(f"{step.name:<32} {tokens:>20,} {about:>15}{'  done' if end else ''}")
+    known = [seconds for _, seconds in due if seconds is not None]
+    lines.append(f"{'still to do':<32} {sum(tokens for tokens, _ in due):>20,} {sum(known):>15,.0f}")
+    if len(known) < len(due):
+        lines.append(f"the time of {len(due) - len(known)} steps is unknown: none of their kind is done in this folder")
+    return "\n".join([*lines, "tokens are counted at the longest possible samples, seconds are those of earlier steps"])
+
+
+def _topics(options: RoundsOptions, steps: Sequence[Step], done: Mapping[str, Done]) -> tuple[int, int]:
+    """Train and dev topics: counted where there is a collection, else at most those that are to be made."""
+    splits = options.train_split, options.dev_split
+    first = steps[0]
+    if first.name in done and first.kind == "synthesize":
+        counts = done[first.name].figures
+        return counts.get(f"topics_{splits[0]}", 0), counts.get(f"topics_{splits[1]}", 0)
+    if options.collection:
+        collection = load_collection(options.collection)
+        return len(collection.topics(splits[0])), len(collection.topics(splits[1]))
+    block, defaults = first.commands[0].options, SynthesizeOptions(corpus="", output="", without_llm=True)
+    # what is typed for a step, such as --synthesize.documents 60, is text until the step itself reads it
+    number = int(block.get("documents", defaults.documents)) * int(block.get("queries", defaults.queries))
+    share = float(block.get("dev_share", defaults.dev_share))
+    return round(number * (1 - share)), round(number * share)
+
+
+def _new_tokens(step: Step, options: RoundsOptions, train: int, dev: int) -> int:
+    """Topics x samples x the longest sample."""
+    block = step.commands[0].options if step.commands else {}
+    texts = {"order": train, "expand": train * options.samples, "measure": dev * options.samples}.get(step.kind, 0)
+    if step.kind == "synthesize" and not block.get("without_llm"):
+        texts = train + dev
+    if step.kind == "preferences":
+        defaults = CandidateOptions()
+        texts = len(block.get("temperatures", defaults.temperatures)) * int(block.get("samples", defaults.samples))
+        texts += "self" in block.get("rewards", SelectionOptions().rewards)  # the LLM's answer to query and positive
+        texts *= min(train, int(block.get("queries") or train))
+    return texts * int(block.get("max_new_tokens") or _longest(block.get("generator"), options)) if texts else 0
+
+
+def _longest(spec: Any, options: RoundsOptions) -> int:
+    """The most tokens of a sample: those of the generator, or, where it is still to be made, of the first one."""
+    if isinstance(spec, Mapping):
+        return int(spec.get("decoding", {}).get("max_new_tokens", Decoding().max_new_tokens))
+    try:
+        return generator_config(spec or options.generator).decoding.max_new_tokens
+    except InputError:
+        return generator_config(options.generator).decoding.max_new_tokens

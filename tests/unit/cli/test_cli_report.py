@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
-from report_runs import NASTY, regressions
+from report_runs import HOSTILE, NASTY, regressions
 
 from expandr_ir.cli import main
 from expandr_ir.regress.results import NAME
@@ -32,7 +33,7 @@ def runs(tmp_path, monkeypatch):
 def test_the_name_says_the_format(runs, capsys, output, begins):
     assert main(["report", str(runs), "--output", output]) == 0
     assert Path(output).read_text().startswith(begins)
-    assert f"{output}: " in capsys.readouterr().err
+    assert f"{output}: " in capsys.readouterr().out
 
 
 def test_the_format_that_is_asked_for_goes_first(runs):
@@ -62,10 +63,10 @@ def test_kept_results_give_the_same_pages(runs):
         assert (Path("again") / path.name).read_text() == path.read_text()
 
 
-def test_what_is_missing_is_said(runs, capsys):
+def test_what_is_missing_is_said(runs, caplog):
     (runs / "tiny" / "run1.run").unlink()
     assert main(["report", str(runs), "--output", "x.csv"]) == 0
-    assert f"tiny, {NASTY}: tiny/run1.run is not there: no test and no topics" in capsys.readouterr().err
+    assert f"tiny, {NASTY}: tiny/run1.run is not there: no test and no topics" in caplog.messages
 
 
 @pytest.mark.parametrize(
@@ -106,3 +107,21 @@ def test_options_and_results_can_be_read_back(runs):
     assert main(["report", str(runs), "--output", "kept.json", "--collection", "tiny"]) == 0
     kept = json.loads(Path("kept.json").read_text())
     assert kept["tested"]["tiny"][NASTY]["contrasts"]["RR@10"]["wins"] == 3
+
+
+def test_compare_writes_the_page_of_any_runs(runs, capsys):
+    files = [str(runs / "tiny" / f"run{number}.run") for number in (0, 1, 2)]
+    argv = ["compare", "--collection", "data/tiny", "--split", "test", "--baseline", *files, "-m", "RR@10"]
+    assert main([*argv, "--format", "html", "--output", "page.html"]) == 0
+    assert "page.html: " in capsys.readouterr().out
+    text = Path("page.html").read_text()
+    assert text.startswith("<!DOCTYPE html>")
+    (script,) = re.findall(r'<script type="application/json" class="topics">(.*?)</script>', text)
+    topics = json.loads(script)
+    assert topics["conditions"][1] == {"name": "run1", "baseline": "run0"}
+    assert topics["topics"]["2"]["expansions"]["run1"][0] == f"{HOSTILE} 2"
+    assert topics["documents"]["d5"] == ["Title 5", f"{HOSTILE} 5"]
+    assert "RR@10 against LLM tokens per topic" in text
+    assert main([*argv, "--output", files[0]]) == 2
+    assert main([*argv, "--format", "html"]) == 0
+    assert capsys.readouterr().out.startswith("<!DOCTYPE html>")

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.flash
 def test_help_lists_every_verb(capsys):
     assert cli.main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert all(verb in text for verb in cli.VERBS)
+    assert all(verb.split()[0] in text for verb in cli.VERBS)
     assert cli.main([]) == 2
 
 
@@ -40,7 +40,7 @@ def test_version(capsys):
     ],
 )
 def test_errors_become_messages_and_exit_codes(monkeypatch, capsys, error, code, message):
-    def fail(verb, argv):
+    def fail(words):
         raise error
 
     monkeypatch.setattr(cli, "run_verb", fail)

@@ -14,13 +14,14 @@ from requests_for_tests import request
 
 from expandr_ir.config import ApiOptions, GeneratorConfig
 from expandr_ir.errors import InputError, MissingResourceError, PartlyDoneError
-from expandr_ir.generators import load_generator, retry
+from expandr_ir.generators import completions, load_generator
+from expandr_ir.generators.api import iterate
 from expandr_ir.records import Decoding, Message
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(completions, "FIRST_WAIT_S", 0.01)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
 
@@ -57,17 +58,6 @@ def test_every_sample_of_every_request_is_answered_once():
     assert 0 < one.seconds < 10
 
 
-def test_tokens_that_do_not_divide_add_up():
-    body = {
-        "choices": [{"message": {"content": "x"}, "finish_reason": "length"}] * 3,
-        "usage": {"completion_tokens": 8},
-    }
-    with FakeServer(lambda *_: Reply(body=json.dumps(body).encode())) as server:
-        done = by_key(api(server).generate(topics(1, samples=3)))
-    assert [generation.tokens_out for generation in done.values()] == [3, 3, 2]
-    assert {generation.finish_reason for generation in done.values()} == {"length"}
-
-
 def test_no_more_than_max_in_flight():
     with FakeServer(lambda *_: Reply(delay_s=0.02)) as server:
         assert len(by_key(api(server, max_in_flight=4).generate(topics(20)))) == 20
@@ -98,18 +88,6 @@ def test_equal_samples_at_a_temperature_are_said(caplog):
     assert "equal" not in caplog.text
 
 
-def test_empty_text_is_written_and_empty():
-    with FakeServer(lambda *_: Reply(texts=("",))) as server:
-        (done,) = api(server).generate(topics(1))
-    assert (done.finish_reason, done.text, done.error) == ("stop", "", None)
-
-
-def test_a_stop_text_that_a_server_left_in_is_cut_off():
-    with FakeServer(lambda *_: Reply(texts=("life END of it",), finish_reason="length")) as server:
-        (done,) = api(server).generate(topics(1, decoding=Decoding(stop=("END",))))
-    assert (done.text, done.finish_reason) == ("life ", "stop")
-
-
 def test_a_content_filter_refuses_one_request_alone():
     with first(Reply(finish_reason="content_filter")) as server:
         done = Counter(generation.finish_reason for generation in api(server, max_in_flight=1).generate(topics(3)))
@@ -121,6 +99,8 @@ def test_a_content_filter_refuses_one_request_alone():
     [
         Reply(status=500, body=b"oops"),
         Reply(status=503, body=b'{"error": {"message": "loading"}}'),
+        Reply(status=408),
+        Reply(status=409),
         Reply(status=429, body=b'{"error": {"message": "slow down"}}'),
         Reply(body=b'{"choices": [{"message": {"content": "cut'),
         Reply(body=b"<html>proxy</html>", headers={"Content-Type": "text/html"}),
@@ -129,7 +109,7 @@ def test_a_content_filter_refuses_one_request_alone():
         Reply(close=True),
         Reply(delay_s=30),
     ],
-    ids=["500", "503", "429", "truncated", "html", "no choices", "cut short", "closed", "hangs"],
+    ids=["500", "503", "408", "409", "429", "truncated", "html", "no choices", "cut short", "closed", "hangs"],
 )
 def test_what_passes_is_tried_again(reply):
     with first(reply) as server:
@@ -175,21 +155,47 @@ def test_retry_after_is_honoured(as_date):
     assert server.arrived_s[1] - server.arrived_s[0] >= 0.95  # a date has no fractions of a second
 
 
-def test_a_bad_request_is_not_repeated():
-    with first(Reply(status=400, body=b'{"error": {"message": "too long"}}')) as server:
-        done = Counter(generation.finish_reason for generation in api(server, max_in_flight=1).generate(topics(3)))
-    assert done == {"error": 1, "stop": 2}
+def test_a_wait_of_more_than_five_minutes_is_not_waited_for():
+    with FakeServer(lambda *_: Reply(status=429, body=b"tomorrow", headers={"Retry-After": "86400"})) as server:
+        (done,) = api(server).generate(topics(1))
+    assert (done.finish_reason, len(server.bodies)) == ("error", 1)
+    assert done.error == f"{server.url} answered 429: tomorrow"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "error"),
+    [
+        (b'{"error": {"message": "too long"}}', "error", "too long"),
+        (b'{"error": {"message": "no", "code": "content_filter"}}', "refused", "no"),
+        (b"plain words", "error", "plain words"),
+        (b'{"detail": "unexpected field"}', "error", "unexpected field"),
+        (b'{"error": "short"}', "error", "short"),
+        (b'{"object": "error", "message": "vllm"}', "error", "vllm"),
+        (b"[1]", "error", "[1]"),
+        (b"x" * 999, "error", "x" * 300),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_bad_request_is_an_error_of_its_own_and_not_repeated(status, body, reason, error):
+    with first(Reply(status=status, body=body)) as server:
+        bad, *others = api(server, max_in_flight=1).generate(topics(3))
+    assert (bad.text, bad.finish_reason, bad.error) == ("", reason, f"{server.url} answered {status}: {error}")
+    assert [generation.finish_reason for generation in others] == ["stop", "stop"]
     assert len(server.bodies) == 3
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
-def test_what_no_request_survives_is_raised_after_what_came(status):
+@pytest.mark.parametrize(
+    ("status", "remedy"), [(401, "api_key_env"), (403, "api_key_env"), (404, "/v1/models"), (429, "billing")]
+)
+def test_what_no_request_survives_is_raised_after_what_came(status, remedy):
     def behave(number, _):
-        return Reply() if number < 3 else Reply(status=status, body=b'{"error": {"message": "no"}}')
+        fault = b'{"error": {"message": "no", "code": "insufficient_quota"}}'
+        return Reply() if number < 3 else Reply(status=status, body=fault)
 
     came = []
-    with FakeServer(behave) as server, pytest.raises(MissingResourceError, match=f"answered {status}: no"):
+    with FakeServer(behave) as server, pytest.raises(MissingResourceError, match=f"answered {status}: no") as caught:
         came.extend(api(server, max_in_flight=1).generate(topics(9)))
+    assert remedy in caught.value.remedy
     assert len(came) == 2
     assert len(server.bodies) == 3
 
@@ -222,11 +228,7 @@ def test_a_server_that_does_not_count_is_counted_for():
     with FakeServer(lambda *_: Reply(body=body)) as server, pytest.raises(PartlyDoneError, match=r"107 used\): 1 sam"):
         for generation in api(server, max_total_tokens=100, max_in_flight=1).generate(topics(2)):
             assert (generation.tokens_in, generation.tokens_out) == (None, None)
-
-
-def test_the_prompt_s_tokens_are_estimated():
-    with FakeServer() as server:
-        assert api(server).count_tokens([Message("system", "x" * 40), Message("user", "y" * 7)]) == 4 + 10 + 4 + 1
+    assert api(server).count_tokens([Message("system", "x" * 40), Message("user", "y" * 7)]) == 4 + 10 + 4 + 1
 
 
 def test_closing_early_cancels_what_is_in_flight():
@@ -259,24 +261,22 @@ def test_the_key_comes_from_the_environment_and_is_never_said(monkeypatch, caplo
     assert "very-secret" not in str(caught.value) + caplog.text
 
 
-def test_a_server_of_one_s_own_needs_no_key(monkeypatch):
+def test_a_server_of_one_s_own_needs_no_key_and_openai_needs_one(monkeypatch):
     with FakeServer() as server:
         list(api(server).generate(topics(1)))
         monkeypatch.setenv("OPENAI_API_KEY", "sk-mine")
         list(api(server, api_key_env=None).generate(topics(1)))
     assert [headers["authorization"] for headers in server.headers] == ["Bearer none", "Bearer none"]
-
-
-def test_openai_needs_one():
+    monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(MissingResourceError, match="OPENAI_API_KEY is not set") as caught:
-        load_generator(GeneratorConfig("api", "gpt"))
+        load_generator("api:gpt")
     assert "export OPENAI_API_KEY" in caught.value.remedy
 
 
 def test_the_base_url_may_stand_in_the_environment(monkeypatch):
     with FakeServer() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url + "/")
-        assert len(list(load_generator(GeneratorConfig("api", "m")).generate(topics(1)))) == 1
+        assert len(list(load_generator("api:m").generate(topics(1)))) == 1
 
 
 @pytest.mark.parametrize("url", ["localhost:8000/v1", "ftp://h/v1", "http:///v1"])
@@ -292,3 +292,119 @@ def test_extra_fields_are_part_of_the_generator_s_identity():
     assert plain.id.revision is None
     assert more.id.revision
     assert server.bodies[0]["top_k"] == 5
+
+
+# Several servers of one model
+
+
+def several(*servers, **options):
+    urls = [server if isinstance(server, str) else server.url for server in servers]
+    return load_generator(GeneratorConfig("api", "m", api=ApiOptions(base_urls=urls, **options)))
+
+
+def answered(generations):
+    return Counter(generation.finish_reason for generation in by_key(generations).values())
+
+
+def test_requests_are_shared_out_by_their_keys():
+    def questions(server):
+        return sorted(body["messages"][-1]["content"] for body in server.bodies)
+
+    with FakeServer() as one, FakeServer() as other:
+        assert answered(several(one, other).generate(topics(60))) == {"stop": 60}
+        before = questions(one)
+        assert 15 < len(before) < 45  # 60 fair coins are outside with a probability of 2e-4, and the keys are fixed
+        assert len(before) + len(other.bodies) == 60
+        one.bodies.clear()
+        assert answered(several(one, other, max_in_flight=3).generate(topics(60))) == {"stop": 60}
+        assert questions(one) == before
+
+
+@pytest.mark.parametrize("behaviour", ["dies", "hangs", "is busy", "is gone"])
+def test_a_failed_request_goes_to_the_next_server_at_once(behaviour):
+    replies = {
+        "dies": lambda number, _: Reply(close=number > 5),
+        "hangs": lambda *_: Reply(delay_s=60),
+        "is busy": lambda *_: Reply(status=429, headers={"Retry-After": "600"}),
+        "is gone": None,
+    }
+    bad = FakeServer(replies[behaviour])
+    with FakeServer() as other:
+        if behaviour == "is gone":
+            with FakeServer() as stopped:
+                pass
+            assert answered(several(stopped, other).generate(topics(40, samples=2))) == {"stop": 80}
+        else:
+            with bad:
+                assert answered(several(bad, other, timeout_s=2).generate(topics(40, samples=2))) == {"stop": 80}
+        assert len(other.bodies) > 30
+
+
+def test_no_server_at_all():
+    with FakeServer() as one, FakeServer() as other:
+        pass
+    with pytest.raises(MissingResourceError, match=r"no server at .* and .*") as error:
+        list(several(one, other, max_attempts=2).generate(topics(3)))
+    assert error.value.exit_code == 4
+
+
+def test_a_request_that_all_servers_fail_is_recorded_as_failed():
+    def behave(_, body):
+        return Reply(status=500 if body["messages"][-1]["content"].endswith("t3") else 200)
+
+    with FakeServer(behave) as one, FakeServer(behave) as other:
+        assert answered(several(one, other, max_attempts=4).generate(topics(8))) == {"stop": 7, "error": 1}
+        assert len(one.bodies) + len(other.bodies) == 7 + 4
+
+
+def test_urls_that_do_not_fit():
+    with pytest.raises(InputError, match="http://a/v1 and http://a/v1"):
+        several("http://a/v1", "http://a/v1/")
+    with pytest.raises(InputError, match=r"both api\.base_url and api\.base_urls"):
+        several("http://a/v1", base_url="http://b/v1")
+    with pytest.raises(InputError, match="'nowhere'"):
+        several("http://a/v1", "nowhere")
+
+
+def test_the_servers_are_no_part_of_a_key():
+    assert several("http://a/v1", "http://b/v1").id == several("http://c/v1").id
+
+
+# A coroutine's items as a plain iterator
+
+
+def worker_threads():
+    return [thread for thread in threading.enumerate() if thread.name == "expandr-generator"]
+
+
+def test_items_come_in_order_as_they_are_emitted_and_the_error_after_them():
+    async def fails(emit):
+        for number in range(3):
+            await asyncio.sleep(0)
+            emit(number)
+        raise ValueError("no more")
+
+    items = iterate(fails)
+    assert [next(items) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="no more"):
+        next(items)
+    assert worker_threads() == []
+
+
+def test_an_iterator_that_is_closed_early_cancels_and_cleans_up():
+    ended = []
+
+    async def endless(emit):
+        emit(await asyncio.to_thread(threading.get_ident))  # threads of the executor end too
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(True)
+
+    before, started = threading.active_count(), time.monotonic()
+    items = iterate(endless)
+    assert next(items) != threading.get_ident()
+    items.close()
+    assert time.monotonic() - started < 5
+    assert ended == [True]
+    assert threading.active_count() == before

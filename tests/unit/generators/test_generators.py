@@ -1,16 +1,20 @@
 """Every engine is found by name, imported late, and says what to type when its package is missing."""
 
+import json
+import shutil
 import subprocess
 import sys
-import typing
+from importlib.metadata import EntryPoint
 
 import pytest
 
-from expandr_ir.config import ApiOptions, GeneratorConfig, LocalOptions
+from expandr_ir.config import ApiOptions, GeneratorConfig, LocalOptions, generator_config, names
 from expandr_ir.errors import InputError, NotInstalledError
-from expandr_ir.generators import ENGINES, load_generator
-from expandr_ir.generators.base import cut_at_stop, failure, require
-from expandr_ir.records import Decoding
+from expandr_ir.generators import load_generator
+from expandr_ir.generators.base import cut_at_stop, failure, identify
+from expandr_ir.prompts import load_prompt
+from expandr_ir.records import Decoding, GeneratorId
+from expandr_ir.runtime import require
 
 pytestmark = pytest.mark.flash
 
@@ -48,8 +52,28 @@ def test_the_package_imports_no_engine():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_every_engine_of_the_configuration_has_a_module():
-    assert set(ENGINES) == set(typing.get_args(typing.get_type_hints(GeneratorConfig)["engine"]))
+def test_a_generator_is_loaded_by_its_name_its_file_its_engine_or_its_configuration(tmp_path):
+    (tmp_path / "mine.yaml").write_text("engine: echo\nmodel: mine\n")
+    given = ["echo", str(tmp_path / "mine.yaml"), "echo:org/model:latest", GeneratorConfig("echo", "m")]
+    assert [load_generator(one).id.model for one in given] == ["echo", "mine", "org/model:latest", "m"]
+    with pytest.raises(InputError, match="unknown generator 'ecko'"):
+        load_generator("ecko")
+
+
+class UpperCase:
+    """An engine of another package."""
+
+    def __init__(self, config):
+        self.id = GeneratorId("upper", config.model)
+
+
+def test_an_engine_of_another_package_is_an_entry_point(monkeypatch):
+    point = EntryPoint("upper", f"{__name__}:UpperCase", "expandr_ir.generators")
+    monkeypatch.setattr("expandr_ir.registry.entry_points", lambda group: [point] if group == point.group else [])
+    assert load_generator("upper:m").id == GeneratorId("upper", "m")
+    assert load_generator(GeneratorConfig("upper", "n")).id.model == "n"
+    with pytest.raises(InputError, match="one of api, echo, local, replay, upper, vllm"):
+        load_generator(GeneratorConfig("nothing", "m"))
 
 
 def test_a_missing_engine_names_its_extra(monkeypatch):
@@ -90,3 +114,77 @@ def test_a_failure_has_no_text():
 )
 def test_text_is_cut_at_the_first_stop(text, stop, cut):
     assert cut_at_stop(text, stop) == cut
+
+
+# Identity
+
+
+def folder(path, weights=b"w"):
+    path.mkdir(parents=True)
+    (path / "model.safetensors").write_bytes(weights)
+    (path / "config.json").write_text(json.dumps({"layers": 2}))
+    (path / "training.log").write_text("not part of a model")
+    return path
+
+
+@pytest.mark.parametrize("name", names("generators"))
+def test_every_block_of_conf_loads(name, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    config = generator_config(name)
+    if config.engine == "api":
+        pytest.importorskip("openai")  # not there in the first stage of .ci/run
+    assert config.notes.strip()
+    assert load_generator(config).id.model == config.model
+    if name in {"expandr-llm", "llm-qe-dpo"}:
+        assert (config.prompt, config.model) == (name, "meta-llama/Meta-Llama-3-8B-Instruct")
+        assert load_generator(config).id.adapter == config.adapter
+    if config.prompt:
+        load_prompt(config.prompt)
+
+
+def test_transformers_serve_is_told_to_sample():
+    pytest.importorskip("openai")
+    config = generator_config("transformers-serve")
+    asked = json.loads(config.api.extra_body["generation_config"])
+    assert asked == {"do_sample": True, "top_k": 0, "repetition_penalty": 1.0}
+    assert config.api.api_key_env is None
+    assert load_generator(config).id.revision
+
+
+def test_hub_ids_are_taken_as_they_are():
+    config = GeneratorConfig("local", "org/model", "main", adapter="org/lora", adapter_revision="v2")
+    assert identify(config) == GeneratorId("local", "org/model", "main", "org/lora@v2")
+    assert identify(GeneratorConfig("api", "m")) == GeneratorId("api", "m")
+    assert identify(GeneratorConfig("vllm", "m", adapter="a")).adapter == "a"
+
+
+def test_the_same_weights_elsewhere_are_the_same_model(tmp_path):
+    first = folder(tmp_path / "a" / "round-1")
+    second = tmp_path / "b" / "round-1"
+    shutil.copytree(first, second)
+    (second / "training.log").write_text("another place")
+    (second / "model.safetensors.manifest.json").write_text('{"started": "later"}')
+    one, two = (identify(GeneratorConfig("local", str(path))) for path in (first, second))
+    assert one == two
+    assert (one.model, one.revision) == ("round-1", "0995aa5bfc5ca7fd")  # stored texts are found by it
+
+
+def test_new_weights_in_an_old_folder_are_another_model(tmp_path):
+    path = folder(tmp_path / "m")
+    config = GeneratorConfig("local", "org/model", adapter=str(path))
+    before = identify(config)
+    (path / "model.safetensors").write_bytes(b"v")
+    assert identify(config).adapter != before.adapter
+    assert identify(config).adapter.startswith("m@")
+
+
+def test_options_that_change_the_text_are_part_of_the_revision(tmp_path):
+    (tmp_path / "t.jinja").write_text("{{ messages }}")
+    template = str(tmp_path / "t.jinja")
+    revisions = [
+        identify(GeneratorConfig("api", "m", api=ApiOptions(extra_body={"do_sample": True}))).revision,
+        identify(GeneratorConfig("api", "m", "r", api=ApiOptions(extra_body={"do_sample": False}))).revision,
+        identify(GeneratorConfig("local", "m", local=LocalOptions(chat_template=template))).revision,
+    ]
+    assert revisions == ["+06973e07b8d9df3d", "r+d7ccdc09793c3223", "+4be2620b2bd37691"]  # stored texts are found by it
+    assert identify(GeneratorConfig("api", "m", local=LocalOptions(chat_template=template))).revision is None

@@ -11,8 +11,8 @@ from tiny_models import BOS, END_OF_TURN, EOS, tiny_adapter, tiny_llama
 from expandr_ir.config import GeneratorConfig, LocalOptions
 from expandr_ir.errors import InputError, MissingResourceError, NotInstalledError
 from expandr_ir.generators import chat, load_generator
-from expandr_ir.generators.local import pick_dtype
 from expandr_ir.records import Decoding, Message
+from expandr_ir.runtime import pick_dtype
 
 QUESTIONS = ["flea", "how long is the life cycle of a flea", "aspirin " * 30, "log", "keep only the last lines"]
 
@@ -63,57 +63,37 @@ def test_a_sample_is_the_same_alone_and_in_any_batch(model):
     assert texts(local(model, batch_size=15), requests) == alone
     assert texts(local(model, batch_size=4), requests[::-1]) == alone
     assert texts(local(model), requests[2:3]) == {key: alone[key] for key in ("2-0", "2-1", "2-2")}
+    penalized = texts(local(model, batch_size=1), questions(repetition_penalty=1.5))
+    assert texts(local(model, batch_size=15), questions(repetition_penalty=1.5)) == penalized  # padding is not seen
+    assert penalized != alone
+    assert texts(local(model), [request("1", "flea")])["1-0"] != texts(local(model), [request("2", "flea")])["2-0"]
 
 
-def test_a_repetition_penalty_does_not_see_the_padding(model):
-    requests = questions(repetition_penalty=1.5)
-    alone = texts(local(model, batch_size=1), requests)
-    assert texts(local(model, batch_size=15), requests) == alone
-    assert alone != texts(local(model), questions())
-
-
-def test_another_seed_is_another_text(model):
-    generator = local(model)
-    assert texts(generator, [request("1", "flea")])["1-0"] != texts(generator, [request("2", "flea")])["2-0"]
-
-
-def test_temperature_0_is_greedy_and_forgets_the_checkpoint_s_own_sampling(model):
+@pytest.mark.parametrize("adapted", [False, True])
+def test_temperature_0_is_greedy_with_an_adapter_and_without(model, adapter, adapted):
+    """The checkpoint's own sampling is forgotten, and an adapter writes what its merged weights write."""
+    from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     network, tokenizer = AutoModelForCausalLM.from_pretrained(model), AutoTokenizer.from_pretrained(model)
+    if adapted:
+        network = PeftModel.from_pretrained(network, adapter).merge_and_unload()
     ends = tokenizer.convert_tokens_to_ids([EOS, END_OF_TURN])
     requests = questions(samples=1, temperature=0.0)
-    done = {generation.key: generation for generation in local(model).generate(requests)}
+    generator = local(model, adapter=adapter if adapted else None)
+    done = {generation.key: generation for generation in generator.generate(requests)}
     for asked in requests:
         written = greedy(network, chat.prompt_ids(tokenizer, asked.messages), 24, ends)
         assert done[asked.samples[0].key].text == tokenizer.decode(written, skip_special_tokens=True)
         assert done[asked.samples[0].key].tokens_out == len(written)
+    assert (generator.id.adapter or "").startswith(f"{adapter.name}@" if adapted else "")
 
 
-def test_an_adapter_writes_what_its_merged_weights_write(model, adapter):
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    merged = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), adapter).merge_and_unload()
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    requests = questions(samples=1, temperature=0.0)
-    generator = local(model, adapter=adapter)
-    done = texts(generator, requests)
-    assert done != texts(local(model), requests)
-    for asked in requests:
-        written = greedy(merged, chat.prompt_ids(tokenizer, asked.messages), 24, [1, 2])
-        assert done[asked.samples[0].key] == tokenizer.decode(written, skip_special_tokens=True)
-    assert generator.id.adapter.startswith(f"{adapter.name}@")
-
-
-def test_an_adapter_that_is_no_safetensors_is_refused(model, tmp_path):
+def test_an_adapter_that_cannot_be_used(model, adapter, tmp_path, monkeypatch):
     (tmp_path / "adapter_config.json").write_text("{}")
     (tmp_path / "adapter_model.bin").write_bytes(b"")
     with pytest.raises(InputError, match=r"no adapter_model\.safetensors"):
         next(local(model, adapter=tmp_path).generate(questions()))
-
-
-def test_peft_is_asked_for_by_its_extra(model, adapter, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(NotInstalledError, match=r"expandr-ir\[lora\]"):
         next(local(model, adapter=adapter).generate(questions()))
@@ -182,28 +162,20 @@ def test_a_prompt_that_does_not_fit_is_an_error_of_its_own(model):
 def test_a_batch_that_does_not_fit_the_memory_is_halved(model, monkeypatch, caplog):
     generator = local(model, batch_size=8)
     expected = texts(local(model), questions())
-    write, sizes = generator._write, []
+    write, sizes, room = generator._write, [], 3
 
-    def small_memory(batch, decoding):
+    def small_memory(batch):
         sizes.append(len(batch))
-        if len(batch) > 3:
+        if len(batch) > room:
             raise torch.OutOfMemoryError
-        return write(batch, decoding)
+        return write(batch)
 
     monkeypatch.setattr(generator, "_write", small_memory)
     assert texts(generator, questions()) == expected
     assert sizes == [8, 4, 2, 2, 2, 2, 2, 2, 2, 1]
     assert "batches of 2 samples from here on" in caplog.text
-
-
-def test_one_sample_that_does_not_fit_the_memory_is_an_error_of_its_own(model, monkeypatch):
-    generator = local(model, batch_size=2)
-
-    def no_memory(batch, decoding):
-        raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(generator, "_write", no_memory)
-    done = list(generator.generate(questions(samples=1)))
+    room = 0
+    done = list(generator.generate(questions(samples=1)))  # an error of each sample's own
     assert [generation.error for generation in done] == ["CUDA is out of memory"] * 5
 
 
@@ -230,14 +202,11 @@ def test_a_template_that_knows_no_system_message_says_so(model, tmp_path):
         generator.count_tokens([Message("system", "be brief"), Message("user", "why")])
 
 
-def test_a_model_that_is_not_there(tmp_path, monkeypatch):
+def test_models_that_cannot_be_used(model, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (tmp_path / "empty").mkdir()
     with pytest.raises((MissingResourceError, InputError), match="empty can"):
         local(tmp_path / "empty").count_tokens([Message("user", "why")])
-
-
-def test_weights_that_are_no_safetensors_are_refused(model, tmp_path):
     pickled = shutil.copytree(model, tmp_path / "pickled")
     torch.save({}, pickled / "pytorch_model.bin")
     (pickled / "model.safetensors").unlink()
@@ -245,15 +214,14 @@ def test_weights_that_are_no_safetensors_are_refused(model, tmp_path):
         next(local(pickled).generate(questions()))
 
 
-def test_auto_is_bfloat16_where_the_cpu_multiplies_in_it(monkeypatch):
-    cpu = torch.device("cpu")
-    for supported, dtype in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda supported=supported: supported)
-        assert pick_dtype("auto", cpu) == dtype
-    assert pick_dtype("float16", cpu) == torch.float16
-
-
 def test_bfloat16_runs(model):
     done = list(local(model, dtype="bfloat16").generate(questions(samples=1)))
     assert all(generation.error is None for generation in done)
     assert done[0].engine_version.endswith("bfloat16")
+
+
+def test_auto_is_bfloat16_where_the_cpu_multiplies_in_it(monkeypatch):
+    for supported, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda supported=supported: supported)
+        assert pick_dtype("auto", torch.device("cpu")) == dtype
+    assert pick_dtype("float16", torch.device("cpu")) == torch.float16

@@ -66,22 +66,13 @@ def test_every_sample_is_a_request_with_its_own_seed(model):
     decoding = Decoding(temperature=0.7, top_p=0.8, max_new_tokens=9, stop=("\n",), repetition_penalty=1.1)
     asked = [request("1", "flea", samples=2, decoding=decoding), request("2", "log", decoding=decoding)]
     done = {generation.key: generation for generation in generator.generate(asked)}
-    assert {key: generation.text for key, generation in done.items()} == {
-        "1-0": "seed 1000",
-        "1-1": "seed 1001",
-        "2-0": "seed 2000",
-    }
+    texts = {key: generation.text for key, generation in done.items()}
+    assert texts == {"1-0": "seed 1000", "1-1": "seed 1001", "2-0": "seed 2000"}
     prompts, samplings, lora_request = FakeLLM.asked
     tokenizer = chat.load_tokenizer(GeneratorConfig("local", str(model)))
     assert prompts[0] == prompts[1] == {"prompt_token_ids": chat.prompt_ids(tokenizer, asked[0].messages)}
-    assert vars(samplings[1]) == {
-        "temperature": 0.7,
-        "top_p": 0.8,
-        "max_tokens": 9,
-        "stop": ["\n"],
-        "repetition_penalty": 1.1,
-        "seed": 1001,
-    }
+    sent = {"temperature": 0.7, "top_p": 0.8, "max_tokens": 9, "stop": ["\n"], "repetition_penalty": 1.1}
+    assert vars(samplings[1]) == sent | {"seed": 1001}
     assert lora_request is None
     one = done["1-0"]
     assert (one.finish_reason, one.tokens_out, one.engine_version) == ("stop", 3, "vllm 9.9")
@@ -89,30 +80,12 @@ def test_every_sample_is_a_request_with_its_own_seed(model):
 
 
 def test_every_option_reaches_vllm(model):
-    options = VllmOptions(
-        dtype="bfloat16",
-        tensor_parallel_size=2,
-        gpu_memory_utilization=0.5,
-        max_model_len=100,
-        enable_prefix_caching=False,
-        enforce_eager=True,
-        trust_remote_code=False,
-    )
-    generator = engine(model, vllm=options, revision="main")
+    options = {"dtype": "bfloat16", "tensor_parallel_size": 2, "gpu_memory_utilization": 0.5, "max_model_len": 100}
+    options |= {"enable_prefix_caching": False, "enforce_eager": True, "trust_remote_code": False}
+    generator = engine(model, vllm=VllmOptions(**options), revision="main")
     list(generator.generate([request("1", "flea")]))
-    assert FakeLLM.built == {
-        "model": str(model),
-        "revision": "main",
-        "tokenizer_revision": "main",
-        "load_format": "safetensors",
-        "dtype": "bfloat16",
-        "tensor_parallel_size": 2,
-        "gpu_memory_utilization": 0.5,
-        "max_model_len": 100,
-        "enable_prefix_caching": False,
-        "enforce_eager": True,
-        "trust_remote_code": False,
-    }
+    model_options = {"model": str(model), "revision": "main", "tokenizer_revision": "main"}
+    assert FakeLLM.built == options | model_options | {"load_format": "safetensors"}
 
 
 def test_a_prompt_that_does_not_fit_is_an_error_of_its_own(model):
@@ -135,10 +108,10 @@ def test_an_adapter_goes_with_every_request(model, tmp_path):
     assert generator.id.adapter.startswith(tmp_path.name)
 
 
-@pytest.mark.parametrize(("rank", "reserved"), [(1, 1), (4, 8), (8, 8), (33, 64), (512, 512)])
-def test_the_rank_is_rounded_up_to_one_of_vllm_s(tmp_path, rank, reserved):
-    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": rank}))
-    assert max_lora_rank(tmp_path) == reserved
+def test_the_rank_is_rounded_up_to_one_of_vllm_s(tmp_path):
+    for rank, reserved in [(1, 1), (4, 8), (8, 8), (33, 64), (512, 512)]:
+        (tmp_path / "adapter_config.json").write_text(json.dumps({"r": rank}))
+        assert max_lora_rank(tmp_path) == reserved
 
 
 @pytest.mark.parametrize(("reason", "finish_reason"), [("length", "length"), ("abort", "error"), (None, "error")])

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from expandr_ir.errors import InputError
-from expandr_ir.regress.loading import Regressions
+from expandr_ir.regress.catalogue import Regressions
 from expandr_ir.regress.record import FORMAT, Record, promote, read_records, record
 from expandr_ir.regress.results import Result, Results, Value
 

@@ -6,57 +6,46 @@ import json
 import shlex
 
 import pytest
+import yaml
 
 from expandr_ir.cli import main
-from expandr_ir.cli.arguments import parse
-from expandr_ir.cli.run import VERB as RUN
-from expandr_ir.cli.run import Options as RunOptions
-from expandr_ir.cli.search import VERB as SEARCH
-from expandr_ir.cli.search import Options as SearchVerbOptions
-from expandr_ir.collection.facts import load_facts
+from expandr_ir.collections.facts import load_facts
 from expandr_ir.config import names
+from expandr_ir.regress.catalogue import Regressions
 from expandr_ir.regress.commands import pyserini_commands, search_command
-from expandr_ir.regress.loading import Regressions
-from expandr_ir.regress.places import Places
-from expandr_ir.regress.plan import Selection, plan, select
+from expandr_ir.regress.steps import RegressOptions, plan
 
 REGRESSIONS = Regressions()
+COLLECTIONS = [name for name in REGRESSIONS.files if name != "training"]
 TASKS = [
     "trec-covid", "nfcorpus", "nq", "hotpotqa", "fiqa", "arguana", "webis-touche2020", "cqadupstack", "quora",
     "dbpedia-entity", "scidocs", "fever", "climate-fever", "scifact", "msmarco",
 ]  # fmt: skip
 SEARCHED = (
-    "retriever",
-    "aggregation",
-    "sparse_aggregation",
-    "dense_aggregation",
-    "fields",
-    "k1",
-    "b",
-    "rm3",
-    "rocchio",
+    *("retriever", "aggregation", "sparse_aggregation", "dense_aggregation"),
+    *("fields", "k1", "b", "rm3", "rocchio"),
 )
 
 
 def steps(*collections):
-    return plan(select(REGRESSIONS, Selection(collections)), Places())
+    return plan(REGRESSIONS, RegressOptions(collection=[*collections], data=["nowhere"]))
 
 
-@pytest.mark.parametrize("name", REGRESSIONS.names())
+@pytest.mark.parametrize("name", REGRESSIONS.files)
 def test_it_loads_and_its_baselines_are_there(name):
-    spec = REGRESSIONS.load(name)
-    assert spec.conditions
-    for condition in spec.conditions.values():
+    regression = REGRESSIONS.load(name)
+    assert regression.conditions
+    for condition in regression.conditions.values():
         assert condition.baseline in {None, *REGRESSIONS.catalogue.conditions}
-    figures = [one for own in (*spec.expected.values(), *spec.published.values()) for one in own.values()]
+    tables = (*regression.expected.values(), *regression.published.values())
+    figures = [one for table in tables for one in table.values()]
     assert all(0 <= one.value <= 1 and one.source.strip() for one in figures)
     assert not any(word in one.source for one in figures for word in ("shared", "facts", "/work"))
 
 
 def test_all_that_is_promised_is_there():
-    assert {*TASKS, "passage-dev", "dl19", "dl20", "dl19-pool", "dl20-pool", "cacm", "cranfield", "demo"} <= {
-        *REGRESSIONS.names()
-    }
+    others = {"passage-dev", "dl19", "dl20", "dl19-pool", "dl20-pool", "cacm", "cranfield", "demo", "training"}
+    assert {*TASKS, *others} <= {*REGRESSIONS.files}
     plain = {"bm25-flat", "bm25-multifield", "bm25+rm3", "contriever", "contriever-msmarco", "bge-base"}
     live = {"query2doc", "lamer", "mugi", "exp4fuse", "hyde", "llm-qe", "expandr", "reinforced-ir", "expandr-hybrid"}
     for name in TASKS:
@@ -69,50 +58,53 @@ def distinct_steps():
     found = {}
     for step in steps():
         if step.options is None:
-            assert step.skip or step.spec.mean_of
+            assert step.skip or step.regression.facts.mean_of or step.condition.family == "training"
         else:
             found.setdefault((repr(step.options), step.condition.expander, step.condition.topics_field), step)
     return list(found.values())
 
 
 @pytest.mark.parametrize("step", distinct_steps(), ids=lambda step: step.condition.name)
-def test_every_condition_is_a_command_that_means_the_same(step):
+def test_every_condition_is_a_command_that_means_the_same(step, capsys):
     words = shlex.split(search_command(step, "x.run"))
     assert "--collection" in words
     assert words[-2:] == ["--output", "x.run"]
+    with pytest.raises(SystemExit, match="0"):
+        main([*words[1:], "--print_config"])
+    options = yaml.safe_load(capsys.readouterr().out)
     if step.condition.expander:
-        assert parse(RUN, RunOptions, words[2:]).expander == step.condition.expander
-        return
-    options = parse(SEARCH, SearchVerbOptions, words[2:])
-    assert {one: getattr(options, one) for one in SEARCHED} == {one: getattr(step.options, one) for one in SEARCHED}
+        assert options["expander"] == step.condition.expander
+    else:
+        assert {one: options[one] for one in SEARCHED} == {one: getattr(step.options, one) for one in SEARCHED}
 
 
 def test_a_mean_has_its_parts():
-    spec = REGRESSIONS.load("cqadupstack")
-    assert len(spec.mean_of) == 12
-    for condition, figures in spec.expected.items():
+    regression = REGRESSIONS.load("cqadupstack")
+    assert len(regression.facts.mean_of) == 12
+    for condition, figures in regression.expected.items():
         for metric, figure in figures.items():
-            parts = [REGRESSIONS.load(part).expected[condition][metric].value for part in spec.mean_of]
+            parts = [REGRESSIONS.load(part).expected[condition][metric].value for part in regression.facts.mean_of]
             assert f"{sum(parts) / 12:.4f}" == f"{figure.value:.4f}"
-    assert [step.spec.name for step in steps("cqadupstack")][-1] == "cqadupstack"
+    assert [step.regression.name for step in steps("cqadupstack")][-1] == "cqadupstack"
 
 
-def test_names_are_those_of_the_known_collections():
-    for name in REGRESSIONS.names():
-        spec = REGRESSIONS.load(name)
-        if spec.irds and spec.folder:
-            facts = load_facts(name) if name in names("collections") else None
-            assert facts, name
-            assert spec.irds.startswith(facts.irds), name
-            if spec.pyserini:
-                assert spec.pyserini in facts.pyserini
-                assert spec.lucene_index("flat") == facts.index
+@pytest.mark.parametrize("name", COLLECTIONS)
+def test_names_are_those_of_the_known_collections(name):
+    regression = REGRESSIONS.load(name)
+    irds, folder, pyserini = (getattr(regression.facts, key) for key in ("irds", "folder", "pyserini"))
+    if irds and folder:
+        facts = load_facts(name) if name in names("collections") else None
+        assert facts
+        assert irds.startswith(facts.irds)
+        if pyserini:
+            assert pyserini in facts.pyserini
+            assert regression.lucene_index("flat") == facts.index
 
 
 def test_dry_run_over_everything(capsys, tmp_path):
     assert main(["regress", "--dry-run", "--format", "json", "--output", str(tmp_path)]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert {row["collection"] for row in rows} == set(REGRESSIONS.names())
+    assert {row["collection"] for row in rows} == {*REGRESSIONS.files}
     assert len(rows) > 500
     assert all(row["does"] for row in rows)
     assert not list(tmp_path.iterdir())
@@ -124,6 +116,23 @@ def test_list_says_what_is_known(capsys, tmp_path):
     assert "bm25-flat                                  exact     nDCG@10 .6789  R@100 .9253  R@1000 .9767" in told
     assert "hyde                                       live      nDCG@10 [.6910]  R@100 [.9640]" in told
     assert "expandr                                    live      no figure is known" in told
+
+
+def test_trainings_are_listed_and_proofs_are_skipped_with_their_command(capsys, tmp_path):
+    argv = ["regress", "--tier", "training", "--output", str(tmp_path), "--format", "json"]
+    assert main([*argv, "--list"]) == 0
+    rows = {row["condition"]: row for row in json.loads(capsys.readouterr().out)}
+    assert len(rows) == 8
+    assert rows["dpo-tiny.1x8"]["expected"]["loss max"]["tolerance"] == 0.01
+    assert "66 figures" in rows["rounds-scifact"]["about"]
+    assert main([*argv, "--condition", "*-scifact"]) == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert [(one["condition"], one["values"][0]["verdict"]) for one in results] == [
+        ("retriever-scifact", "SKIP"),
+        ("rounds-scifact", "SKIP"),
+    ]
+    reason = "it trains for hours: python tests/benchmarks/proof_rounds.py --data DIR --seeds 0 1 2 --output DIR"
+    assert results[1]["values"][0]["reason"] == reason
 
 
 def test_commands_of_pyserini(capsys, tmp_path):

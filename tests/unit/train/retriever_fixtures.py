@@ -7,11 +7,11 @@ from tiny_encoders import tiny_bert
 
 from expandr_ir.config import EncoderConfig
 from expandr_ir.encoders.assemble import assemble
-from expandr_ir.train.contrastive import RetrieverLoss
-from expandr_ir.train.retriever_batch import Collator
-from expandr_ir.train.retriever_data import RetrieverRow
-from expandr_ir.train.retriever_options import ObjectiveOptions, RowOptions
-from expandr_ir.train.rows import TrainingRow
+from expandr_ir.train.data.rows import TrainingRow
+from expandr_ir.train.retriever.batch import Collator
+from expandr_ir.train.retriever.data import RetrieverRow
+from expandr_ir.train.retriever.objective import RetrieverLoss
+from expandr_ir.train.retriever.options import ObjectiveOptions, RowOptions
 
 WORDS = ["zinc", "flea", "aspirin", "deque", "bird", "vitamin", "egg", "log", "heart", "cold", "song", "evidence"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from expandr_ir.train.card import evaluations, model_card
+from expandr_ir.train.card import evaluations, expander_card
 
 CURVES = [
     {"step": 0, "eval_loss": 0.6931, "eval_rewards/margins": 0.0},
@@ -37,32 +37,33 @@ def test_evaluations_of_a_step_are_put_together():
 
 
 def test_the_card_has_scores_curves_data_and_settings():
-    card = model_card("mine", MANIFEST, CURVES, merged=True)
+    card = expander_card("mine", MANIFEST, CURVES, merged=True)
     assert card.startswith("---\nbase_model: org/base\nlibrary_name: transformers\n")
     for line in (
-        "| held-out reward | 0.4000 | 0.4500 | 0.4500 |",
+        "| 0 | 0.6931 | 0.0000 | 0.4000 | 0.4000 |",
         "| 2 | 0.5000 | 0.3000 | 0.4500 | 0.4500 |",
+        "On held-out rows and topics. The checkpoint with the highest gate, that of step 2, was kept.",
         "| 2 | 0.6000 | 1.2500 | 2.00e-05 |",
         f"- preferences: `p.jsonl` (SHA-256 {'ab' * 32})",
         "- rows: 27,000",
         '    "beta": 0.1',
         "Seeds: seed 42. Versions: trl 1.16.0.",
-        "expandr expand --collection C --generator local:FOLDER --prompt passage --output expansions.jsonl",
+        "expandr expand --collection C --generator local:FOLDER --prompt passage --output E.jsonl",
     ):
         assert line in card.split("\n"), line
 
 
 def test_a_base_in_a_folder_is_shown_by_its_name_alone():
     manifest = MANIFEST | {"details": MANIFEST["details"] | {"base": {"model": "/home/someone/base"}}}
-    card = model_card("mine", manifest, CURVES, merged=False)
+    card = expander_card("mine", manifest, CURVES, merged=False)
     assert "/home/someone" not in card
     assert "library_name: peft" in card
 
 
 def test_without_held_out_data_the_card_says_so():
     manifest = MANIFEST | {"details": MANIFEST["details"] | {"start": {}, "best": {}, "last": {}}}
-    assert "no score was measured" in model_card("mine", manifest, [], merged=True)
+    assert "no score was measured" in expander_card("mine", manifest, [], merged=True)
 
 
 def test_an_adapter_of_unknown_training_has_a_card():
-    assert "unrecorded training" in model_card("mine", {}, [], merged=True)
+    assert "unrecorded training" in expander_card("mine", {}, [], merged=True)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from small_expander import Recipe
 
-from expandr_ir.config import load_block
+from expandr_ir.blocks import load_block
+from expandr_ir.config import TRAINING, regressions_dir
 from expandr_ir.evaluate import Scores
-from expandr_ir.regress.files import TRAINING, collection_files, regressions_dir
-from expandr_ir.train.retriever_options import DevOptions, ObjectiveOptions, RowOptions
+from expandr_ir.regress.catalogue import Regressions
+from expandr_ir.train.retriever.options import DevOptions, ObjectiveOptions, RowOptions
 from expandr_ir.train.rounds.config import RoundsOptions, block_options
-from expandr_ir.train.small_options import SmallOptions
 
 TESTS = Path(__file__).parents[2]
 FILES = sorted((regressions_dir() / TRAINING / "proofs").glob("*.yaml"))
@@ -29,7 +30,7 @@ def proofs(monkeypatch):
 
 def test_there_are_two_and_they_are_no_collections():
     assert [path.stem for path in FILES] == ["retriever-scifact", "rounds-scifact"]
-    assert not {path.stem for path in FILES} & collection_files(regressions_dir()).keys()
+    assert not {path.stem for path in FILES} & Regressions().files.keys()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -50,13 +51,10 @@ def test_recipes_are_options_of_the_verbs(proofs, tmp_path):
     RowOptions("rows", **retriever["common"]["data"])
     DevOptions(**retriever["common"]["dev"])
     rounds = proofs.load_proof(proofs.proof_path("rounds-scifact")).recipe
-    blocks = {
-        SmallOptions: block_options(rounds["small_expander"], {"collection": "c"}),
-        RoundsOptions: rounds["rounds"] | {"collection": "c", "generator": "g", "encoder": rounds["encoder"]},
-    }
-    for block, options in blocks.items():
-        (tmp_path / "block.yaml").write_text(yaml.safe_dump(options))
-        load_block(block, tmp_path / "block.yaml")
+    Recipe(**rounds["small_expander"])
+    options = rounds["rounds"] | {"collection": "c", "generator": "g", "encoder": rounds["encoder"], "output": "o"}
+    (tmp_path / "block.yaml").write_text(yaml.safe_dump(options))
+    load_block(RoundsOptions, tmp_path / "block.yaml")
     assert block_options(rounds["rounds"]["dpo"], {})["lora"]
 
 

@@ -1,0 +1,298 @@
+"""From a command line to a dataclass: jsonargparse, with the spellings people type.
+
+A field `dry_run` is `--dry-run` (underscores work too), a boolean needs no value, a list is a repeated flag or a JSON
+list, and a block of conf/ is named: `--generator echo`, then `--generator.decoding.temperature 0.7`. `--config FILE`
+reads the same names from YAML.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+import types
+import typing
+from argparse import SUPPRESS
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
+
+from expandr_ir.config import conf_path, generator_block, names
+from expandr_ir.errors import InputError, MissingResourceError, unknown_name
+
+T = TypeVar("T")
+
+SHORT = {"-m": "--measures", "--measure": "--measures", "-o": "--output"}
+PASSED_ON = ("-h", "--help", "--print_config")
+BLOCKS = ("generator",)
+"""Options that are blocks of conf/, so that a name can stand for them."""
+
+TYPE_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+NO_DEFAULT = ("None", "False", "", "[]", "()", "{}", SUPPRESS)
+"""Defaults, as text, that --help does not show."""
+
+
+class Option(NamedTuple):
+    """An option of a verb: how it is typed, and its type."""
+
+    kind: Literal["flag", "list", "dict", "block", "value"]
+    hint: Any
+
+
+def parse(
+    name: str, options_class: type[T], argv: Sequence[str], *, about: str, examples: str, positional: str | None
+) -> T:
+    """The options of a verb, from the command line over `--config` files over the defaults.
+
+    Args:
+        name: the verb as typed, such as "store ls".
+        options_class: the dataclass of its options; its docstring is the help.
+        argv: the words after the verb.
+        about: the verb in one line.
+        examples: commands a reader can copy, one a line.
+        positional: the field that takes bare arguments.
+
+    Raises:
+        InputError: an unknown option or name (the nearest one is suggested), or a value that does not fit.
+        MissingResourceError: there is no such --config file.
+        SystemExit: code 0 after --help and --print_config.
+    """
+    # jsonargparse looks for the names of postponed annotations in the modules of each first base alone, and takes any
+    # value where it finds none: all of them are resolved here.
+    options_class.__init__.__annotations__ |= typing.get_type_hints(options_class)
+    options = {key: option for key, option in _options(options_class) if key != positional}
+    bare = f" {positional.removesuffix('s').upper()} ..." if positional else ""
+    parser = ArgumentParser(
+        prog=f"expandr {name}",
+        usage=f"expandr {name} [options]{bare}",
+        description=about,
+        epilog="examples:\n" + "\n".join(f"  {line}" for line in examples.strip().splitlines()),
+        formatter_class=_Formatter,
+        exit_on_error=False,
+    )
+    parser.add_argument("--config", action="config", help="YAML file with these options; may be repeated")
+    skip: set[str | int] = {positional} if positional else set()
+    parser.add_class_arguments(options_class, None, as_group=False, sub_configs=True, skip=skip)
+    if positional:
+        parser.add_argument(positional, nargs="*", type=str, default=[], help=SUPPRESS)
+    unvalidated = [action.dest for action in parser._actions if "Unvalidated" in str(getattr(action, "_typehint", ""))]
+    assert not unvalidated, f"expandr {name} takes any value for {unvalidated}"
+    _tidy_help(parser, options)
+    try:
+        values = parser.instantiate(parser.parse_args(_normalise(argv, options, name, positional)))
+    except ArgumentError as error:
+        raise _explain(str(error), options, f"expandr {name} --help") from error
+    return options_class(**{field.name: values[field.name] for field in dataclasses.fields(options_class)})  # type: ignore[arg-type]
+
+
+def _options(options_class: type[Any], prefix: str = "") -> Iterator[tuple[str, Option]]:
+    """Each option by its dotted name."""
+    hints = typing.get_type_hints(options_class)
+    for field in dataclasses.fields(options_class):
+        hint, name = hints[field.name], prefix + field.name
+        forms = _forms(hint)
+        block = next((form for form in forms if dataclasses.is_dataclass(form)), None)
+        if isinstance(block, type):
+            yield name, Option("block", hint)
+            yield from _options(block, f"{name}.")
+        elif any(typing.get_origin(form) is dict for form in forms):
+            yield name, Option("dict", hint)
+        elif any(typing.get_origin(form) in {list, tuple} for form in forms):
+            yield name, Option("list", hint)
+        else:
+            yield name, Option("flag" if hint is bool else "value", hint)
+
+
+def _normalise(argv: Sequence[str], options: Mapping[str, Option], verb: str, positional: str | None) -> list[str]:
+    """The arguments in jsonargparse's own spelling, bare ones last."""
+    spelled: list[str] = []
+    bare: list[str] = []
+    lists: dict[str, list[Any]] = {}
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            bare += rest
+            break
+        if word in PASSED_ON or word.startswith("--print_config="):
+            spelled.append(word)
+        elif not word.startswith("-") or word == "-":
+            bare.append(word)
+        else:
+            flag, equals, value = word.partition("=")
+            name = SHORT.get(flag, flag).lstrip("-").replace("-", "_")
+            if name not in options and name != "config" and not _is_dict_entry(name, options):
+                known = [_flag(option) for option in options if option.count(".") == name.count(".")]
+                raise unknown_name(f"option of expandr {verb}", flag, known)
+            kind = options[name].kind if name in options else "value"
+            if not equals:
+                value = _next_value(rest, flag, kind)
+            if kind == "list":  # a list that is typed goes in place of the default, not behind it
+                lists.setdefault(name, []).extend(_items(value, options[name].hint))
+            else:
+                spelled.append(_spell_value(name, value, options))
+    if bare and not positional:
+        raise InputError(f"{bare[0]!r} is not an option", remedy=f"expandr {verb} --help")
+    spelled += [f"--{name}={json.dumps(values)}" for name, values in lists.items()]
+    return [*spelled, "--", *bare] if bare else spelled
+
+
+def _is_dict_entry(name: str, options: Mapping[str, Option]) -> bool:
+    """Recognises an entry of an option that is a dictionary, such as dpo.beta."""
+    owner = options.get(name.rpartition(".")[0])
+    return owner is not None and owner.kind == "dict"
+
+
+def _next_value(rest: list[str], flag: str, kind: str) -> str:
+    if kind == "flag":
+        return rest.pop(0) if rest and rest[0] in {"true", "false"} else "true"
+    if not rest:
+        raise InputError(f"{flag} has no value", expected=f"{flag} VALUE")
+    return rest.pop(0)
+
+
+def _items(value: str, hint: Any) -> list[Any]:
+    """A JSON list's items, or the value itself; in a list of texts "[END]" and "3" are texts."""
+    element = next(typing.get_args(form)[0] for form in _forms(hint) if typing.get_origin(form) in {list, tuple})
+    try:
+        items = json.loads(value)
+    except ValueError:
+        return [value]
+    if isinstance(items, list) and (element is not str or all(isinstance(item, str) for item in items)):
+        return items
+    return [value] if element is str else [items]
+
+
+def _spell_value(name: str, value: str, options: Mapping[str, Option]) -> str:
+    if name == "config":
+        return f"--config={json.dumps(_read_config(Path(value), options))}"
+    return f"--{name}={json.dumps(_block(name, value, options)) if _is_named_block(name, options) else value}"
+
+
+def _is_named_block(name: str, options: Mapping[str, Option]) -> bool:
+    """Recognises a block that a name of conf/ may stand for; `train rounds` passes a generator's name on as it is."""
+    return name in BLOCKS and options[name].kind == "block"
+
+
+def _block(name: str, value: Any, options: Mapping[str, Option]) -> Any:
+    """A conf/ name, a YAML path, `engine:model` or JSON as the block's own data."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("{"):
+        return _read_mapping(value, f"--{name}", f"{name}.", options)
+    block = generator_block(value)
+    if isinstance(block, Path):
+        return _read_mapping(block.read_text(encoding="utf-8"), str(block), f"{name}.", options)
+    return block
+
+
+def _read_config(path: Path, options: Mapping[str, Option]) -> dict[str, Any]:
+    """A --config file or name of conf/train, its named blocks resolved."""
+    path = conf_path("train", str(path)) if str(path) in names("train") else path
+    if not path.is_file():
+        raise MissingResourceError(f"--config {path}: no such file", expected="a YAML file")
+    data = _read_mapping(path.read_bytes(), f"--config {path}", "", options)
+    blocks = [name for name in BLOCKS if name in data and _is_named_block(name, options)]
+    return data | {name: _block(name, data[name], options) for name in blocks}
+
+
+def _read_mapping(text: str | bytes, where: str, prefix: str, options: Mapping[str, Option]) -> dict[str, Any]:
+    """The options of a YAML text, unknown names refused."""
+    try:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{where}: {error}", expected="YAML") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{where}: holds {type(data).__name__}", expected="a mapping of options")
+    _check_names(data, where, prefix, options)
+    return data
+
+
+def _check_names(data: Mapping[Any, Any], where: str, prefix: str, options: Mapping[str, Option]) -> None:
+    for key, value in data.items():
+        if (name := f"{prefix}{key}") not in options:
+            siblings = [other.removeprefix(prefix) for other in options if other.startswith(prefix)]
+            raise unknown_name(f"option in {where}", str(key), [other for other in siblings if "." not in other])
+        if isinstance(value, dict) and options[name].kind == "block":
+            _check_names(value, where, f"{name}.", options)
+
+
+def _explain(text: str, options: Mapping[str, Option], remedy: str) -> InputError:
+    """Jsonargparse's message in this package's words: which option has which value, and the type expected."""
+    if missing := re.search(r"arguments are required: (.*)", text):
+        flags = dict.fromkeys(_flag(_block_or_field(name, missing[1])) for name in missing[1].split(", "))
+        return InputError(f"{' and '.join(flags)} {'are' if len(flags) > 1 else 'is'} missing", remedy=remedy)
+    keys, values = re.findall(r'Parser key "([\w.]+)":', text), re.findall(r"(?:Got|Given) value: (.*)", text)
+    if not keys or not values or keys[-1] not in options:
+        return InputError(text, remedy=remedy)
+    flag, hint = _flag(keys[-1]), options[keys[-1]].hint
+    if known := _choices(hint):
+        return unknown_name(f"value of {flag}", values[-1], known)
+    return InputError(f"{flag} {values[-1]}", expected=_type_in_words(hint), remedy=remedy)
+
+
+def _block_or_field(name: str, missing: str) -> str:
+    """The block where more than one of its fields is missing: then it was not named at all."""
+    block = name.rpartition(".")[0]
+    return block if block and missing.count(f"{block}.") > 1 else name
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _forms(hint: Any) -> list[Any]:
+    """The members of a union without None; any other type alone."""
+    is_union = typing.get_origin(hint) in {typing.Union, types.UnionType}
+    return [form for form in typing.get_args(hint) if form is not type(None)] if is_union else [hint]
+
+
+def _choices(hint: Any) -> list[str]:
+    """The values of a type that has a few and no others; [] for any other type."""
+    forms = _forms(hint)
+    only_literals = all(typing.get_origin(form) is Literal for form in forms)
+    return [str(value) for form in forms for value in typing.get_args(form)] if only_literals else []
+
+
+def _type_in_words(hint: Any) -> str:
+    return " or ".join(" or ".join(_choices(form)) or TYPE_WORDS.get(form, str(form)) for form in _forms(hint))
+
+
+class _Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """jsonargparse's help without types, which the words say, and without defaults that are nothing."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = (action.help or "").rstrip(".")
+        if action.required:
+            return f"{text} (required)"
+        return text if str(action.default) in NO_DEFAULT else f"{text} (default: %(default)s)"
+
+
+def _tidy_help(parser: ArgumentParser, options: Mapping[str, Option]) -> None:
+    """Shows flags as they are best typed; the other spellings parse all the same."""
+    short = {long: flag for flag, long in SHORT.items() if len(flag) == 2}
+    for action in parser._actions:
+        if action.dest == "print_config":
+            action.help, action.metavar = "print all options with their values as YAML, and stop", ""
+        if action.dest not in options:
+            action.help = SUPPRESS if action.dest.endswith(".help") else action.help
+            continue
+        flag, (kind, hint) = _flag(action.dest), options[action.dest]
+        action.option_strings = [*([short[flag]] if flag in short else []), flag]
+        if kind == "flag":
+            action.metavar = ""
+        elif known := _choices(hint):
+            action.metavar = f"{{{','.join(known)}}}"
+        elif kind == "list":
+            action.metavar = "VALUE"
+        elif kind == "dict":
+            action.metavar = "{...}"
+        elif action.dest in BLOCKS:
+            about = "" if (action.help or "").startswith("Path to") else f"{action.help}; "
+            action.metavar, action.help = "NAME", f"{about}names are {', '.join(names(f'{action.dest}s'))}"
+        elif kind == "block":
+            action.help = SUPPRESS

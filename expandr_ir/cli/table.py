@@ -1,0 +1,181 @@
+"""The verbs: each is one function of one dataclass of options, imported when it is asked for."""
+
+from __future__ import annotations
+
+from expandr_ir.cli.train_table import TRAIN_VERBS
+from expandr_ir.cli.verb import Verb
+
+GROUPS = {
+    "export": "expanded topics and query vectors for stock Pyserini commands",
+    "store": "what LLMs wrote: ls, show, export, import, verify",
+    "prompts": "the prompts: ls, show",
+    "train": "align the expander and train the retriever: split, preferences, ...",
+}
+"""Words that have verbs of their own, such as `expandr store ls`."""
+
+VERBS: dict[str, Verb] = {
+    "expand": Verb(
+        "Write expansions of topics with an LLM, into a JSONL with a manifest beside it.",
+        "cli.expand:expand",
+        """
+expandr expand --collection demo --generator echo --output expansions.jsonl
+expandr expand --collection beir/scifact --prompt passage-scientific-claim --generator openai --samples 4 --dry-run
+expandr expand --topics topics.tsv --generator api:my-model --generator.api.base_url http://localhost:8000/v1 \\
+    --generator.decoding.temperature 0.7 --generator.decoding.seed 1 --output mine.jsonl
+""",
+    ),
+    "search": Verb(
+        "Search topics, plain or with expansions, into a TREC run with a manifest beside it.",
+        "cli.search:search",
+        """
+expandr search --collection demo --output bm25.run
+expandr search --collection beir/scifact --expansions q2d.jsonl --aggregation repeat --repeats 5 --output q2d.run
+expandr search --collection beir/scifact --topics q2d.jsonl --topics-field searched --output searched.run
+expandr search --collection beir/scifact --retriever dense --encoder all-MiniLM-L6-v2 --expansions q2d.jsonl \\
+    --aggregation mean --output expandr.run
+expandr search --collection beir/scifact --retriever hybrid --encoder contriever --expansions q2d.jsonl --output h.run
+expandr search --collection irds:msmarco-passage/dev/small --index msmarco-v1-passage --output dev.run
+""",
+    ),
+    "run": Verb(
+        "A named expander end to end: prompt, generate, search, run. Every step goes on where it was broken off.",
+        "cli.expand:run",
+        """
+expandr run --expander query2doc --collection beir/scifact --output q2d.run
+expandr run --expander hyde --collection beir/scifact --encoder contriever --generator local:my-model --output hyde.run
+expandr run --expander lamer --collection demo --generator echo --limit 10 --output lamer.run --dry-run
+""",
+    ),
+    "fuse": Verb(
+        "Several runs of the same topics become one.",
+        "cli.search:fuse_runs",
+        """
+expandr fuse bm25.run dense.run --output hybrid.run
+expandr fuse bm25.run dense.run --method weighted --fuse.alpha 0.3 --fuse.normalization z-score --output hybrid.run
+expandr fuse bm25.run q2d.run dense.run --method exp4fuse --output exp4fuse.run
+""",
+        positional="runs",
+    ),
+    "evaluate": Verb(
+        "Measures of runs over all judged topics, as trec_eval -c computes them.",
+        "cli.evaluate:evaluate",
+        """
+expandr evaluate --collection demo bm25.run
+expandr evaluate --collection beir/scifact -m nDCG@10 -m R@100 --format json bm25.run q2d.run
+expandr evaluate --qrels qrels.txt -m 'P(rel=2)@10' my.run
+""",
+        positional="runs",
+    ),
+    "compare": Verb(
+        "Runs against a baseline: differences, paired tests with Holm's correction, the topics helped and hurt most.",
+        "cli.evaluate:compare",
+        """
+expandr compare --collection demo --baseline bm25.run q2d.run
+expandr compare --collection beir/scifact --baseline bm25.run -m nDCG@10 -m R@100 --format latex q2d.run mugi.run
+expandr compare --collection beir/scifact --baseline bm25.run --format html --output page.html q2d.run mugi.run
+""",
+        positional="runs",
+    ),
+    "regress": Verb(
+        "Published and recorded figures: run what gives them, and say which still hold.",
+        "regress.run:regress",
+        """
+expandr regress --collection demo
+expandr regress --collection scifact --data beir --expansions expansions
+expandr regress --list --collection scifact
+expandr regress --dry-run
+expandr regress --collection scifact --condition bm25-flat --data beir --commands
+expandr regress --tier training
+""",
+    ),
+    "report": Verb(
+        "A folder of regressions as one self-contained page, Markdown, LaTeX or CSV.",
+        "report:report",
+        """
+expandr report runs/regress --output report.html
+expandr report runs/regress --collection scifact --output table.tex
+expandr report runs/regress --format md --output docs/reproductions
+expandr report runs/regress --output README.md
+""",
+        positional="run_dirs",
+    ),
+    "export topics": Verb(
+        "Expanded topics as the JSON that stock Pyserini reads without loss.",
+        "cli.export:export_topics",
+        """
+expandr export topics --collection demo --expansions expansions.jsonl --output topics.json
+python -m expandr_ir.pyserini search.lucene --index INDEX --topics topics.json --batch-size 64 --output run.txt
+""",
+    ),
+    "export encoded-queries": Verb(
+        "The query vectors of topics and expansions, as stock Pyserini reads them.",
+        "cli.export:export_encoded_queries",
+        """
+expandr export encoded-queries --collection demo --encoder all-MiniLM-L6-v2 --expansions e.jsonl --output queries
+python -m expandr_ir.pyserini search.faiss --index FAISS --encoded-queries queries --topics topics.json --output run.txt
+""",
+    ),
+    "demo": Verb(
+        "The whole path on an embedded collection: questions about the Python standard library.",
+        "cli.demo:demo",
+        """
+expandr demo
+expandr demo --dense false
+expandr demo --ask "keep only the last n lines of a log while reading it"
+expandr demo --ask "merge two sorted lists" --generator openai
+""",
+    ),
+    "doctor": Verb(
+        "What is installed here, and what to type for what is missing.",
+        "doctor:doctor",
+        "expandr doctor\nexpandr doctor --format json",
+    ),
+    "index": Verb(
+        "Build a collection's Lucene index, or find it in the cache; prints its folder and statistics.",
+        "retrievers.lucene.indexing:index",
+        "expandr index --collection demo\nexpandr index --collection beir/scifact --fields multifield",
+    ),
+    "encode": Verb(
+        "Encode a collection's documents, or find their vectors in the cache; prints the folder.",
+        "retrievers.encode:encode",
+        """
+expandr encode --collection demo --encoder all-MiniLM-L6-v2
+expandr encode --collection beir/scifact --encoder contriever --output vectors/scifact
+expandr encode --collection beir/scifact --encoder contriever --faiss faiss/scifact --jsonl jsonl/scifact
+""",
+    ),
+    "prompts ls": Verb(
+        "The prompts, and what each needs besides the topic.", "prompts:list_prompts", "expandr prompts ls"
+    ),
+    "prompts show": Verb(
+        "One prompt as it is written.",
+        "prompts:show_prompts",
+        "expandr prompts show passage\nexpandr prompts show mine.yaml",
+        positional="names",
+    ),
+    "store ls": Verb(
+        "The stored texts, counted by generator, prompt and decoding.",
+        "store.archive:list_store",
+        "expandr store ls\nexpandr store ls --format json",
+    ),
+    "store show": Verb(
+        "One stored text with its prompt.",
+        "store.archive:show_generations",
+        "expandr store show 3fa9c2",
+        positional="keys",
+    ),
+    "store export": Verb(
+        "Everything stored as JSON lines, which `expandr store import` reads back.",
+        "store.archive:export_store",
+        "expandr store export --output store.jsonl.gz\nexpandr store export --model my-model --output mine.jsonl",
+    ),
+    "store import": Verb(
+        "Add what another store exported.",
+        "store.archive:import_store",
+        "expandr store import store.jsonl.gz",
+        positional="files",
+    ),
+    "store verify": Verb(
+        "Check the file and recompute every key.", "store.archive:verify_store", "expandr store verify"
+    ),
+} | TRAIN_VERBS

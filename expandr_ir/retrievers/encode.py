@@ -1,0 +1,201 @@
+"""Encodes a corpus: shard by shard, so that a killed run goes on where it stopped and processes share the work."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expandr_ir.collections import Collection, load_collection
+from expandr_ir.config import EncodeOptions
+from expandr_ir.encoders import Encoder, load_encoder
+from expandr_ir.errors import ExpandrError, InputError
+from expandr_ir.io.files import atomic_write, exclusive, home, sha256_json
+from expandr_ir.io.manifest import installed_versions
+from expandr_ir.io.outputs import output_folder
+from expandr_ir.progress import progress
+from expandr_ir.records import Document
+from expandr_ir.retrievers.vectors import (
+    IDS,
+    MANIFEST,
+    PLAN,
+    CorpusVectors,
+    load_array,
+    open_shards,
+    read_json,
+    shard_path,
+)
+
+SHARD_DOCUMENTS = 2048
+"""Documents of a shard: what a killed process loses."""
+
+
+def encode_corpus(
+    collection: Collection, encoder: Encoder, directory: Path | None = None, shard_documents: int = SHARD_DOCUMENTS
+) -> CorpusVectors:
+    """The vectors of a collection's documents, encoded where they are not there yet.
+
+    Each shard appears complete or not at all, and the manifest last. A killed run goes on at the first missing shard:
+    the documents of a shard are encoded together, so that the vectors are those of an uninterrupted run. Processes
+    that encode into the same folder share the shards; each returns when all are there.
+
+    Args:
+        collection: the documents.
+        encoder: documents -> vectors.
+        directory: where; None is the `vectors` folder of `files.home()`, keyed by the encoder and the documents, so
+            that neither a changed model nor a changed corpus meets stale vectors.
+        shard_documents: documents of a shard; a GPU is busier with larger ones, such as 65,536. A folder that was
+            begun keeps its own number.
+
+    Raises:
+        InputError: `directory` holds the vectors of another encoder or corpus.
+    """
+    if shard_documents < 1:
+        raise InputError(f"{shard_documents} documents a shard", expected="1 or more")
+    key = {"encoder": encoder.identity(), "fingerprint": collection.fingerprint()}
+    if directory is None:
+        name = re.sub(r"[^\w.-]+", "-", collection.name)
+        directory = home() / "vectors" / f"{name}-{sha256_json(key)[:16]}"
+    with exclusive(directory / ".plan.lock"):
+        if not (directory / PLAN).is_file():
+            _write_json(directory / PLAN, key | {"dim": encoder.dim, "shard_documents": shard_documents})
+    plan = read_json(directory / PLAN)
+    for part, noun in (("encoder", "encoder"), ("fingerprint", "collection")):
+        if sha256_json(plan[part]) != sha256_json(key[part]):
+            problem, expected = f"{directory} holds vectors of another {noun}", f"{part} {key[part]}, not {plan[part]}"
+            raise InputError(problem, expected=expected, remedy="name another folder, or delete this one")
+    if not (directory / MANIFEST).is_file():
+        shards = range(_encode_shards(directory, collection, encoder, plan))
+        ids = [load_array(shard_path(directory, number, "ids.npy")) for number in shards]
+        _write_array(directory / IDS, np.concatenate(ids))
+        records = [read_json(shard_path(directory, number, "json")) for number in shards]
+        counts = {name: sum(record[name] for record in records) for name in records[0]}
+        versions = installed_versions()
+        _write_json(directory / MANIFEST, plan | {"shards": len(shards), "counts": counts, "versions": versions})
+    return open_shards(directory)
+
+
+class _BusyError(Exception):
+    """Another process encodes this shard."""
+
+
+def _leave_it() -> None:
+    raise _BusyError
+
+
+def _encode_shards(directory: Path, collection: Collection, encoder: Encoder, plan: Mapping[str, Any]) -> int:
+    """The number of shards, when all are there: first those that no other process is at, then the others' remains."""
+    for on_wait in (_leave_it, None):
+        number, busy = -1, False
+        stream = collection.documents()
+        with progress("documents encoded", collection.facts.documents) as advance:
+            for number in itertools.count():
+                documents = list(itertools.islice(stream, plan["shard_documents"]))
+                if not documents:
+                    break
+                try:
+                    with exclusive(directory / f".{number:06d}.lock", on_wait):
+                        _encode_shard(directory, number, documents, encoder)
+                    advance(len(documents))
+                except _BusyError:
+                    busy = True
+        if not busy:
+            break
+    return number
+
+
+def _encode_shard(folder: Path, number: int, documents: Sequence[Document], encoder: Encoder) -> None:
+    ids = np.array([document.doc_id.encode() for document in documents])
+    if shard_path(folder, number, "json").is_file():
+        if not np.array_equal(load_array(shard_path(folder, number, "ids.npy")), ids):
+            problem = f"{folder}: shard {number} has other documents than the collection now"
+            expected = "a collection that stays as it is while it is encoded"
+            raise InputError(problem, expected=expected, remedy="delete the folder and encode again")
+        return
+    for remains in folder.glob(f".{number:06d}.*.tmp"):  # of a process that was killed
+        remains.unlink()
+    truncated, empty = encoder.truncated["documents"], encoder.empty["documents"]
+    vectors = encoder.encode_documents(documents)
+    if vectors.shape != (len(documents), encoder.dim):
+        raise ExpandrError(f"the encoder made {vectors.shape} of {len(documents)} documents of {encoder.dim} numbers")
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        first = documents[int(np.argmin(finite))]
+        raise ExpandrError(f"the vector of document {first.doc_id!r} is not finite", expected="finite numbers")
+    _write_array(shard_path(folder, number, "vectors.npy"), vectors)
+    _write_array(shard_path(folder, number, "ids.npy"), ids)
+    counts = {
+        "documents": len(documents),
+        "truncated": encoder.truncated["documents"] - truncated,
+        "empty": encoder.empty["documents"] - empty,
+        "zero": int((~vectors.any(axis=1)).sum()),
+    }
+    _write_json(shard_path(folder, number, "json"), counts)
+
+
+def _write_array(path: Path, array: NDArray[Any]) -> None:
+    with atomic_write(path, "wb") as stream:
+        np.save(stream, array)
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    with atomic_write(path) as stream:
+        json.dump(value, stream, indent=2)
+        stream.write("\n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeCorpusOptions:
+    """Options of `expandr encode`.
+
+    Args:
+        collection: a BEIR folder, irds:ID, or demo.
+        encoder: a name of conf/encoders, a YAML file, a model's folder or a hub id.
+        output: folder of the vectors; None is the cache, where `expandr search` finds them.
+        shard_documents: documents of a shard: what a killed process loses. A GPU is busier with more, such as 65536.
+        faiss: also write Pyserini's FAISS folder (`index`, `docid`) here.
+        jsonl: also write Pyserini's JSONL vectors here.
+        encode: how the encoder runs.
+    """
+
+    collection: str
+    encoder: str
+    output: str | None = None
+    shard_documents: int = SHARD_DOCUMENTS
+    faiss: str | None = None
+    jsonl: str | None = None
+    encode: EncodeOptions = field(default_factory=EncodeOptions)
+
+
+@dataclass(frozen=True)
+class EncodedCorpus:
+    """The vectors, and the folders that they were exported to; printed as `expandr encode` shows it."""
+
+    vectors: CorpusVectors
+    exports: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in self.vectors.counts.items())
+        about = f"{len(self.vectors):,} vectors of {self.vectors.dim} dimensions; {counts}"
+        return "\n".join([str(self.vectors.folder), about, *self.exports])
+
+
+def encode(options: EncodeCorpusOptions) -> EncodedCorpus:
+    """The vectors of a collection, encoded where they are not there yet, and exported."""
+    folder = output_folder(options.output) if options.output else None
+    collection = load_collection(options.collection)
+    run_options = None if options.encode == EncodeOptions() else options.encode
+    encoder = load_encoder(options.encoder, collection=collection.name, options=run_options)
+    vectors = encode_corpus(collection, encoder, folder, options.shard_documents)
+    if options.faiss:
+        vectors.to_pyserini_faiss(Path(options.faiss))
+    if options.jsonl:
+        vectors.to_pyserini_jsonl(Path(options.jsonl), collection.documents())
+    return EncodedCorpus(vectors, tuple(filter(None, (options.faiss, options.jsonl))))

@@ -1,0 +1,176 @@
+"""Candidates: an LLM's texts for each training query at several temperatures, and its answer to query and positive.
+
+Everything is generated through the expansion store: a killed run goes on, and several processes share the work.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from expandr_ir.errors import InputError
+from expandr_ir.expanders import Expander, ExpanderConfig, ExpandOptions, load_expander
+from expandr_ir.prompts import Prompt, load_prompt
+from expandr_ir.records import Document, Expansion, Message, Topic
+from expandr_ir.train.align.rewards import Evidence, Floats, check_positive
+from expandr_ir.train.data.rows import TrainingRow
+
+if TYPE_CHECKING:
+    from expandr_ir.config import GeneratorConfig
+    from expandr_ir.generators import Generator
+    from expandr_ir.io.expansions import Expansions
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateOptions:
+    """Options of the candidates and answers; what is None is the generator's own.
+
+    Args:
+        prompt: of the candidates, a name of conf/prompts or a YAML file; None takes the one the generator was trained
+            with, else "passage". The aligned expander is to be used with the same one.
+        temperatures: of the candidates.
+        samples: candidates at each temperature.
+        top_p: nucleus mass, of candidates and answers.
+        max_new_tokens: most tokens of a candidate or answer.
+        repetition_penalty: of candidates and answers.
+        answer_prompt: of the answers, shown query and positive.
+        answer_generator: writes the answers; None is the candidates' generator.
+        answer_temperature: of the answers.
+        max_words: most words of a candidate or answer once it is cleaned; None is no limit.
+        retry_refused: ask again what a content filter refused before.
+        batch_samples: samples stored in one commit; None is as in `expandr expand`.
+        store: the expansion store's file.
+    """
+
+    prompt: str | None = None
+    temperatures: list[float] = field(default_factory=lambda: [0.8, 0.9, 1.0, 1.1])
+    samples: int = 8
+    top_p: float | None = None
+    max_new_tokens: int | None = None
+    repetition_penalty: float | None = None
+    answer_prompt: str = "answer"
+    answer_generator: str | None = None
+    answer_temperature: float = 1.0
+    max_words: int | None = None
+    retry_refused: bool = False
+    batch_samples: int | None = None
+    store: str | None = None
+
+    def __post_init__(self) -> None:
+        check_positive(self, "samples", "max_words", "max_new_tokens")
+        temperatures, samples = self.temperatures, self.samples
+        if not temperatures or len(set(temperatures)) < len(temperatures) or min(temperatures) < 0:
+            raise InputError(f"the temperatures {temperatures}", expected="distinct ones of 0 or more")
+        if samples * len(temperatures) < 2:
+            raise InputError(f"{samples} samples at temperature {temperatures[0]}", expected="at least 2 candidates")
+
+
+@dataclass
+class Candidates:
+    """A training row with the distinct texts that an LLM wrote for it; each later step fills in its columns."""
+
+    row: TrainingRow
+    texts: list[str] = field(default_factory=list)  # cleaned and not empty, by temperature, then by sample
+    origins: list[dict[str, Any]] = field(default_factory=list)  # "key" in the store, "temperature", "sample"
+    answer: str | None = None  # None where no reward needs it, or it is empty or failed
+    answer_origin: dict[str, Any] | None = None
+    messages: tuple[Message, ...] = ()  # the rendered prompt
+    dropped: Counter[str] = field(default_factory=Counter)  # samples that are "failed", "refused", "empty", "duplicate"
+    evidence: Evidence = field(default_factory=Evidence)
+    rewards: dict[str, Floats] = field(default_factory=dict)  # by name; empty where nothing was compared
+    total: Floats = field(default_factory=lambda: np.empty(0))
+    reason: str | None = None  # one of rewards.REASONS, where there is no preference
+    chosen: int = 0  # place of the text with the highest total
+    rejected: int = 0
+
+
+@contextmanager
+def open_expanders(
+    options: CandidateOptions, generator: GeneratorConfig | Generator, *, with_answers: bool
+) -> Iterator[tuple[Expander, Expander | None]]:
+    """The expander of the candidates and, with_answers, the one of the answers, with one store, closed in the end.
+
+    Raises:
+        InputError: a candidates' prompt that shows documents, or an answers' prompt that shows passages.
+    """
+    decoding = {name: getattr(options, name) for name in ("top_p", "max_new_tokens", "repetition_penalty")}
+    names = ("prompt", "samples", "max_words", "retry_refused", "batch_samples", "store")
+    expand_options = ExpandOptions(**{name: getattr(options, name) for name in names})
+    config = ExpanderConfig(generator="", **decoding)
+    with ExitStack() as stack:
+        expander = stack.enter_context(load_expander(config, generator=generator, options=expand_options))
+        if expander.prompt.needs:
+            raise InputError(
+                f"prompt {expander.prompt.id!r} shows {' and '.join(expander.prompt.needs)}",
+                expected="a prompt of the query alone: the expander sees nothing else when it is used",
+                remedy="--prompt passage",
+            )
+        answerer = expander if with_answers else None
+        if with_answers and options.answer_generator:
+            expand_options = replace(expand_options, prompt=options.answer_prompt)
+            answerer = load_expander(
+                config, generator=options.answer_generator, store=expander.store, options=expand_options
+            )
+            stack.enter_context(answerer)
+        prompt = load_prompt(options.answer_prompt)
+        if answerer and "passages" in prompt.needs:
+            raise InputError(
+                f"prompt {prompt.id!r} shows passages",
+                expected="a prompt of query and document",
+                remedy="--answer-prompt answer",
+            )
+        yield expander, answerer
+
+
+def generation_calls(
+    options: CandidateOptions, rows: Sequence[TrainingRow], expander: Expander, answerer: Expander | None
+) -> list[tuple[Expander, dict[str, Any]]]:
+    """The arguments of `Expander.generate`: one call for each temperature, then one for the answers."""
+    topics = {row.row_id: Topic(row.row_id, row.query) for row in rows}
+    calls: list[tuple[Expander, dict[str, Any]]] = []
+    for temperature in options.temperatures:
+        decoding = replace(expander.decoding, temperature=float(temperature))
+        calls.append((expander, {"prompt": expander.prompt, "topics": topics, "decoding": decoding}))
+    if answerer:
+        prompt = load_prompt(options.answer_prompt)
+        documents = {row.row_id: {"document": Document(row.row_id, "", row.positives[0])} for row in rows}
+        decoding = replace(answerer.decoding, temperature=float(options.answer_temperature))
+        context = documents if "document" in prompt.needs else None
+        answers = {"prompt": prompt, "topics": topics, "decoding": decoding, "context": context, "samples": 1}
+        calls.append((answerer, answers))
+    return calls
+
+
+def make_table(
+    options: CandidateOptions, rows: Sequence[TrainingRow], prompt: Prompt, generations: Sequence[Expansions]
+) -> list[Candidates]:
+    """The candidates of each row, in order, of what the `generation_calls` gave."""
+    table = {row.row_id: Candidates(row, messages=prompt.render(Topic(row.row_id, row.query))) for row in rows}
+    for temperature, expansions in zip(options.temperatures, generations, strict=False):
+        for row_id, topic in expansions.items():
+            entry = table[row_id]
+            for expansion in topic.expansions:
+                if not expansion.text:
+                    entry.dropped["empty"] += 1
+                elif expansion.text in entry.texts:
+                    entry.dropped["duplicate"] += 1
+                else:
+                    entry.texts.append(expansion.text)
+                    entry.origins.append(_origin(expansion, temperature))
+        for failure in expansions.failures:
+            table[failure.topic_id].dropped["refused" if failure.refused else "failed"] += 1
+    for expansions in generations[len(options.temperatures) :]:
+        for row_id, topic in expansions.items():
+            answer, entry = topic.expansions[0], table[row_id]
+            if answer.text:
+                entry.answer, entry.answer_origin = answer.text, _origin(answer, options.answer_temperature)
+    return list(table.values())
+
+
+def _origin(expansion: Expansion, temperature: float) -> dict[str, Any]:
+    return {"key": expansion.key, "temperature": float(temperature), "sample": expansion.sample}

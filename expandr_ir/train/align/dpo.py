@@ -1,0 +1,160 @@
+"""DPO: an expander learns to write more like what was chosen and less like what was rejected (arXiv 2305.18290)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from expandr_ir.config import JsonField, names
+from expandr_ir.errors import InputError
+from expandr_ir.generators.base import identify
+from expandr_ir.generators.chat import load_tokenizer
+from expandr_ir.io.manifest import manifest_path
+from expandr_ir.prompts import Prompt, load_prompt
+from expandr_ir.records import Message
+from expandr_ir.train.align.options import AlignOptions, AlignResult
+from expandr_ir.train.align.preference_files import preferences_path, read_preferences, read_provenance
+from expandr_ir.train.align.tokenization import Example, TokenRows, part, tokenize_parts
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DpoOptions(AlignOptions):
+    """Options of DPO.
+
+    Args:
+        preferences: what `expandr train preferences` wrote (its folder), or JSONL in TRL's conversational format.
+        dev_preferences: held-out preferences, in place of a share of these.
+        dev_share: share of the prompts that is held out, by their hash.
+        prompt: what held-out topics are asked with; None takes the preferences' own where they say it, else "passage".
+        dpo: TRL's DPOConfig, by its own names; what is not there is TRL's default.
+        other_llm: train on preferences that another LLM wrote than the one that is trained.
+    """
+
+    preferences: str
+    dev_preferences: str | None = None
+    dev_share: float = 0.1
+    prompt: str | None = None
+    dpo: dict[str, JsonField] = field(default_factory=dict)
+    other_llm: bool = False
+
+
+def train_dpo(options: DpoOptions) -> AlignResult:
+    """Trains, or goes on with training that was broken off; with `dry_run` the size of the run.
+
+    Raises:
+        InputError: options, rows or a model that do not fit, or a folder that holds another run.
+    """
+    from expandr_ir.train.align.fit import fit, forecast
+
+    tokenizer = load_tokenizer(options.generator)
+    train, dev = tokenized_preferences(options, tokenizer)
+    if options.dry_run:
+        return forecast("dpo", options.dpo, train, dev)
+    dev_preferences = str(preferences_path(options.dev_preferences)) if options.dev_preferences else None
+    return fit(
+        "dpo",
+        options,
+        tokenizer,
+        train,
+        dev,
+        prompt=heldout_prompt(options.prompt, options.preferences) if options.heldout.rows else None,
+        inputs={"preferences": str(preferences_path(options.preferences)), "dev_preferences": dev_preferences},
+        provenance=_provenance(options.preferences),
+    )
+
+
+def tokenized_preferences(options: DpoOptions, tokenizer: Any) -> tuple[TokenRows, TokenRows | None]:
+    """The rows to train on and the held-out ones, if there are any."""
+    check_writer(options)
+    examples = read_examples(options.preferences)
+    if options.dev_preferences:
+        train, dev = examples, read_examples(options.dev_preferences)
+        train_prompts = {example.prompt for example in train}
+        if repeated := [example for example in dev if example.prompt in train_prompts]:
+            raise InputError(
+                f"{len(repeated)} held-out prompts are trained on too, the first in {repeated[0].where}",
+                expected="preferences of other queries",
+                remedy="--dev-share .1, or a file of other queries",
+            )
+    else:
+        train, dev = part(examples, options.dev_share, prompt_text)
+    return tokenize_parts("dpo", options, train, dev, tokenizer)
+
+
+def read_examples(source: str) -> list[Example]:
+    """The preferences of a file, or of the folder that `expandr train preferences` wrote, in their order."""
+    path = preferences_path(source)
+    return [_example(row, f"{path}, row {number}") for number, row in enumerate(read_preferences(path), start=1)]
+
+
+def prompt_text(example: Example) -> str:
+    """The text of all messages of the prompt."""
+    return "\n".join(message.content for message in example.prompt)
+
+
+def _example(row: Mapping[str, Any], where: str) -> Example:
+    roles = get_args(get_type_hints(Message)["role"])
+    for message in (*row["prompt"], *row["chosen"], *row["rejected"]):
+        if message["role"] not in roles:
+            raise InputError(f"{where}: a message of {message['role']!r}", expected=" or ".join(roles))
+    for name in ("chosen", "rejected"):
+        if [message["role"] for message in row[name]] != ["assistant"]:
+            raise InputError(f"{where}: {name!r} is not one message of the assistant", expected="one of this role")
+    prompt = tuple(Message(message["role"], message["content"]) for message in row["prompt"])
+    return Example(where, prompt, (row["chosen"][0]["content"], row["rejected"][0]["content"]))
+
+
+def _provenance(preferences: str) -> dict[str, Any] | None:
+    """The preferences' provenance; None where they have no manifest."""
+    return read_provenance(preferences) if manifest_path(preferences_path(preferences)).is_file() else None
+
+
+def heldout_prompt(named: str | None, preferences: str) -> Prompt:
+    """The prompt of held-out topics, which must be the one that the preferences were made with."""
+    recorded = (_provenance(preferences) or {}).get("prompt")
+    prompt_name = recorded["id"].partition("@")[0] if recorded else "passage"
+    if named is None and prompt_name not in names("prompts"):
+        raise InputError(
+            f"the preferences' prompt {prompt_name!r} is none of conf/prompts", remedy="--prompt FILE.yaml"
+        )
+    prompt = load_prompt(named or prompt_name)
+    if recorded and recorded["sha256"] != prompt.sha256:
+        raise InputError(
+            f"the preferences were made with prompt {recorded['id']} ({recorded['sha256'][:12]}), and held-out topics"
+            f" would be asked with {prompt.id}@{prompt.version} ({prompt.sha256[:12]})",
+            expected="the same prompt",
+            remedy=f"--prompt {prompt_name}",
+        )
+    return prompt
+
+
+def check_writer(options: DpoOptions) -> None:
+    """Refuses preferences whose candidates another LLM wrote than the one that is trained.
+
+    DPO holds the model against itself: on texts of another LLM it learns that LLM's manner first. Texts that came from
+    a server cannot be held against a model; a warning says so.
+    """
+    writer = (_provenance(options.preferences) or {}).get("generator")
+    if writer is None or options.other_llm:
+        return
+    if writer["engine"] not in {"local", "vllm"}:
+        logger.warning(
+            "the candidates came from %s:%s: that it is the model is not checked", writer["engine"], writer["model"]
+        )
+        return
+    model = asdict(identify(options.generator))
+    differing = [name for name in ("model", "revision", "adapter") if writer[name] != model[name]]
+    if Path(options.model).is_dir() and differing == ["model"]:
+        return  # a folder's name is no part of what it holds
+    if differing:
+        raise InputError(
+            f"{preferences_path(options.preferences)} comes from another LLM: "
+            + "; ".join(f"{name} {writer[name]!r}, not {model[name]!r}" for name in differing),
+            expected="preferences that the model wrote itself",
+            remedy="--model with that LLM, or --other-llm to train on them all the same",
+        )

@@ -1,0 +1,233 @@
+"""One run of TRL's trainers: data on disk, checkpoints, held-out scores, the best weights, card and manifest."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import PrinterCallback
+from trl import DPOTrainer, SFTTrainer
+
+from expandr_ir.errors import InputError
+from expandr_ir.generators.chat import model_errors
+from expandr_ir.io.files import atomic_write, sha256_file, sha256_json
+from expandr_ir.io.manifest import installed_versions, read_manifest, write_manifest
+from expandr_ir.io.outputs import output_folder
+from expandr_ir.runtime import pick_dtype, require
+from expandr_ir.train.align.heldout import Heldout, HeldoutScores
+from expandr_ir.train.align.merge import base_identity
+from expandr_ir.train.align.options import (
+    AlignOptions,
+    AlignResult,
+    Kind,
+    lora_config,
+    trl_config,
+    trl_option,
+    trl_options,
+)
+from expandr_ir.train.align.tokenization import TokenRows
+from expandr_ir.train.card import CARD, evaluations, expander_card
+from expandr_ir.train.run_folder import (
+    CURVES,
+    RunCallback,
+    claim,
+    last_checkpoint,
+    outcome_options,
+    step_of,
+    weights_file,
+    write_curves,
+)
+
+if TYPE_CHECKING:
+    from expandr_ir.prompts import Prompt
+
+logger = logging.getLogger(__name__)
+
+
+def _counts(train: TokenRows, dev: TokenRows | None) -> dict[str, int]:
+    return train.counts | ({f"dev_{name}": count for name, count in dev.counts.items()} if dev else {})
+
+
+def forecast(kind: Kind, given: Mapping[str, Any], train: TokenRows, dev: TokenRows | None) -> AlignResult:
+    """The rows, steps and tokens that a run with TRL's given options would have."""
+    batch = int(os.environ.get("WORLD_SIZE", "1"))
+    for name in ("per_device_train_batch_size", "gradient_accumulation_steps"):
+        batch *= trl_option(kind, given, name)
+    rows, steps = train.counts["rows"], trl_option(kind, given, "max_steps")
+    if steps < 1:
+        steps = int(-(-rows // batch) * trl_option(kind, given, "num_train_epochs"))
+    tokens = train.counts["tokens"] * steps * batch // max(rows, 1)
+    return AlignResult(counts=_counts(train, dev) | {"rows_a_step": batch, "steps": steps, "tokens_in_all": tokens})
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps transformers from telling TRL and PEFT that gradient checkpointing has another name now."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
+        yield
+
+
+@_quiet()
+def fit(
+    kind: Kind,
+    options: AlignOptions,
+    tokenizer: Any,
+    train: TokenRows,
+    dev: TokenRows | None = None,
+    *,
+    prompt: Prompt | None = None,
+    inputs: Mapping[str, str | None],
+    provenance: Mapping[str, Any] | None,
+) -> AlignResult:
+    """Trains, or goes on from the last whole checkpoint; on a complete run it does nothing.
+
+    `kind` is a trainer of TRL's and the field of `options` with its own options. Without dev rows nothing is evaluated.
+    `prompt` is that of the held-out topics; inputs and provenance of the rows go into the manifest.
+    """
+    if options.output is None:
+        raise InputError("--output is missing", expected="--output DIR, or --dry-run")
+    if options.heldout.rows and dev is None:
+        raise InputError("heldout.rows without held-out training rows: nothing is evaluated", remedy="--dev-share .1")
+    folder, began = output_folder(options.output), time.monotonic()
+    config = trl_config(kind, getattr(options, kind), folder, evaluates=dev is not None)
+    plugin = getattr(config, "deepspeed_plugin", None)
+    if prompt and (config.fsdp or (plugin is not None and plugin.zero_stage == 3)):
+        raise InputError(
+            "held-out texts under ZeRO-3 or FSDP, where no process has the whole model",
+            expected="ZeRO-2, DDP or one process",
+            remedy="accelerate launch --config_file conf/accelerate/zero2.yaml, or no --heldout.rows",
+        )
+    identity = base_identity(options.model, options.revision)
+    settings = {
+        "kind": kind,
+        "base": identity["sha256"] or identity["model"],
+        "revision": identity["revision"],
+        "dtype": options.dtype,
+        "lora": options.lora,
+        kind: outcome_options(trl_options(kind, getattr(options, kind))),
+        "max_prompt_length": options.max_prompt_length,
+        "data_sha256": sha256_json([train.rows, dev.rows if dev else None]),
+        "heldout": asdict(options.heldout) | {"prompt_sha256": prompt.sha256} if prompt else None,
+    }
+    checkpoint = last_checkpoint(folder)
+    with config.main_process_first(local=False, desc="settings"):
+        claim(folder, settings, begun=checkpoint is not None or weights_file(folder) is not None)
+    if (complete := _complete(folder)) is not None:
+        return complete
+    if checkpoint is not None:
+        logger.warning("going on from %s", checkpoint)
+    datasets = [_on_disk(part, folder, config) for part in (train, dev)]
+    heldout = Heldout(options.heldout, prompt) if prompt and config.should_save else None
+    trainer = _trainer(kind, options, config, tokenizer, datasets)
+    trainer.add_callback(HeldoutScores(trainer, heldout))
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.save_model(str(folder))
+    trainer.accelerator.wait_for_everyone()
+    result = _result(trainer, _counts(train, dev))
+    if not trainer.is_world_process_zero():
+        return AlignResult()
+    tokenizer.save_pretrained(folder)
+    details = {
+        "kind": kind,
+        "base": {**identity, "commit": getattr(trainer.model.config, "_commit_hash", None)},
+        "precision": "bf16" if config.bf16 else "fp16" if config.fp16 else "float32",
+        "processes": config.world_size,
+        "start": result.start,
+        "best": result.best,
+        "last": result.last,
+        "provenance": provenance,
+        "prompt": {"id": prompt.id, "sha256": prompt.sha256} if prompt else None,
+    }
+    facts: dict[str, Any] = {"seeds": {"seed": config.seed}, "counts": result.counts, "details": details}
+    files = {
+        role: {"path": path, "sha256": sha256_file(Path(path))}
+        for role, path in inputs.items()
+        if path and Path(path).is_file()
+    }
+    manifest = facts | {"config": settings, "inputs": files, "versions": installed_versions()}
+    with atomic_write(folder / CARD) as stream:
+        stream.write(expander_card(folder.name, manifest, trainer.state.log_history, merged=False))
+    write_curves(folder / CURVES, trainer.state.log_history)
+    weights = weights_file(folder)
+    assert weights is not None
+    write_manifest(weights, options=settings, inputs=inputs, seconds={"train": time.monotonic() - began}, **facts)
+    if not result.best:
+        logger.warning("nothing was held out, so the last checkpoint was kept unseen")
+    elif result.best["gate"] <= result.start["gate"]:
+        logger.warning("by the gate no checkpoint is better than the model before training: do not use this one unseen")
+    return replace(result, weights=weights)
+
+
+class PreparedDPOTrainer(DPOTrainer):  # type: ignore[misc]
+    """TRL's DPOTrainer on rows that are tokenized; for SFT TRL has an option for that, for DPO none."""
+
+    def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+        return dataset
+
+
+def _trainer(kind: Kind, options: AlignOptions, config: Any, tokenizer: Any, datasets: list[Any]) -> Any:
+    lora = lora_config(options.lora)
+    if kind == "dpo" and lora is not None and lora.lora_dropout and config.disable_dropout:
+        logger.warning("lora_dropout %s has no effect: dpo.disable_dropout turns all dropout off", lora.lora_dropout)
+    name = "float32" if options.dtype == "auto" and (lora is None or config.device.type != "cuda") else options.dtype
+    config.model_init_kwargs = {
+        "revision": options.revision,
+        "dtype": str(pick_dtype(name, config.device)).removeprefix("torch."),
+        "attn_implementation": options.attn_implementation,
+        "trust_remote_code": options.trust_remote_code,
+        "use_safetensors": True,
+        "device_map": None,  # TRL's "auto" would spread a model over the GPUs that one process sees
+    }
+    with model_errors(options.model):
+        trainer = (PreparedDPOTrainer if kind == "dpo" else SFTTrainer)(
+            model=options.model,
+            args=config,
+            train_dataset=datasets[0],
+            eval_dataset=datasets[1],
+            processing_class=tokenizer,
+            peft_config=lora,
+            callbacks=[RunCallback()],
+        )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _on_disk(part: TokenRows | None, folder: Path, config: Any) -> Any:
+    """Rows as a data set in files, which all processes share; reference log-probabilities are kept beside them."""
+    if part is None:
+        return None
+    datasets, path = require("datasets", "train"), folder / "prepared" / sha256_json(part.rows)[:16]
+    with config.main_process_first(local=False, desc="rows"):
+        if not (path / "state.json").is_file():  # written last
+            datasets.Dataset.from_list(part.rows).save_to_disk(str(path))
+    return datasets.load_from_disk(str(path))
+
+
+def _complete(folder: Path) -> AlignResult | None:
+    """The result of a run that is complete; None where there is work left."""
+    weights = weights_file(folder)
+    manifest = read_manifest(weights) if weights else None
+    if weights is None or manifest is None or not manifest.describes(weights):
+        return None
+    logger.warning("the run was complete before; nothing was trained")
+    return AlignResult(weights, manifest.counts, **{name: manifest.details[name] for name in ("start", "best", "last")})
+
+
+def _result(trainer: Any, counts: Mapping[str, int]) -> AlignResult:
+    """The result of a trainer that is through, without its weights."""
+    points, steps = evaluations(trainer.state.log_history), trainer.state.global_step
+    checkpoint = trainer.state.best_model_checkpoint
+    best_step = step_of(Path(checkpoint)) if checkpoint else steps
+    start, last = (points[min(points)], points[max(points)]) if points else ({}, {})
+    best = points.get(best_step, {})
+    sizes = [(weights.numel(), weights.requires_grad) for weights in trainer.model.parameters()]
+    parameters = {"parameters": sum(n for n, _ in sizes), "trained_parameters": sum(n for n, on in sizes if on)}
+    return AlignResult(None, {**counts, "steps": steps, "best_step": best_step, **parameters}, start, best, last)

@@ -1,0 +1,201 @@
+"""Options of training an expander: ours, and TRL's and PEFT's under their own names."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from expandr_ir.config import EncodeOptions, GeneratorConfig, JsonField, LocalOptions, fitted_options
+from expandr_ir.errors import InputError
+from expandr_ir.records import Decoding
+from expandr_ir.runtime import pick_device, pick_dtype, require
+from expandr_ir.train.card import COLUMNS
+
+Kind: TypeAlias = Literal["dpo", "sft"]
+
+GATE = "eval_gate"
+"""The metric by which the best checkpoint is kept; see `expandr_ir.train.align.heldout.gate`."""
+
+NOT_HERE = {
+    "output_dir": "--output DIR",
+    "resume_from_checkpoint": "nothing: a run that was broken off goes on from its last complete checkpoint",
+    "model_init_kwargs": "--model, --revision, --dtype, --attn-implementation",
+    "trust_remote_code": "--trust-remote-code",
+    "push_to_hub": "expandr train merge --push-to-hub REPOSITORY",
+    "max_prompt_length": "--max-prompt-length N, which this package applies itself",
+    "max_completion_length": "max_length, of prompt and answer together",
+    "dataset_kwargs": "nothing: rows are tokenized by this package",
+    "chat_template_path": "--chat-template FILE",
+}
+"""Options of TRL's that have a place of their own here, or none, and what to type."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The model that is trained.
+
+    Args:
+        model: hub id or folder of the base model.
+        revision: hub revision of it.
+        chat_template: a Jinja file, in place of the tokenizer's own chat template or where it has none.
+        dtype: of the weights that are loaded. "auto" is float32 where all weights are trained; under LoRA it is
+            bfloat16 on a GPU that computes in it, else float32. The adapter's weights are float32 in either case; the
+            precision of the computation is TRL's bf16 and fp16.
+        attn_implementation: transformers' name of it, such as flash_attention_2; None takes transformers' own choice.
+        trust_remote_code: run code that comes with the model.
+    """
+
+    model: str
+    revision: str | None = None
+    chat_template: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    attn_implementation: str | None = None
+    trust_remote_code: bool = False
+
+    @property
+    def generator(self) -> GeneratorConfig:
+        """The base as a generator of the local engine."""
+        local = LocalOptions(chat_template=self.chat_template, trust_remote_code=self.trust_remote_code)
+        return GeneratorConfig("local", self.model, revision=self.revision, local=local)
+
+
+@dataclass(frozen=True)
+class HeldoutOptions:
+    """Topics that are held out, and how the expander is tried on them.
+
+    Args:
+        rows: training rows that nothing else trains on (a file, or a collection with `split`); None measures no
+            generated text, and the gate is then the held-out preferences' margin alone.
+        split: of a collection.
+        topics: how many of the rows, chosen by a hash of their queries.
+        samples: expansions of each topic.
+        encoder: a name of conf/encoders, a YAML file, a folder or a hub id.
+        encode: how it runs.
+        decoding: how the expander samples; the same seeds at every evaluation.
+        batch_size: samples decoded together.
+        score: what the gate looks at: the mean reward, or the mean reciprocal rank.
+    """
+
+    rows: str | None = None
+    split: str | None = None
+    topics: int = 64
+    samples: int = 2
+    encoder: str = "all-MiniLM-L6-v2"
+    encode: EncodeOptions = field(default_factory=EncodeOptions)
+    decoding: Decoding = field(default_factory=lambda: Decoding(max_new_tokens=160))
+    batch_size: int = 32
+    score: Literal["reward", "mrr"] = "reward"
+
+    def __post_init__(self) -> None:
+        for name in ("topics", "samples", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"heldout.{name} is {getattr(self, name)}", expected="1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignOptions(ModelOptions):
+    """A run of one of TRL's trainers.
+
+    Args:
+        max_prompt_length: most tokens of a prompt, whose last ones are kept; TRL has no such option any more.
+        lora: PEFT's LoraConfig, by its own names; null trains all weights.
+        heldout: topics that every checkpoint is tried on.
+        output: the run's folder: checkpoints, and at the end the adapter (or the model) and its card.
+        dry_run: say how many rows, tokens and steps there would be, and stop.
+    """
+
+    max_prompt_length: int | None = None
+    lora: dict[str, JsonField] | None = field(default_factory=dict)
+    heldout: HeldoutOptions = field(default_factory=HeldoutOptions)
+    output: str | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class AlignResult:
+    """The result of a run, empty on all processes but the first: the file of the weights (None in a dry run), counts
+    of rows, tokens, steps and parameters, the metrics before training, of the checkpoint that was kept, and the last.
+    """
+
+    weights: Path | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    start: Mapping[str, float] = field(default_factory=dict)
+    best: Mapping[str, float] = field(default_factory=dict)
+    last: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        lines = [f"{name.replace('_', ' '):<28} {count:,}" for name, count in self.counts.items() if count]
+        points = {"before": self.start, "kept": self.best, "last": self.last}
+        names = [name for name in COLUMNS if name in self.best]
+        if names:
+            lines.append(f"{'':<28} " + " ".join(f"{title:>12}" for title in points))
+        for name in names:
+            values = (f"{point[name]:>12.4f}" if name in point else f"{'':>12}" for point in points.values())
+            lines.append(f"{name:<28} {' '.join(values)}")
+        return "\n".join([*lines, *([str(self.weights.parent)] if self.weights else [])])
+
+
+def trl_config(kind: Kind, given: Mapping[str, Any], output: Path, *, evaluates: bool) -> Any:
+    """A DPOConfig or SFTConfig: TRL's defaults, what is given, and what follows from where it runs.
+
+    Not given, `bf16` and `fp16` follow from the device, two checkpoints are kept, and nothing is reported to a service.
+    Where there are held-out rows (`evaluates`), each checkpoint is evaluated and the one with the highest gate kept.
+    """
+    options = trl_options(kind, given)
+    device = require("torch").device("cpu") if options.get("use_cpu") else pick_device()
+    options.setdefault("use_cpu", device.type == "cpu")
+    if options.get("bf16") is None and not options.get("fp16"):
+        # bfloat16 where the device computes in it, else float16 on CUDA only.
+        options["bf16"] = pick_dtype("auto", device) == require("torch").bfloat16
+        options["fp16"] = not options["bf16"] and device.type == "cuda"
+    defaults: dict[str, Any] = {
+        "report_to": [],
+        "ddp_find_unused_parameters": False,  # every weight that is trained is used in every step
+        "logging_nan_inf_filter": False,  # it would show the loss before in place of a NaN
+        "save_total_limit": 2,
+        "disable_tqdm": not sys.stderr.isatty(),
+    }
+    if evaluates:
+        defaults |= {"eval_strategy": "steps", "eval_steps": options.get("save_steps", 500), "eval_on_start": True}
+        options |= {"load_best_model_at_end": True, "metric_for_best_model": GATE, "greater_is_better": True}
+    elif options.get("eval_strategy", "no") != "no":
+        raise InputError(f"{kind}.eval_strategy without anything to evaluate on", remedy="--dev-share .1")
+    if kind == "sft":
+        options["dataset_kwargs"] = {"skip_prepare_dataset": True}
+    block = _block(kind)
+    try:
+        return block(output_dir=str(output), **defaults | options)
+    except (ValueError, TypeError) as error:
+        expected = f"options that fit together, as {block.__name__} says"
+        raise InputError(f"--{kind}: {error}", expected=expected) from error
+
+
+def trl_options(kind: Kind, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given ones of TRL's options, in their types; unknown ones and those that have another place are errors."""
+    for name in given:
+        if name in NOT_HERE:
+            raise InputError(f"{kind}.{name} is not an option here", remedy=NOT_HERE[name])
+    return fitted_options(_block(kind), given, f"--{kind}")
+
+
+def trl_option(kind: Kind, given: Mapping[str, Any], name: str) -> Any:
+    """The value of one of TRL's options: what is given, else its default."""
+    default = next(field.default for field in fields(_block(kind)) if field.name == name)
+    return trl_options(kind, given).get(name, default)
+
+
+def lora_config(given: Mapping[str, Any] | None) -> Any:
+    """PEFT's LoraConfig; None where all weights are trained."""
+    if given is None:
+        return None
+    peft = require("peft", "train")
+    return peft.LoraConfig(**{"task_type": "CAUSAL_LM"} | fitted_options(peft.LoraConfig, given, "--lora"))
+
+
+def _block(kind: Kind) -> type[Any]:
+    trl = require("trl", "train")
+    block: type[Any] = trl.DPOConfig if kind == "dpo" else trl.SFTConfig
+    return block

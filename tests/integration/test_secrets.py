@@ -1,0 +1,103 @@
+"""A key never leaves the program, whatever a server does and however the key is spelled."""
+
+import json
+
+import pytest
+from fake_llm_server import FakeServer, Reply
+
+KEY = "sk-secret/7f3b+9d2e"
+
+
+def echoed(status):
+    body = json.dumps({"error": {"message": f"x Incorrect API key: {KEY} (Bearer {KEY})", "code": "bad"}}).encode()
+    return Reply(status=status, body=body)
+
+
+FAULTS = {
+    **{f"status {status}": echoed(status) for status in (400, 401, 402, 403, 404, 408, 422, 429, 500, 503)},
+    "key at the cut": Reply(status=400, body=("x" * 290 + KEY).encode()),
+    "no completion": Reply(body=f"<html>{KEY}</html>".encode()),
+    "key at the cut of no completion": Reply(body=("x" * 190 + KEY).encode()),
+    "no choices": Reply(body=json.dumps({"choices": [], "note": KEY}).encode()),
+    "truncated": Reply(cut=20),
+    "closed": Reply(close=True),
+    "refused": Reply(
+        body=json.dumps({"choices": [{"message": {"content": None, "refusal": f"no {KEY}"}}], "model": KEY}).encode()
+    ),
+}
+
+
+@pytest.fixture
+def topics(workplace):
+    (workplace / "topics.tsv").write_text("1\tnight shift\n2\tfish oil\n")
+    return workplace
+
+
+def expand(expandr, url, code=None, *more):
+    api = ["--generator.api.base_url", url, "--generator.api.max_attempts", "1", *more]
+    command = ["expand", "--topics", "topics.tsv", "--generator", "api:m", *api, "--output", "out.jsonl"]
+    return expandr(*command, code=code)
+
+
+@pytest.fixture
+def any_code(workplace, capsys, monkeypatch):
+    from expandr_ir.cli import main
+
+    def run(*argv, code=None):
+        capsys.readouterr()
+        got = main([str(word) for word in argv])
+        out, err = capsys.readouterr()
+        assert code is None or got == code, err
+        return got, out + err
+
+    return run
+
+
+@pytest.mark.parametrize("key", [KEY, f"{KEY}\r", f"{KEY}\n", f" {KEY} "])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_fault_shows_or_stores_the_key(topics, any_code, monkeypatch, fault, key, caplog):
+    monkeypatch.setenv("MY_LLM", key)  # a name that says nothing of a secret
+    with FakeServer(lambda *_: FAULTS[fault]) as server:
+        code, shown = expand(any_code, server.url, None, "--generator.api.api_key_env", "MY_LLM")
+    assert code in {4, 6, 7}
+    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+    _, exported = any_code("store", "export", "--output", "store.jsonl")
+    kept = b"".join(path.read_bytes() for path in topics.rglob("*") if path.is_file())
+    for part in (KEY, KEY[:10]):
+        assert part not in shown + exported + caplog.text
+        assert part.encode() not in kept
+
+
+@pytest.mark.parametrize("key", ["sk-a\nb-secret", "sk-\u00e9-secret", "sk-\x00-secret", "sk-\r\nX-Header: 1"])
+def test_a_key_that_http_cannot_carry_is_refused_by_name(topics, any_code, monkeypatch, key):
+    if "\x00" in key:
+        key = key.replace("\x00", "\x7f")  # the environment holds no NUL
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    _code, shown = expand(any_code, "http://127.0.0.1:9/v1", 2)
+    assert "OPENAI_API_KEY" in shown
+    assert "secret" not in shown
+
+
+def test_a_password_in_the_base_url_is_masked(topics, any_code, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    _code, shown = expand(any_code, "http://anna:pass-7f3b@127.0.0.1:9/v1", 4)
+    assert "http://***@127.0.0.1:9/v1" in shown
+    with FakeServer() as server:
+        expand(any_code, server.url.replace("//", "//anna:pass-7f3b@"), 0)
+    kept = b"".join(path.read_bytes() for path in topics.rglob("*") if path.is_file())
+    assert "pass-7f3b" not in shown
+    assert b"pass-7f3b" not in kept
+
+
+def test_logged_tracebacks_and_urls_are_masked(monkeypatch):
+    import logging
+
+    from expandr_ir.masking import MaskingFormatter, mask, read_secret
+
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefgh")
+    monkeypatch.setenv("PLAIN", "\tq\u00fc\n")
+    assert read_secret("PLAIN") == "q\u00fc"
+    assert mask("Bearer abc.def hf_abcdefgh q\u00fc q\\xfc") == "Bearer *** *** *** ***"
+    assert mask("no user in http://host/a@b") == "no user in http://host/a@b"
+    record = logging.LogRecord("a", logging.WARNING, "f", 1, "key %s", ("hf_abcdefgh",), None)
+    assert MaskingFormatter("%(message)s").format(record) == "key ***"

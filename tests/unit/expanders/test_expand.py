@@ -1,0 +1,343 @@
+"""From topics to expanded topics: only what is missing is generated, and nothing that came is lost."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from expandr_ir.errors import ExpandrError, InputError
+from expandr_ir.expanders import generate as module
+from expandr_ir.expanders.generate import generate
+from expandr_ir.expanders.plan import make_plan
+from expandr_ir.prompts import Prompt
+from expandr_ir.records import Decoding, Document, Generation, GeneratorId, Topic
+from expandr_ir.store import Store
+from expandr_ir.store.rows import export_rows, import_rows
+
+PROMPT = Prompt(id="passage", version=3, source="here", user="Write about {topic}.", stop=("END",))
+TOPICS = [Topic(f"t{number}", f"subject number {number}") for number in range(6)]
+
+
+class Writer:
+    """Writes "SUBJECT by SAMPLE" and remembers the calls; `answers` maps a text's beginning to another generation."""
+
+    def __init__(self, answers=None, stop_after=None, stop_with=KeyboardInterrupt):
+        self.id = GeneratorId("fake", "writer")
+        self.calls = []
+        self.written = []
+        self.answers = answers or {}
+        self.stop_after = stop_after
+        self.stop_with = stop_with
+
+    def generate(self, requests):
+        self.calls.append(
+            [(request.topic.topic_id, sample.sample) for request in requests for sample in request.samples]
+        )
+        for request in reversed(requests):
+            for sample in request.samples:
+                if len(self.written) == self.stop_after:
+                    raise self.stop_with("no more")
+                self.written.append((request.topic.text, sample.sample))
+                text = f"{request.topic.text} by writer {sample.sample}"
+                plain = Generation(sample.key, text, "stop", 5, 7, 0.25, "fake 1")
+                yield replace(plain, **self.answers.get((request.topic.topic_id, sample.sample), {}))
+
+    def count_tokens(self, messages):
+        return sum(len(message.content.split()) for message in messages)
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.open(tmp_path / "s.sqlite") as opened:
+        yield opened
+
+
+def planned(store, topics=TOPICS, samples=2, writer=None, decoding=None, **options):
+    return make_plan(
+        topics, PROMPT, writer or Writer(), decoding or Decoding(), samples=samples, store=store, **options
+    )
+
+
+def run(store, writer, **options):
+    return generate(planned(store, writer=writer, **options), writer, store)
+
+
+def texts(expanded):
+    found = {topic_id: [expansion.text for expansion in topic.expansions] for topic_id, topic in expanded.items()}
+    return found | {topic_id: [] for topic_id in expanded.missing}
+
+
+ALL = {topic.topic_id: [f"{topic.text} by writer {sample}" for sample in range(2)] for topic in TOPICS}
+
+# The plan
+
+
+def test_plan_of_an_empty_store(store):
+    made = planned(store, samples=3)
+    assert (made.finish_reasons, len(made.due)) == ({}, 18)
+    forecast = made.forecast(Writer())
+    assert (forecast.topics, forecast.stored, forecast.to_generate) == (6, 0, 18)
+    assert forecast.prompt_tokens == 6 * 5  # "Write about subject number 0."
+    assert forecast.new_tokens == 18 * 512
+    assert made.requests["t4"].messages[-1].content == "Write about subject number 4."
+    assert made.requests["t4"].decoding.stop == ("END",)
+    assert made.prompt == "passage@3"
+
+
+def test_batches_hold_whole_requests_and_do_not_depend_on_what_is_stored(store):
+    before = planned(store, batch_samples=5)
+    assert [[request.topic.topic_id for request in batch.requests] for batch in before.batches] == [
+        ["t0", "t1"],
+        ["t2", "t3"],
+        ["t4", "t5"],
+    ]
+    run(store, Writer(), topics=TOPICS[1:4])
+    after = planned(store, batch_samples=5)
+    assert after.batches == before.batches
+    assert len({batch.key for batch in after.batches}) == 3
+
+
+@pytest.mark.parametrize(
+    ("topics", "samples", "sizes"),
+    [(6, 2, [6]), (100, 1, [32, 32, 32, 4]), (2000, 1, [100] * 20), (400, 8, [20] * 20), (3, 50, [1, 1, 1])],
+)
+def test_a_batch_is_a_twentieth_of_the_plan_but_32_samples_at_least(store, topics, samples, sizes):
+    made = planned(store, [Topic(str(number), f"text {number}") for number in range(topics)], samples)
+    assert [len(batch.requests) for batch in made.batches] == sizes
+
+
+def test_seeds_follow_from_the_runs_seed(store):
+    one, other = (planned(store, decoding=Decoding(seed=seed)) for seed in (0, 1))
+    assert one.due.keys().isdisjoint(other.due)
+    seeds = [sample.seed for made in (one, other) for r in made.distinct_requests() for sample in r.samples]
+    assert len(set(seeds)) == len(seeds) == 24
+
+
+def test_context_reaches_the_prompt_by_topic_id(store):
+    prompt = Prompt(id="p", version=1, source="here", user="{topic}: {document}")
+    context = {topic.topic_id: {"document": Document("d", "", f"body {topic.topic_id}")} for topic in TOPICS}
+    made = make_plan(TOPICS, prompt, Writer(), Decoding(), samples=1, store=store, context=context)
+    assert made.requests["t2"].messages[-1].content == "subject number 2: body t2"
+    with pytest.raises(InputError, match="t0"):
+        make_plan(TOPICS, prompt, Writer(), Decoding(), samples=1, store=store)
+
+
+def test_one_id_twice(store):
+    with pytest.raises(InputError, match="two topics have the id 't0'"):
+        planned(store, [*TOPICS, TOPICS[0]])
+
+
+# Expanding
+
+
+def test_each_topic_once_in_order_with_its_expansions_by_sample(store):
+    expanded = run(store, Writer(), batch_samples=4)
+    assert [topic.topic for topic in expanded.values()] == TOPICS
+    assert texts(expanded) == ALL
+    assert [expansion.sample for expansion in expanded["t0"].expansions] == [0, 1]
+    counts = expanded.counts
+    assert (counts["stored"], counts["generated"], counts["failed"], counts["refused"]) == (0, 12, 0, 0)
+    assert (counts["tokens_in"], counts["tokens_out"], expanded.seconds) == (60, 84, 3.0)
+    assert (counts["empty"], counts["truncated"], counts["topics_missing"], counts["topics_empty"]) == (0, 0, 0, 0)
+
+
+def test_more_samples_generate_only_the_new_ones(store):
+    run(store, Writer(), samples=4)
+    writer = Writer()
+    assert planned(store, samples=4).forecast(writer).prompt_tokens == 0
+    forecast = planned(store, samples=8).forecast(writer)
+    assert (forecast.stored, forecast.to_generate, forecast.prompt_tokens) == (24, 24, 6 * 5)
+    expanded = run(store, writer, samples=8)
+    assert sorted(writer.written) == [(topic.text, sample) for topic in TOPICS for sample in range(4, 8)]
+    assert [expansion.sample for expansion in expanded["t0"].expansions] == list(range(8))
+    assert (expanded.counts["stored"], expanded.counts["generated"]) == (24, 24)
+    again = Writer()
+    assert run(store, again, samples=8) == expanded
+    assert again.calls == []
+
+
+def test_equal_prompts_share_their_generations(store):
+    writer = Writer()
+    twins = [Topic("a", "the same"), Topic("b", "another"), Topic("c", "the same")]
+    expanded = run(store, writer, topics=twins)
+    assert sorted(writer.written) == [("another", 0), ("another", 1), ("the same", 0), ("the same", 1)]
+    assert texts(expanded)["a"] == texts(expanded)["c"] == ["the same by writer 0", "the same by writer 1"]
+    assert expanded.counts["generated"] == 4
+
+
+def test_another_generator_than_the_plans(store):
+    other = Writer()
+    other.id = GeneratorId("fake", "other")
+    with pytest.raises(InputError, match="the plan's"):
+        generate(planned(store), other, store)
+
+
+def test_progress(store, monkeypatch):
+    run(store, Writer(), topics=TOPICS[:1])
+    seen = []
+
+    @contextmanager
+    def progress(description, total):
+        yield lambda n=1, note="": seen.append((description, total, n, note.split(", ")[1:]))
+
+    monkeypatch.setattr(module, "progress", progress)
+    generate(planned(store, topics=TOPICS[:3]), Writer({("t1", 0): FAILED}), store)
+    assert [(total, n) for _, total, n, _ in seen if n] == [(4, 1)] * 4
+    assert seen[-1][3] == ["1 failed"]
+
+
+# What goes wrong
+
+FAILED = {"text": "", "finish_reason": "error", "error": "timeout", "tokens_out": None}
+REFUSED = {"text": "", "finish_reason": "refused", "error": "content filter"}
+
+
+def test_failures_are_listed_and_not_served(store):
+    writer = Writer({("t1", 0): FAILED, ("t1", 1): REFUSED, ("t2", 1): REFUSED})
+    expanded = run(store, writer)
+    assert texts(expanded) == {**ALL, "t1": [], "t2": ALL["t2"][:1]}
+    assert [(one.topic_id, one.sample, one.refused, one.error) for one in expanded.failures] == [
+        ("t1", 0, False, "timeout"),
+        ("t1", 1, True, "content filter"),
+        ("t2", 1, True, "content filter"),
+    ]
+    counts = expanded.counts
+    assert (counts["generated"], counts["failed"], counts["refused"], counts["topics_missing"]) == (9, 1, 2, 1)
+    assert counts["topics_empty"] == 0
+
+
+def test_a_later_run_tries_errors_again_and_refusals_when_asked(store):
+    run(store, Writer({("t1", 0): FAILED, ("t1", 1): REFUSED}))
+    made = planned(store)
+    forecast = made.forecast(Writer())
+    assert (forecast.stored, forecast.failed_before, forecast.refused_before, len(made.due)) == (10, 1, 1, 1)
+    writer = Writer()
+    assert texts(run(store, writer))["t1"] == ["subject number 1 by writer 0"]
+    assert writer.calls == [[("t1", 0)]]
+    writer = Writer()
+    assert texts(run(store, writer, retry_refused=True)) == ALL
+    assert writer.calls == [[("t1", 1)]]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ExpandrError])
+def test_a_broken_off_run_leaves_everything_that_came_in_the_store(store, error):
+    writer = Writer(stop_after=7, stop_with=error)
+    with pytest.raises(error, match="no more"):
+        run(store, writer, batch_samples=4)
+    assert len(store) == 7
+    second = Writer()
+    assert texts(run(store, second, batch_samples=4)) == ALL
+    assert sorted(writer.written + second.written) == sorted((topic.text, s) for topic in TOPICS for s in range(2))
+
+
+def test_a_resumed_run_asks_for_the_same_batches(store, tmp_path):
+    unbroken = Writer()
+    with Store.open(tmp_path / "other.sqlite") as other:
+        run(other, unbroken, batch_samples=4)
+    broken = Writer(stop_after=4)
+    with pytest.raises(KeyboardInterrupt):
+        run(store, broken, batch_samples=4)
+    resumed = Writer()
+    run(store, resumed, batch_samples=4)
+    assert unbroken.calls == broken.calls[:1] + resumed.calls
+    assert resumed.calls == unbroken.calls[1:]
+
+
+def test_a_sample_that_was_never_answered(store):
+    class Forgetful(Writer):
+        def generate(self, requests):
+            return (one for one in super().generate(requests) if not one.text.endswith("4 by writer 1"))
+
+    expanded = run(store, Forgetful())
+    assert [(one.topic_id, one.sample, one.error) for one in expanded.failures] == [
+        ("t4", 1, "the generator gave no answer")
+    ]
+    assert run(store, Writer()).failures == ()
+
+
+def test_a_full_disk_while_expanding(store):
+    made = planned(store, batch_samples=4)
+    with store.reading() as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+    writer = Writer({("t0", 0): {"text": "x" * 50_000}})
+    with pytest.raises(ExpandrError, match="no space is left"):
+        generate(made, writer, store)
+    assert len(writer.calls) == 1
+
+
+# Cleaning
+
+
+def test_texts_are_stored_raw_and_cleaned_when_they_are_read(store):
+    thought = "<think>hm</think>The sky is blue."
+    blank = {"text": "<think>nothing but this</think>"}
+    writer = Writer(
+        {("t0", 0): {"text": thought, "finish_reason": "length"}, ("t1", 0): blank, ("t1", 1): {"text": ""}}
+    )
+    expanded = run(store, writer)
+    first = expanded["t0"].expansions[0]
+    assert (first.text, first.raw, first.extra["finish_reason"]) == ("The sky is blue.", thought, "length")
+    assert first.reasons == ("thinking",)
+    assert texts(expanded)["t1"] == ["", ""]
+    counts = expanded.counts
+    assert (counts["generated"], counts["failed"], counts["empty"], counts["truncated"]) == (12, 0, 2, 1)
+    assert (counts["topics_empty"], counts["topics_missing"]) == (1, 0)
+    assert expanded.reasons["thinking"] == 2
+    assert next(export_rows(store, prompt="passage@3"))["text"] in {
+        one.raw for t in expanded.values() for one in t.expansions
+    }
+
+
+def test_max_words(store):
+    writer = Writer()
+    expanded = generate(planned(store), writer, store, max_words=2)
+    assert texts(expanded)["t3"] == ["subject number", "subject number"]
+    assert expanded.reasons["length"] == 12
+
+
+def test_verbatim_texts_are_not_cleaned(store, tmp_path):
+    thought = "<think>hm</think>The sky is blue."
+    with Store.open(tmp_path / "other.sqlite") as other:
+        run(other, Writer(), topics=TOPICS[:1], samples=1)
+        row = {**next(export_rows(other)), "text": thought, "verbatim": True}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    import_rows(store, tmp_path / "rows.jsonl")
+    writer = Writer()
+    assert texts(run(store, writer))["t0"] == [thought, "subject number 0 by writer 1"]
+    assert ("t0", 0) not in writer.calls[0]
+
+
+def test_rows_of_an_expansions_file(store):
+    expanded = run(store, Writer({("t0", 1): {"text": "<think>hm</think>Blue."}}), topics=TOPICS[:1])
+    first, second = expanded.rows()
+    assert first == {
+        "topic_id": "t0",
+        "sample": 0,
+        "topic_text": "subject number 0",
+        "text": "subject number 0 by writer 0",
+        "reasons": [],
+        "key": expanded["t0"].expansions[0].key,
+        "prompt": "passage@3",
+        "generator": {"engine": "fake", "model": "writer"},
+        "finish_reason": "stop",
+        "tokens_in": 5,
+        "tokens_out": 7,
+        "seconds": 0.25,
+    }
+    assert (second["text"], second["raw"], second["reasons"]) == ("Blue.", "<think>hm</think>Blue.", ["thinking"])
+
+
+def test_what_another_process_failed_at_meanwhile_is_not_tried_again(store):
+    made = planned(store)
+    run(store, Writer({("t1", 0): FAILED}))
+    writer = Writer()
+    expanded = generate(made, writer, store)
+    assert writer.calls == []
+    assert [(one.topic_id, one.sample) for one in expanded.failures] == [("t1", 0)]

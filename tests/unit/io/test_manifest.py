@@ -1,0 +1,83 @@
+"""The manifest beside an output: written, read back, and not believed when the output has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+import expandr_ir
+from expandr_ir.errors import InputError
+from expandr_ir.io.manifest import InputFile, installed_versions, manifest_path, read_manifest, running, write_manifest
+
+
+def test_the_path_is_beside_the_output() -> None:
+    assert manifest_path(Path("runs/bm25.trec.gz")) == Path("runs/bm25.trec.gz.manifest.json")
+
+
+def test_what_is_written_reads_back(tmp_path: Path) -> None:
+    run, topics, folder = tmp_path / "a.trec", tmp_path / "topics.tsv", tmp_path / "index"
+    run.write_text("1 Q0 d 1 1.0 t\n")
+    topics.write_text("1\tx\n")
+    folder.mkdir()
+    with running(["expandr", "search"]):
+        written = write_manifest(
+            run,
+            options={"hits": 10, "output": run},
+            inputs={"topics": topics, "index": folder, "absent": tmp_path / "absent", "none": None},
+            seeds={"sampling": 7},
+            counts={"topics": 1},
+            seconds={"search": 0.12345678},
+            tokens={"in": 3, "out": 4},
+            details={"lucene": {"k1": 0.9}},
+        )
+    assert read_manifest(run) == written
+    assert written.output == InputFile("a.trec", hashlib.sha256(b"1 Q0 d 1 1.0 t\n").hexdigest())
+    assert written.inputs["topics"].sha256 == hashlib.sha256(b"1\tx\n").hexdigest()
+    assert written.inputs.keys() == {"topics", "index"}
+    assert written.inputs["index"] == InputFile(str(folder.resolve()), None)
+    assert written.config == {"hits": 10, "output": str(run)}
+    assert written.seconds == {"search": 0.123457}
+    assert written.command == ["expandr", "search"]
+    assert written.started <= written.finished <= datetime.now(UTC).isoformat()
+    assert written.versions == installed_versions()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.trec", "a.trec.manifest.json", "index", "topics.tsv"]
+
+
+def test_it_no_longer_describes_an_output_that_changed(tmp_path: Path) -> None:
+    run = tmp_path / "a.trec"
+    run.write_text("one")
+    manifest = write_manifest(run)
+    assert manifest.describes(run)
+    run.write_text("two")
+    assert not manifest.describes(run)
+
+
+def test_no_manifest_is_none(tmp_path: Path) -> None:
+    assert read_manifest(tmp_path / "a.trec") is None
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"output": 1}', '{"output": {"path": "x"}}', "\xff"])
+def test_other_files_are_no_manifests(content: str, tmp_path: Path) -> None:
+    run, path = tmp_path / "a.trec", tmp_path / "a.trec.manifest.json"
+    path.write_text(content, encoding="latin1")
+    with pytest.raises(InputError, match=r"a\.trec\.manifest\.json is not a manifest"):
+        read_manifest(run)
+    run.write_text("one")
+    write_manifest(run)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "colour": "red"}))
+    with pytest.raises(InputError, match="colour"):
+        read_manifest(run)
+
+
+def test_versions_are_found_without_importing_anything() -> None:
+    before = set(sys.modules)
+    versions = installed_versions()
+    assert versions["expandr_ir"] == expandr_ir.__version__
+    assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert versions["ir-measures"][0].isdigit()
+    assert not {"torch", "pyserini", "jnius"} & (set(sys.modules) - before)

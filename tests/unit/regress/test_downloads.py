@@ -1,0 +1,371 @@
+"""Downloads against an HTTP server in this process, over real sockets; others' formats."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+import socket
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from expandr_ir.errors import ExpandrError, InputError, MissingResourceError
+from expandr_ir.io.expansions import read_expansions
+from expandr_ir.records import Topic
+from expandr_ir.regress import downloads
+from expandr_ir.regress.downloads import (
+    MIRROR,
+    RETRIES,
+    Entry,
+    Group,
+    Item,
+    fetch,
+    items,
+    query2doc_rows,
+    querygym_rows,
+    split_repeats,
+)
+
+ROWS = [{"query_id": "007", "query": "do fleas jump", "pseudo_doc": "They do."}] + [
+    {"query_id": str(number), "query": f"query {number}", "pseudo_doc": f"passage {number} " * 40}
+    for number in range(300)
+]
+CONTENT = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+TOPICS = {"007": Topic("007", "do fleas jump"), "5": Topic("5", "query 5")}
+
+
+class Server:
+    """Serves `content` and remembers the requests; `faults` come first, one a request."""
+
+    def __init__(self):
+        self.content = CONTENT
+        self.faults: list[str] = []
+        self.paths: list[str] = []
+        self.stop = threading.Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer.paths.append(self.path)
+                outer.answer(self, outer.faults.pop(0) if outer.faults else "serve")
+
+            def log_message(self, *arguments):
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def answer(self, request, fault):
+        if fault == "hang":
+            self.stop.wait(30)
+        elif fault.isdigit():
+            request.send_error(int(fault))
+        else:
+            body = b"<!DOCTYPE html><html>sign in</html>" if fault == "page" else self.content
+            body = bytes([body[0] ^ 1]) + body[1:] if fault == "corrupt" else body
+            request.send_response(200)
+            request.send_header("Content-Length", str(len(body)))
+            request.end_headers()
+            request.wfile.write(body[: len(body) // 2] if fault in {"cut", "stall"} else body)
+            request.wfile.flush()
+            if fault == "stall":
+                self.stop.wait(30)
+            if fault in {"cut", "stall"}:
+                request.connection.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.delenv(MIRROR, raising=False)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    running = Server()
+    yield running
+    running.stop.set()
+    running.http.shutdown()
+    running.http.server_close()
+
+
+@pytest.fixture
+def offer(server, monkeypatch):
+    """Makes the server's file the only item, of these properties."""
+
+    def one(then="query2doc", file="expansions/dl19/{name}.jsonl", url=None, unverified=None, **entry):
+        known = {} if unverified else entry or {"sha256": hashlib.sha256(server.content).hexdigest()}
+        group = Group(url or server.url + "/{name}.jsonl", file, then, "none", "here", {}, unverified)
+        item = Item("q2d/dl19", group, Entry(**known), group.url.format(name="dl19"), file.format(name="dl19"))
+        monkeypatch.setattr(downloads, "items", lambda: {"q2d/dl19": item})
+
+    one()
+    return one
+
+
+def get(target):
+    return fetch(["q2d/dl19"], target=target)["q2d/dl19"]
+
+
+def texts(path):
+    return [one.text for one in read_expansions(path, TOPICS)["007"].expansions]
+
+
+def test_a_download_becomes_what_expansions_reads(server, offer, tmp_path):
+    path = get(tmp_path)
+    assert path == tmp_path / "expansions" / "dl19" / "dl19.jsonl"
+    assert texts(path) == ["They do."]
+    note = json.loads(path.with_name("dl19.jsonl.download.json").read_text())
+    assert note["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+    assert [one.name for one in (tmp_path / "downloads").rglob("*") if one.is_file()] == []
+    assert get(tmp_path) == path
+    assert len(server.paths) == 1
+
+
+def test_a_changed_item_is_fetched_anew(server, offer, tmp_path):
+    get(tmp_path)
+    server.content = CONTENT.replace(b"They do.", b"They don't.")
+    offer()
+    assert texts(get(tmp_path)) == ["They don't."]
+
+
+@pytest.mark.parametrize("faults", [["cut"], ["stall"], ["corrupt"], ["500", "503", "429"], ["hang", "cut"]])
+def test_what_fails_for_a_while_is_tried_again(server, offer, tmp_path, faults, monkeypatch):
+    monkeypatch.setattr(downloads, "TIMEOUT_S", 0.3)
+    server.faults = [*faults]
+    assert texts(get(tmp_path)) == ["They do."]
+    assert len(server.paths) == len(faults) + 1
+
+
+@pytest.mark.parametrize("fault", ["cut", "503", "hang"])
+def test_what_goes_on_failing_is_given_up_and_leaves_nothing(server, offer, tmp_path, fault, monkeypatch):
+    monkeypatch.setattr(downloads, "TIMEOUT_S", 0.2)
+    server.faults = [fault] * 9
+    with pytest.raises(MissingResourceError, match=rf"could not be downloaded: .*\({RETRIES + 1} tries\)"):
+        get(tmp_path)
+    assert [one for one in tmp_path.rglob("*") if one.is_file()] == []
+    server.faults = []
+    assert texts(get(tmp_path)) == ["They do."]
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+def test_a_wrong_checksum_is_named_with_the_right_one_and_the_file_deleted(server, offer, tmp_path, algorithm):
+    corrupt = bytes([CONTENT[0] ^ 1]) + CONTENT[1:]
+    expected, found = (hashlib.new(algorithm, content).hexdigest() for content in (CONTENT, corrupt))
+    offer(**{algorithm: expected})
+    server.faults = ["corrupt"] * 9
+    with pytest.raises(ExpandrError) as error:
+        get(tmp_path)
+    assert found in error.value.found
+    assert error.value.expected == f"{algorithm}:{expected}"
+    assert error.value.exit_code == 6
+    assert [one for one in tmp_path.rglob("*") if one.is_file()] == []
+
+
+def test_no_server(offer, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/x"
+    offer(url=url)
+    with pytest.raises(MissingResourceError, match=re.escape(url)):
+        get(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [("404", "the server says 404"), ("403", "the server says 403"), ("page", "a web page came in its place")],
+)
+def test_a_file_that_is_not_there_is_not_tried_again(server, offer, tmp_path, fault, message):
+    offer(unverified="a test")
+    server.faults = [fault]
+    with pytest.raises(MissingResourceError, match=f"{server.url}/dl19.jsonl: {message}"):
+        get(tmp_path)
+    assert len(server.paths) == 1
+
+
+def test_two_at_once_download_once(server, offer, tmp_path):
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(texts(get(tmp_path)))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [["They do."]] * 4
+    assert len(server.paths) == 1
+
+
+def test_a_file_without_a_known_checksum_is_checked_from_the_second_time_on(server, offer, tmp_path, caplog):
+    offer(unverified="nobody says")
+    path = get(tmp_path)
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    assert f"q2d/dl19 cannot be checked (nobody says): its sha256 is {digest}" in caplog.text
+    path.unlink()
+    server.faults = ["corrupt"] * 9
+    with pytest.raises(ExpandrError) as error:
+        get(tmp_path)
+    assert error.value.expected == f"sha256:{digest}"
+
+
+def test_a_folder_or_a_server_as_mirror(server, offer, tmp_path, monkeypatch):
+    offer(url="http://127.0.0.1:9/nowhere.jsonl")
+    monkeypatch.setenv(MIRROR, f"{server.url}/copies/")
+    assert texts(get(tmp_path / "one")) == ["They do."]
+    assert server.paths == ["/copies/q2d/dl19.jsonl"]
+    mirror = tmp_path / "mirror"
+    monkeypatch.setenv(MIRROR, str(mirror))
+    with pytest.raises(MissingResourceError, match=f"{mirror}/q2d/dl19.jsonl is not there"):
+        get(tmp_path / "two")
+    (mirror / "q2d").mkdir(parents=True)
+    copy = mirror / "q2d" / "dl19.jsonl"
+    copy.write_bytes(CONTENT)
+    assert texts(get(tmp_path / "two")) == ["They do."]
+    copy.write_bytes(CONTENT + b"\n")
+    with pytest.raises(ExpandrError, match="does not match"):
+        get(tmp_path / "three")
+    assert copy.exists()
+
+
+def zipped(*members: tuple[str, str], link: str = "") -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as packed:
+        for name, text in members:
+            packed.writestr(name, text)
+        if link:
+            member = zipfile.ZipInfo(link)
+            member.external_attr = 0o120777 << 16
+            packed.writestr(member, "/etc/passwd")
+    return stream.getvalue()
+
+
+def test_a_zip_becomes_a_folder(server, offer, tmp_path):
+    server.content = zipped(("tiny/corpus.jsonl", "{}\n"), ("tiny/qrels/test.tsv", "x"), ("__MACOSX/tiny/._x", ""))
+    offer(then="unzip", file="beir/tiny")
+    folder = get(tmp_path)
+    assert folder == tmp_path / "beir" / "tiny"
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+    assert files == ["corpus.jsonl", "qrels/test.tsv"]
+    assert get(tmp_path) == folder
+    assert len(server.paths) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (zipped(("tiny/../../escaped", "x")), "would leave the folder"),
+        (zipped(("/etc/escaped", "x")), "would leave the folder"),
+        (zipped(("a\\..\\b", "x")), "would leave the folder"),
+        (zipped(link="tiny/link"), "is a link"),
+        (zipped(("one/x", ""), ("two/x", "")), "it holds one, two"),
+        (zipped(("alone", "")), "it holds the file alone"),
+        (zipped(), "it holds nothing"),
+        (b"PK\x03\x04 not a zip", "cannot be unpacked"),
+    ],
+)
+def test_a_zip_that_is_not_what_it_should_be(server, offer, tmp_path, content, message):
+    server.content = content
+    offer(then="unzip", file="beir/tiny")
+    with pytest.raises(InputError, match=message):
+        get(tmp_path)
+    assert not (tmp_path / "beir" / "tiny").exists()
+    assert not list(tmp_path.rglob("*escaped*"))
+
+
+def test_an_unknown_name_suggests_the_nearest(tmp_path):
+    with pytest.raises(InputError, match="Try: beir/scifact"):
+        fetch(["beir/scifct"], target=tmp_path)
+
+
+def test_the_items_of_conf():
+    found = items()
+    assert len(found) == 15 + 5 + 30
+    assert found["beir/scifact"].entry.md5 == "5f7d1de60b170fc8027bb7898e2efca1"
+    assert found["beir/scifact"].url.endswith("/BEIR/datasets/scifact.zip")
+    assert found["query2doc/dl19"].file == "expansions/dl19/query2doc.text-davinci-003.jsonl"
+    assert found["querygym/scifact/mugi.gpt-4.1"].download_name == "querygym/scifact/mugi.gpt-4.1.tsv"
+    assert len({item.file for item in found.values()}) == len({item.url for item in found.values()}) == len(found)
+    for item in found.values():
+        assert re.search(r"/[0-9a-f]{40}/", item.url) or item.entry.md5, "the address names no revision"
+
+
+@pytest.mark.parametrize(
+    ("group", "item", "message"),
+    [
+        ({}, {"shasum": "x"}, "unknown key 'shasum'"),
+        ({}, {"sha256": None}, "0 of sha256, md5 and unverified"),
+        ({}, {"md5": "0" * 32}, "2 of sha256, md5 and unverified"),
+        ({}, {"sha256": "xyz"}, "64 hexadecimal digits"),
+        ({}, {"size": "big"}, "'size' is 'big'"),
+        ({"then": "unpack"}, {}, "unknown then 'unpack'"),
+        ({"file": "../{name}"}, {}, "below the target"),
+        ({"url": "ftp://x/{path}"}, {}, "http or https"),
+        ({"mirror": "x"}, {}, "unknown key 'mirror'"),
+        ({"items": ["x"]}, {}, "'items' is a list"),
+    ],
+)
+def test_a_downloads_yaml_of_a_wrong_shape(tmp_path, group, item, message):
+    entry = {"path": "x.zip", "sha256": "0" * 64} | item
+    known = {"url": "https://x/{path}", "file": "{name}", "then": "unzip", "licence": "none", "source": "here"}
+    path = tmp_path / "downloads.yaml"
+    path.write_text(json.dumps({"groups": {"g": known | {"items": {"x": entry}} | group}}))
+    with pytest.raises(InputError, match=message):
+        items(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a b a b a b c d", (3, "c d")),
+        ("flea flea", (2, "")),
+        ("do fleas jump do fleas jump They do.", (2, "They do.")),
+        ("New New York New New York New New York It is a city.", (3, "It is a city.")),
+        ("do fleas jump They do.", (0, "do fleas jump They do.")),
+        ("one", (0, "one")),
+        ("", (0, "")),
+    ],
+)
+def test_split_repeats(text, expected):
+    assert split_repeats(text) == expected
+
+
+@given(
+    st.lists(st.text("abc", min_size=1, max_size=3), min_size=3, max_size=6, unique=True),
+    st.integers(min_value=2, max_value=7),
+    st.text("xyz ", max_size=20),
+)
+def test_repeats_are_taken_off_and_nothing_else(words, repeats, rest):
+    topic = " ".join(words)
+    assume(not rest.startswith(" "))
+    assert split_repeats(f"{topic} " * repeats + rest) == (repeats, rest)
+
+
+def test_querygym(tmp_path):
+    path = tmp_path / "queries.tsv"
+    first = 'do fleas jump do fleas jump They do,\tand say "yes".\nFar.'
+    with path.open("w", newline="") as stream:
+        csv.writer(stream, delimiter="\t").writerows([["007", first], ["8", "how long live dogs keywords"]])
+    assert list(querygym_rows(path)) == [
+        {"topic_id": "007", "text": 'They do,\tand say "yes".\nFar.', "searched": first, "query_repeats": 2},
+        {"topic_id": "8", "text": "how long live dogs keywords", "searched": "how long live dogs keywords"},
+    ]
+
+
+@pytest.mark.parametrize("text", ["1\tq\tmore\n", "1\n", "\tq\n", '1\t"open\n'])
+def test_a_tsv_that_does_not_fit(tmp_path, text):
+    path = tmp_path / "queries.tsv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"queries.tsv, line 1: "):
+        list(querygym_rows(path))
+
+
+def test_query2doc(tmp_path):
+    path = tmp_path / "dev.jsonl"
+    path.write_text('{"query_id": "007", "query": "do fleas jump", "pseudo_doc": ""}\n')
+    assert list(query2doc_rows(path)) == [{"topic_id": "007", "query": "do fleas jump", "text": ""}]
+    path.write_text('{"query_id": "007", "query": "do fleas jump", "passage": "x"}\n')
+    with pytest.raises(InputError, match=r"dev.jsonl, line 1: no field 'pseudo_doc'"):
+        list(query2doc_rows(path))

@@ -1,0 +1,125 @@
+"""What a folder of runs came to, with figures that can be worked out by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+from report_runs import NASTY, regressions, run_file
+
+from expandr_ir.errors import InputError, MissingResourceError
+from expandr_ir.evaluate.significance import t_test
+from expandr_ir.regress.results import NAME, make_results, read_results, write_results
+from expandr_ir.report.evidence import gather
+from expandr_ir.report.study import study_of
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return regressions(tmp_path)
+
+
+def test_differences_tests_and_outcomes(runs):
+    (chapter,) = gather(runs).chapters
+    better = chapter.condition(NASTY)
+    contrast = better.contrasts["RR@10"]
+    assert contrast.difference == pytest.approx(3.5 / 4 - (1 + 1 / 2 + 1 / 3) / 4)
+    assert (contrast.wins, contrast.ties, contrast.losses) == (3, 1, 0)
+    assert contrast.family == 8, "four conditions and two metrics"
+    p = t_test([0, 1 / 2, 2 / 3, 1 / 2])
+    assert contrast.p_holm == pytest.approx(min(1.0, 8 * p))
+    assert chapter.condition("worse").contrasts["R@100"].difference == pytest.approx(-1 / 4)
+    assert chapter.condition("base").contrasts == {}
+    assert chapter.condition("dense").contrasts == {}
+    assert chapter.metrics == ("RR@10", "R@100")
+    assert chapter.best("RR@10") == {NASTY}
+    assert chapter.judged == 4
+
+
+def test_costs_come_from_the_manifest(runs):
+    (chapter,) = gather(runs).chapters
+    assert chapter.condition("base").cost.seconds == pytest.approx(0.1)
+    assert chapter.condition("base").cost.tokens is None
+    assert chapter.condition("worse").cost.tokens == pytest.approx(2 * 400 / 4)
+
+
+def test_costs_come_from_the_results_where_there_is_no_manifest(tmp_path):
+    runs = regressions(tmp_path, manifests=False)
+    found = read_results(runs)
+    first = dataclasses.replace(found.results[0], seconds=8.0, prompt_tokens=4, completion_tokens=8)
+    write_results(runs, dataclasses.replace(found, results=(first, *found.results[1:])))
+    base = gather(runs).chapters[0].condition("base")
+    assert (base.cost.seconds, base.cost.tokens) == (2.0, 3.0)
+    assert base.notes == ("the manifest of tiny/run0.run is not there",)
+
+
+def test_a_run_that_is_not_there_is_said_and_not_tested(runs):
+    (runs / "tiny" / "run1.run").unlink()
+    (chapter,) = gather(runs).chapters
+    better = chapter.condition(NASTY)
+    assert better.contrasts["RR@10"].p_holm is None
+    assert better.contrasts["RR@10"].difference == pytest.approx(3.5 / 4 - (1 + 1 / 2 + 1 / 3) / 4), "of recorded means"
+    assert better.notes == ("tiny/run1.run is not there: no test and no topics",)
+    assert chapter.condition("worse").contrasts["RR@10"].family == 6
+    assert list(gather(runs).remarks()) == [f"tiny, {NASTY}: tiny/run1.run is not there: no test and no topics"]
+
+
+def test_a_run_that_was_changed_is_said_and_not_tested(runs):
+    run_file(runs / "tiny" / "run1.run", 1, 1, 1, 1)
+    (note,) = gather(runs).chapters[0].condition(NASTY).notes
+    assert "has RR@10 1.0000, but 0.8750 was recorded" in note
+
+
+def test_a_manifest_of_another_file_is_not_used(runs):
+    shutil.copy(runs / "tiny" / "run2.run.manifest.json", runs / "tiny" / "run1.run.manifest.json")
+    better = gather(runs).chapters[0].condition(NASTY)
+    assert better.notes == ("the manifest of tiny/run1.run describes another file",)
+
+
+def test_a_collection_elsewhere_is_found_by_data(runs, tmp_path):
+    shutil.move(tmp_path / "data", tmp_path / "moved")
+    (chapter,) = gather(runs).chapters
+    assert "the collection is not at hand" in chapter.notes[0]
+    assert "--data DIR" in chapter.notes[0]
+    assert chapter.condition(NASTY).contrasts["RR@10"].family == 0
+    (chapter,) = gather(runs, tmp_path / "moved").chapters
+    assert chapter.notes == ()
+    assert chapter.condition(NASTY).contrasts["RR@10"].family == 8
+
+
+def test_a_folder_without_results(tmp_path):
+    with pytest.raises(MissingResourceError, match="expandr regress"):
+        gather(tmp_path)
+
+
+def test_results_of_another_format(tmp_path):
+    (tmp_path / NAME).write_text(json.dumps({"format": "expandr-results/9"}))
+    with pytest.raises(InputError, match="expandr-results/9"):
+        gather(tmp_path)
+
+
+def test_results_without_a_result(tmp_path):
+    write_results(tmp_path, make_results([], {}))
+    with pytest.raises(InputError, match="holds no result"):
+        gather(tmp_path)
+
+
+def test_an_unknown_collection_names_the_nearest(runs):
+    with pytest.raises(InputError, match="Try: tiny"):
+        gather(runs, None, ["tinny"])
+
+
+def test_a_study_of_results_alone_has_differences_and_no_tests(runs):
+    (chapter,) = study_of(read_results(runs)).chapters
+    contrast = chapter.condition("worse").contrasts["R@100"]
+    assert (contrast.difference, contrast.p_holm, contrast.family) == (pytest.approx(-0.25), None, 0)
+
+
+def test_the_best_is_at_the_metrics_precision(runs):
+    found = read_results(runs)
+    values = tuple(dataclasses.replace(value, measured=0.87504) for value in found.results[2].values)
+    close = dataclasses.replace(found.results[2], values=values)
+    (chapter,) = study_of(dataclasses.replace(found, results=(found.results[1], close))).chapters
+    assert chapter.best("RR@10") == {NASTY, "worse"}

@@ -1,0 +1,133 @@
+"""TRL's and PEFT's configurations from ours: their names, their types, and what follows from where it runs."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from expandr_ir.config import conf_dir, names
+from expandr_ir.errors import InputError
+from expandr_ir.train.align.options import GATE, lora_config, trl_config, trl_option, trl_options
+
+CPU = {"use_cpu": True, "bf16": False}
+
+
+def arguments(tmp_path, given, kind="dpo", *, evaluates=False):
+    return trl_config(kind, CPU | given, tmp_path, evaluates=evaluates)
+
+
+def test_options_take_their_types_and_nothing_is_added():
+    given = {"learning_rate": "2e-5", "loss_type": ["sigmoid", "sft"], "bf16": "true", "max_length": 612}
+    expected = {"learning_rate": 2e-5, "loss_type": ["sigmoid", "sft"], "bf16": True, "max_length": 612}
+    assert trl_options("dpo", given) == expected
+
+
+def test_an_option_has_trl_s_default_where_it_is_not_given():
+    assert trl_option("dpo", {}, "max_length") == 1024
+    assert trl_option("dpo", {"max_length": "300"}, "max_length") == 300
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"betta": 1}, "Try: beta"),
+        ({"beta": "much"}, "--dpo.*beta"),
+        ({"max_prompt_length": 100}, "--max-prompt-length"),
+        ({"output_dir": "x"}, "--output"),
+        ({"push_to_hub": True}, "merge --push-to-hub"),
+    ],
+)
+def test_what_is_no_option_says_what_to_type(given, says):
+    with pytest.raises(InputError, match=f"(?s){says}"):
+        trl_options("dpo", given)
+
+
+def test_without_held_out_data_nothing_is_evaluated(tmp_path):
+    made = arguments(tmp_path, {"save_steps": 7})
+    assert (made.eval_strategy.value, made.load_best_model_at_end, made.report_to) == ("no", False, [])
+    with pytest.raises(InputError, match="without anything to evaluate on"):
+        arguments(tmp_path, {"eval_strategy": "steps"})
+
+
+def test_with_held_out_data_each_checkpoint_is_evaluated_and_the_best_kept(tmp_path):
+    made = arguments(tmp_path, {"save_steps": 7}, evaluates=True)
+    assert (made.eval_strategy.value, made.eval_steps, made.eval_on_start) == ("steps", 7, True)
+    assert (made.load_best_model_at_end, made.metric_for_best_model, made.greater_is_better) == (True, GATE, True)
+
+
+def test_what_is_given_goes_through(tmp_path):
+    given = {"report_to": ["tensorboard"], "gradient_checkpointing": False, "precompute_ref_log_probs": True, "seed": 7}
+    made = arguments(tmp_path, given)
+    assert made.report_to == ["tensorboard"]
+    assert (made.gradient_checkpointing, made.precompute_ref_log_probs, made.seed) == (False, True, 7)
+
+
+@pytest.mark.parametrize(
+    ("computes", "given", "expected"),
+    [
+        (True, {}, (True, False)),
+        (False, {}, (False, False)),
+        (True, {"bf16": False}, (False, False)),
+        (False, {"bf16": True}, (True, False)),
+    ],
+)
+def test_bfloat16_where_the_cpu_computes_in_it_unless_said(tmp_path, monkeypatch, computes, given, expected):
+    import torch
+
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: computes)
+    made = trl_config("dpo", {"use_cpu": True} | given, tmp_path, evaluates=False)
+    assert (made.bf16, made.fp16) == expected
+
+
+def test_options_that_do_not_fit_together_are_an_input_error(tmp_path):
+    with pytest.raises(InputError, match="loss_weights"):
+        arguments(tmp_path, {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0]})
+
+
+def test_lora():
+    made = lora_config({"r": "16", "lora_alpha": 64, "target_modules": "all-linear"})
+    assert (made.r, made.lora_alpha, made.target_modules, made.task_type) == (16, 64, "all-linear", "CAUSAL_LM")
+    assert lora_config(None) is None
+    with pytest.raises(InputError, match="Try: lora_alpha"):
+        lora_config({"lora_alfa": 1})
+
+
+@pytest.mark.parametrize("name", [name for name in names("train") if name.startswith(("dpo-", "sft"))])
+def test_the_configurations_of_conf_fit_trl_and_peft(tmp_path, name):
+    block = yaml.safe_load((conf_dir() / "train" / f"{name}.yaml").read_text())
+    for kind in {"dpo", "sft"} & block.keys():
+        made = arguments(tmp_path, block[kind], kind, evaluates=True)
+        assert made.save_steps > 0
+    lora_config(block.get("lora"))
+
+
+DPO = ("beta", "learning_rate", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps")
+
+
+@pytest.mark.parametrize(
+    ("name", "dpo", "lengths", "norm", "lora", "no_dropout"),
+    [
+        ("dpo-expandr", (0.1, 2e-5, 2, 2, 8), (612, 100), 10.0, (8, 32, 0.1), False),
+        ("dpo-llm-qe", (0.1, 2e-5, 2, 2, 8), (612, 100), 10.0, (8, 32, 0.1), False),
+        ("dpo-reinforced-ir", (0.1, 1e-5, 1, 4, 1), (4096, None), 1.0, (32, 64, 0.0), True),
+    ],
+)
+def test_the_published_settings(name, dpo, lengths, norm, lora, no_dropout):
+    """ExpandR's and LLM-QE's training script, and Reinforced-IR's; see the sources in the files."""
+    block = yaml.safe_load((conf_dir() / "train" / f"{name}.yaml").read_text())
+    assert tuple(block["dpo"][key] for key in DPO) == dpo
+    assert (block["dpo"]["max_length"], block.get("max_prompt_length")) == lengths
+    assert block["dpo"].get("max_grad_norm", 1.0) == norm
+    assert (block["lora"]["r"], block["lora"]["lora_alpha"], block["lora"].get("lora_dropout", 0.0)) == lora
+    assert trl_option("dpo", block["dpo"], "disable_dropout") is no_dropout
+
+
+@pytest.mark.parametrize(("name", "kind"), [("zero2", "DEEPSPEED"), ("ddp", "MULTI_GPU")])
+def test_the_launch_configurations_are_accelerate_s(name, kind):
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    found = load_config_from_file(str(conf_dir() / "accelerate" / f"{name}.yaml"))
+    assert found.distributed_type == kind
+    assert found.mixed_precision == "bf16"
+    if name == "zero2":
+        assert found.deepspeed_config["zero_stage"] == 2

@@ -1,0 +1,252 @@
+"""Evidence: each text encoded once, the same as query by query, and the same after a run that broke off."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from expandr_ir.config import EncoderConfig
+from expandr_ir.errors import InputError
+from expandr_ir.records import Hits
+from expandr_ir.retrievers import BM25
+from expandr_ir.train.align.candidates import Candidates
+from expandr_ir.train.align.scoring import (
+    CorpusOptions,
+    SimilarityOptions,
+    add_corpus_ranks,
+    add_similarities,
+    encoder_provenance,
+)
+from expandr_ir.train.data.rows import TrainingRow
+
+DIM = 8
+COSINE = SimilarityOptions(shard_texts=3)
+DOT = replace(COSINE, similarity="dot")
+
+
+class HashEncoder:
+    """A vector for each text and role, drawn from the text; it can die after so many calls."""
+
+    def __init__(self, die_after=None, name="m", **config):
+        self.config = EncoderConfig(model="m", query_prefix="", document_prefix="", **config)
+        self.dim, self.name = DIM, name
+        self.seen, self.calls, self.die_after = [], 0, die_after
+
+    def _encode(self, kind, texts):
+        if self.calls == self.die_after:
+            raise KeyboardInterrupt
+        self.calls += 1
+        self.seen += [(kind, text) for text in texts]
+        return np.array([vector(kind, text) for text in texts], dtype=np.float32)
+
+    def encode_queries(self, texts):
+        return self._encode("query", texts)
+
+    def encode_documents(self, documents):
+        return self._encode("document", documents)
+
+    def encode_expansions(self, texts):
+        return self._encode("document" if self.config.expansion_prefix is None else "expansion", texts)
+
+    def identity(self):
+        return {"model": self.name}
+
+
+def vector(kind, text):
+    if text == "zero":
+        return np.zeros(DIM)
+    seed = int.from_bytes(f"{kind} {text}".encode()[:16], "big")
+    return np.random.default_rng(seed).normal(size=DIM) * 3
+
+
+def cosine(left, right):
+    return left @ right / np.linalg.norm(left) / np.linalg.norm(right)
+
+
+def candidates(query, positives, answer, *texts):
+    return Candidates(TrainingRow(query, query, positives, ()), list(texts), answer=answer)
+
+
+def table():
+    return [
+        candidates("q1", ("p1", "p2"), "a1", "c1", "c2", "c3"),
+        candidates("q2", ("p1",), "c1", "c4", "c2"),
+        candidates("q3", ("p3",), None, "c5", "c6"),
+    ]
+
+
+def compared(encoder, folder, options, rows=None, **others):
+    rows = table() if rows is None else rows
+    add_similarities(rows, encoder, folder, options, **others)
+    return rows
+
+
+def test_cosines_of_each_query(tmp_path):
+    for one in compared(HashEncoder(), tmp_path, COSINE, with_query=True):
+        positive, query = vector("document", one.row.positives[0]), vector("query", one.row.query)
+        expected = [cosine(vector("document", text), positive) for text in one.texts]
+        np.testing.assert_allclose(one.evidence.positive, expected, atol=1e-6)
+        assert one.evidence.query == pytest.approx(cosine(query, positive), abs=1e-6)
+        if one.answer is None:
+            assert one.evidence.answer is None
+        else:
+            expected = [cosine(vector("document", text), vector("document", one.answer)) for text in one.texts]
+            np.testing.assert_allclose(one.evidence.answer, expected, atol=1e-6)
+
+
+def test_dot_products_and_a_role_of_its_own(tmp_path):
+    encoder = HashEncoder(expansion_prefix="topic: ")
+    one, *_ = compared(encoder, tmp_path, DOT)
+    expected = [vector("expansion", text) @ vector("document", "p1") for text in ("c1", "c2", "c3")]
+    np.testing.assert_allclose(one.evidence.positive, expected, rtol=1e-5)
+    assert one.evidence.query is None
+    assert {("expansion", "c1"), ("document", "c1")} <= set(encoder.seen)  # c1 is the second query's answer, too
+
+
+def test_the_nearest_of_several_positives(tmp_path):
+    one, *_ = compared(HashEncoder(), tmp_path, replace(COSINE, positives="nearest"), with_query=True)
+    both = [vector("document", text) for text in ("p1", "p2")]
+    expected = [max(cosine(vector("document", text), other) for other in both) for text in ("c1", "c2", "c3")]
+    np.testing.assert_allclose(one.evidence.positive, expected, atol=1e-6)
+    assert one.evidence.query == pytest.approx(max(cosine(vector("query", "q1"), other) for other in both), abs=1e-6)
+
+
+def test_each_text_is_encoded_once_and_never_again(tmp_path):
+    encoder, again = HashEncoder(), HashEncoder()
+    first = compared(encoder, tmp_path, COSINE, with_query=True)
+    assert len(encoder.seen) == len(set(encoder.seen))
+    documents = {"p1", "p3", "a1", "c1", "c2", "c3", "c4", "c5", "c6"}  # p2 does not count, the first positive does
+    assert set(encoder.seen) == {("document", text) for text in documents} | {("query", f"q{n}") for n in (1, 2, 3)}
+    second = compared(again, tmp_path, COSINE, with_query=True)
+    assert again.seen == []
+    assert [one.evidence.positive.tolist() for one in second] == [one.evidence.positive.tolist() for one in first]
+    assert [path.suffix for path in tmp_path.iterdir()] == [".npz"]
+
+
+@pytest.mark.parametrize("calls", [0, 1, 2])
+def test_a_broken_off_run_goes_on_at_the_first_missing_shard(tmp_path, calls):
+    compared(HashEncoder(), tmp_path / "whole", COSINE)
+    with pytest.raises(KeyboardInterrupt):
+        compared(HashEncoder(die_after=calls), tmp_path / "broken", COSINE)
+    again = HashEncoder()
+    compared(again, tmp_path / "broken", COSINE)
+    assert again.calls == 3 - calls  # nine documents in shards of three
+    (left,), (right,) = ((tmp_path / name).glob("*.npz") for name in ("whole", "broken"))
+    assert (left.name, left.read_bytes()) == (right.name, right.read_bytes())
+
+
+def test_other_encoders_texts_and_options_do_not_meet(tmp_path):
+    for encoder, rows, options in (
+        (HashEncoder(), table(), COSINE),
+        (HashEncoder(name="other"), table(), COSINE),
+        (HashEncoder(expansion_prefix="x"), table(), COSINE),
+        (HashEncoder(), table(), DOT),
+        (HashEncoder(), table()[:2], COSINE),
+        (HashEncoder(), [*table()[:2], replace(table()[2], answer="a3")], COSINE),
+    ):
+        before = len(list(tmp_path.glob("*.npz")))
+        compared(encoder, tmp_path, options, rows)
+        assert len(list(tmp_path.glob("*.npz"))) == before + 1
+    assert encoder_provenance(HashEncoder(expansion_prefix="x")) != encoder_provenance(HashEncoder())
+
+
+def test_a_zero_vector_has_no_cosine(tmp_path):
+    (one,) = compared(HashEncoder(), tmp_path, COSINE, [candidates("q", ("p",), None, "c", "zero")])
+    assert np.isnan(one.evidence.positive).tolist() == [False, True]
+    with pytest.raises(InputError, match="shard_texts is 0"):
+        SimilarityOptions(shard_texts=0)
+
+
+@settings(deadline=None, max_examples=40)  # files are written and synced
+@given(st.data())
+def test_any_texts_in_any_shards(tmp_path_factory, data):
+    texts = st.sampled_from([f"t{n}" for n in range(8)])
+    some = st.builds(
+        lambda query, positives, answer, own: candidates(query, tuple(positives), answer, *own),
+        texts,
+        st.lists(texts, min_size=1, max_size=2, unique=True),
+        st.none() | texts,
+        st.lists(texts, min_size=2, max_size=5, unique=True),
+    )
+    rows = data.draw(st.lists(some, max_size=5))
+    options = replace(COSINE, shard_texts=data.draw(st.integers(1, 9)))
+    for one in compared(HashEncoder(), tmp_path_factory.mktemp("work"), options, rows):
+        positive = vector("document", one.row.positives[0])
+        expected = [cosine(vector("document", text), positive) for text in one.texts]
+        np.testing.assert_allclose(one.evidence.positive, expected, atol=1e-5)
+        assert (one.evidence.answer is None) == (one.answer is None)
+
+
+RANKINGS = {"a": ["d0", "d1", "d2"], "b": ["d2", "x", "d1"], "c": ["x", "y"]}
+
+
+@pytest.fixture
+def searches(monkeypatch):
+    """BM25 that ranks by the candidate's text alone and can die; the list of its searches."""
+    done = []
+
+    def search(self, topics):
+        if len(done) == search.die_after:
+            raise KeyboardInterrupt
+        done.append(topics)
+        rankings = {name: RANKINGS[one.expansions[0].text] for name, one in topics.items()}
+        return {name: Hits(ids, [float(-n) for n in range(len(ids))]) for name, ids in rankings.items()}
+
+    search.die_after = None
+    monkeypatch.setattr(BM25, "search", search)
+    monkeypatch.setattr(BM25, "details", lambda self: {"k1": 0.9, "b": 0.4})
+    done.append(search)
+    return done
+
+
+@pytest.fixture
+def collection(tmp_path):
+    folder = tmp_path / "collection"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text(json.dumps({"_id": "d0", "text": "x"}) + "\n")
+    topics = "".join(json.dumps({"_id": f"t{n}", "text": f"query {n}"}) + "\n" for n in range(5))
+    (folder / "queries.jsonl").write_text(topics)
+    judged = "".join(f"t{n}\td1\t2\nt{n}\td2\t1\nt{n}\td0\t0\n" for n in range(5))
+    (folder / "qrels" / "train.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
+    return CorpusOptions(collection=str(folder), batch_queries=2)
+
+
+def ranked(options, work, rows=("ab", "a", "bca", "c", "ac")):
+    """The ranks of d1 and d2 under each candidate, a letter each, of each row."""
+    found = [candidates(f"t{n}", ("p",), None, *texts) for n, texts in enumerate(rows)]
+    add_corpus_ranks(found, options, work, dense=None)
+    assert all(one.evidence.grades.tolist() == [2.0, 1.0] for one in found)
+    return [one.evidence.corpus.tolist() for one in found]
+
+
+def test_ranks_by_hand(collection, searches, tmp_path):
+    by_text = {"a": [2, 3], "b": [3, 1], "c": [0, 0]}
+    expected = [[by_text[text] for text in texts] for texts in ("ab", "a", "bca", "c", "ac")]
+    assert ranked(collection, tmp_path / "work") == expected
+    assert len(searches) == 1 + 3  # five rows, two a batch
+
+
+def test_a_search_that_broke_off_goes_on(collection, searches, tmp_path):
+    whole = ranked(collection, tmp_path / "whole")
+    search = searches[0]
+    search.die_after = len(searches) + 2
+    with pytest.raises(KeyboardInterrupt):
+        ranked(collection, tmp_path / "broken")
+    search.die_after = None
+    before = len(searches)
+    assert ranked(collection, tmp_path / "broken") == whole
+    assert ranked(collection, tmp_path / "broken") == whole
+    assert len(searches) == before + 1
+    assert [path.suffix for path in (tmp_path / "broken").iterdir()] == [".npz"]
+
+
+def test_rows_that_the_collection_does_not_know(collection, tmp_path):
+    with pytest.raises(InputError, match="query 't5' has no relevant document"):
+        ranked(collection, tmp_path, "abcabc")
+    with pytest.raises(InputError, match="the reward 'corpus' needs a collection"):
+        ranked(CorpusOptions(), tmp_path)
+    with pytest.raises(InputError, match="hits is 0"):
+        CorpusOptions(hits=0)
