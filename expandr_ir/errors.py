@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterable
 
 from expandr_ir.masking import mask, printable
@@ -71,3 +72,24 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
         expected=f"one of {listed}" if valid else f"a {kind}; there are none here",
         remedy=near[0] if near else None,
     )
+
+
+_LIMITS = {
+    "least": (operator.ge, "{} or more"),
+    "above": (operator.gt, "above {}"),
+    "most": (operator.le, "at most {}"),
+    "below": (operator.lt, "below {}"),
+}
+
+
+def check_number(name: str, value: float | None, **limits: float) -> None:
+    """Refuses a number outside its range, of least or above, most or below; None, where an option has it, passes."""
+    if value is not None and not all(_LIMITS[word][0](value, limit) for word, limit in limits.items()):
+        expected = ", ".join(_LIMITS[word][1].format(limit) for word, limit in limits.items())
+        raise InputError(f"{name} is {value}", expected=expected)
+
+
+def check_fields(options: object, *names: str, prefix: str = "", **limits: float) -> None:
+    """`check_number` for fields of an options object, as in check_fields(self, "hits", "skip", least=1)."""
+    for name in names:
+        check_number(f"{prefix}{name}", getattr(options, name), **limits)

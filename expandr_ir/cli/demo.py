@@ -16,7 +16,7 @@ from expandr_ir.errors import InputError
 from expandr_ir.evaluate.compare import Comparison, compare
 from expandr_ir.expanders import ExpandOptions, load_expander
 from expandr_ir.io.expansions import read_expansions
-from expandr_ir.io.outputs import output_folder
+from expandr_ir.io.files import output_folder
 from expandr_ir.records import Document, ExpandedTopic, Hit, Topic
 from expandr_ir.report import render
 from expandr_ir.retrievers import BM25, Hybrid, Retriever

@@ -13,9 +13,8 @@ from expandr_ir.errors import InputError
 from expandr_ir.evaluate import DEFAULT_MEASURES, score_run
 from expandr_ir.evaluate.compare import compare as compare_runs
 from expandr_ir.io.expansions import read_expansions
-from expandr_ir.io.files import atomic_write
+from expandr_ir.io.files import atomic_write, output_file
 from expandr_ir.io.manifest import Manifest, read_manifest
-from expandr_ir.io.outputs import output_file
 from expandr_ir.io.runs import read_run, run_names
 from expandr_ir.records import Topic
 from expandr_ir.report import page_of, render, render_scores, study_of_comparison

@@ -15,7 +15,7 @@ from expandr_ir.config import EncodeOptions, GeneratorConfig
 from expandr_ir.errors import InputError, PartlyDoneError
 from expandr_ir.expanders import ExpandOptions, expander_config, load_expander
 from expandr_ir.io.expansions import Expansions
-from expandr_ir.io.outputs import output_file
+from expandr_ir.io.files import output_file
 from expandr_ir.retrievers import load_retriever
 
 logger = logging.getLogger(__name__)

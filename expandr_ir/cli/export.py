@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from expandr_ir.aggregate import TEXTUAL, SparseOptions, dense_vectors
 from expandr_ir.cli.inputs import TopicSource, load_expanded
 from expandr_ir.errors import InputError
-from expandr_ir.io.outputs import output_file, output_folder
+from expandr_ir.io.files import output_file, output_folder
 from expandr_ir.io.topics import write_topics_json
 from expandr_ir.retrievers import BM25
 from expandr_ir.retrievers.base import select_fields

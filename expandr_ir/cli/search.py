@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from expandr_ir.cli.inputs import TopicSource, load_expanded, missing_counts
 from expandr_ir.errors import InputError
-from expandr_ir.io.outputs import output_file
+from expandr_ir.io.files import output_file
 from expandr_ir.io.runs import Run, read_run
 from expandr_ir.retrievers import SearchOptions, load_retriever
 from expandr_ir.retrievers.fusion import FusionOptions, fuse

@@ -8,7 +8,7 @@ from pathlib import Path
 from expandr_ir.collections import Collection
 from expandr_ir.collections.facts import match_folder
 from expandr_ir.errors import InputError
-from expandr_ir.io.files import atomic_write, home, read_jsonl, sha256_file, sha256_json, text_field
+from expandr_ir.io.files import home, read_jsonl, sha256_file, sha256_json, text_field, write_text
 from expandr_ir.io.qrels import read_qrels
 from expandr_ir.io.topics import check_id, read_topics
 from expandr_ir.records import Document, Qrels, Topic
@@ -38,8 +38,7 @@ class BeirFolder(Collection):
         stat = self._corpus.stat()
         record = home() / "fingerprints" / sha256_json([str(self._corpus.resolve()), stat.st_size, stat.st_mtime_ns])
         if not record.is_file():
-            with atomic_write(record) as stream:
-                stream.write(sha256_file(self._corpus))
+            write_text(record, sha256_file(self._corpus))
         return record.read_text(encoding="utf-8")
 
     def _read_topics(self) -> dict[str, Topic]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expandr_ir.errors import InputError
-from expandr_ir.io.files import atomic_write, read_jsonl, text_field
+from expandr_ir.io.files import read_jsonl, text_field, write_jsonl
 from expandr_ir.io.manifest import write_manifest
 from expandr_ir.records import ExpandedTopic, Expansion, Topic
 
@@ -110,7 +110,7 @@ class Expansions(dict[str, ExpandedTopic]):
             inputs: files by role, for the manifest.
         """
         path = Path(path)
-        write_expansions(path, self.rows())
+        write_jsonl(path, self.rows())
         write_manifest(
             path,
             options=options,
@@ -186,16 +186,6 @@ def read_expansions(path: str | Path, topics: Mapping[str, Topic], skip_missing:
     empty = sum(not expansion.text.strip() for topic in expanded.values() for expansion in topic.expansions)
     counts = {"topics": len(topics), "empty": empty, "failed": failed, "other_rows": other_rows}
     return Expansions(expanded, missing=missing, counts=counts)
-
-
-def write_expansions(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Writes rows as JSON lines and returns their number; the file appears only when it is complete."""
-    count = 0
-    with atomic_write(Path(path), "wb") as stream:
-        for row in rows:  # UTF-8 cannot hold a lone surrogate: its JSON escape, which reads back, stands for it
-            stream.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
-            count += 1
-    return count
 
 
 def check_topic_text(row: Mapping[str, Any], topic: Topic, where: str) -> None:

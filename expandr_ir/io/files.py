@@ -1,4 +1,4 @@
-"""Reads and writes files: an error names its line, and no file is ever half there."""
+"""Reads and writes files: an error names its line, outputs are checked before the work, and none is ever half there."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from expandr_ir.errors import InputError, MissingResourceError
+from expandr_ir.errors import ExpandrError, InputError, MissingResourceError
 
 
 def home() -> Path:
@@ -75,6 +75,15 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, row
 
 
+def read_json(path: Path, remedy: str | None = None) -> Any:
+    """The content of a JSON file."""
+    try:
+        with open_bytes(path) as stream:
+            return json.loads(stream.read())
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error})", expected="JSON", remedy=remedy) from error
+
+
 def text_field(row: dict[str, Any], names: tuple[str, ...], where: str) -> str:
     """The first of the named fields that the row has, as a string; ids that are integers become their digits."""
     name = next((name for name in names if name in row), None)
@@ -114,6 +123,56 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text, whole; UTF-8 cannot hold a lone surrogate: its JSON escape stands for it."""
+    with atomic_write(path, "wb") as stream:
+        stream.write(text.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path: Path, value: Any, *, indent: int | None = 2, sort_keys: bool = False) -> None:
+    """Writes a value as JSON, whole."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=indent, sort_keys=sort_keys) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Writes rows as JSON lines, whole, one at a time, and returns their number."""
+    count = 0
+    with atomic_write(path, "wb") as stream:
+        for row in rows:
+            stream.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+            count += 1
+    return count
+
+
+def output_file(name: str, inputs: Iterable[str | None] = ()) -> Path:
+    """The file to write, which must be none of the inputs; of a symbolic link, the file that it points to."""
+    path = Path(name).expanduser()
+    path = path.resolve() if path.is_symlink() else path
+    if path.is_dir() or name.endswith(os.sep):
+        raise InputError(f"--output {name} is a folder", expected="a file", remedy=f"--output {path / 'NAME'}")
+    if path.exists() and not path.is_file():
+        raise InputError(f"--output {name} is no plain file", expected="a file", remedy="--output NAME, then cat NAME")
+    if any(path.resolve() == Path(other).expanduser().resolve() for other in inputs if other):
+        raise InputError(f"--output {name} is also read", expected="a file of its own")
+    _check_folder(path.parent)
+    return path
+
+
+def output_folder(name: str) -> Path:
+    """The folder to write into."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        raise InputError(f"--output {name} is a file", expected="a folder")
+    _check_folder(path)
+    return path
+
+
+def _check_folder(folder: Path) -> None:
+    nearest = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise ExpandrError(f"{nearest} cannot be written", expected="a folder of yours", remedy="--output elsewhere")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 
 import expandr_ir
 from expandr_ir.errors import InputError
-from expandr_ir.io.files import atomic_write, sha256_file
+from expandr_ir.io.files import sha256_file, write_json
 from expandr_ir.masking import mask
 from expandr_ir.records import ExpandedTopic
 
@@ -122,9 +122,7 @@ def write_manifest(
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         details=json.loads(mask(json.dumps(details or {}, default=str))),
     )
-    with atomic_write(manifest_path(output)) as stream:
-        json.dump(asdict(manifest), stream, indent=2)
-        stream.write("\n")
+    write_json(manifest_path(output), asdict(manifest))
     return manifest
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from expandr_ir.errors import InputError
-from expandr_ir.io.files import atomic_write, read_jsonl, read_lines, text_field
+from expandr_ir.io.files import read_jsonl, read_lines, text_field, write_json
 from expandr_ir.records import Topic
 
 if TYPE_CHECKING:
@@ -111,9 +111,7 @@ def check_id(identifier: str, noun: str, where: str) -> None:
 
 def write_topics_json(path: str | Path, texts: Mapping[str, str]) -> None:
     """Writes Pyserini's JSON topics, {topic_id: {"title": text}}, the only one of its formats that loses nothing."""
-    rows = {topic_id: {"title": text} for topic_id, text in texts.items()}
-    with atomic_write(Path(path), "wb") as stream:  # UTF-8 cannot hold a lone surrogate: its JSON escape stands for it
-        stream.write(json.dumps(rows, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace") + b"\n")
+    write_json(Path(path), {topic_id: {"title": text} for topic_id, text in texts.items()}, indent=1)
 
 
 def _tsv_rows(path: Path, field: str | None) -> Iterator[Row]:

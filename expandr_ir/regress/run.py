@@ -13,9 +13,8 @@ from typing import Any
 
 from expandr_ir.blocks import load_block
 from expandr_ir.errors import ComparisonFailedError, InputError, MissingResourceError
-from expandr_ir.io.files import atomic_write, home
+from expandr_ir.io.files import atomic_write, home, output_file, output_folder
 from expandr_ir.io.manifest import installed_versions
-from expandr_ir.io.outputs import output_file, output_folder
 from expandr_ir.progress import progress
 from expandr_ir.regress.catalogue import Regressions
 from expandr_ir.regress.commands import evaluate_command, pyserini_commands, search_command

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from expandr_ir.errors import InputError
-from expandr_ir.io.files import atomic_write
-from expandr_ir.io.outputs import output_file, output_folder
+from expandr_ir.io.files import atomic_write, output_file, output_folder
 from expandr_ir.regress.results import NAME
 from expandr_ir.report import formats
 from expandr_ir.report.comparison import FORMATS, render, render_scores

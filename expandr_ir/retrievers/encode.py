@@ -17,9 +17,8 @@ from expandr_ir.collections import Collection, load_collection
 from expandr_ir.config import EncodeOptions
 from expandr_ir.encoders import Encoder, load_encoder
 from expandr_ir.errors import ExpandrError, InputError
-from expandr_ir.io.files import atomic_write, exclusive, home, sha256_json
+from expandr_ir.io.files import atomic_write, exclusive, home, output_folder, sha256_json
 from expandr_ir.io.manifest import installed_versions
-from expandr_ir.io.outputs import output_folder
 from expandr_ir.progress import progress
 from expandr_ir.records import Document
 from expandr_ir.retrievers.vectors import (

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from expandr_ir.errors import ExpandrError, InputError
-from expandr_ir.io.expansions import write_expansions
-from expandr_ir.io.files import sha256_json
-from expandr_ir.io.outputs import output_file
+from expandr_ir.io.files import output_file, sha256_json, write_jsonl
 from expandr_ir.store.rows import export_rows, find, import_rows, rescue_rows
 from expandr_ir.store.store import Store
 
@@ -159,7 +157,7 @@ def export_store(options: ExportOptions) -> str:
     output = output_file(options.output)
     with options.open() as store:
         rows = rescue_rows(store) if options.rescue else export_rows(store, options.model, options.prompt)
-        count = write_expansions(output, rows)
+        count = write_jsonl(output, rows)
     return f"{output}: {count:,} generations"
 
 

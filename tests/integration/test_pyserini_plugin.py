@@ -20,7 +20,8 @@ from expandr_ir.config import EncodeOptions, EncoderConfig
 from expandr_ir.demo import expansions_path
 from expandr_ir.encoders import load_encoder
 from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.io.expansions import read_expansions, write_expansions
+from expandr_ir.io.expansions import read_expansions
+from expandr_ir.io.files import write_jsonl
 from expandr_ir.io.runs import read_run
 from expandr_ir.io.topics import write_topics_json
 from expandr_ir.jvm import import_pyserini
@@ -49,7 +50,7 @@ def folder(tmp_path_factory):
     model = {"model": str(folder / "bert"), **MODEL, "options": {"devices": ["cpu"], "precision": "float32"}}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(model))
     rows = [{"topic_id": key, "topic_text": text, "texts": texts} for key, (text, texts) in TOPICS.items()]
-    write_expansions(folder / "expansions.jsonl", rows)
+    write_jsonl(folder / "expansions.jsonl", rows)
     write_topics_json(folder / "topics.json", {key: text for key, (text, _) in TOPICS.items()})
     return folder
 

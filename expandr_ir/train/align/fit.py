@@ -17,9 +17,8 @@ from trl import DPOTrainer, SFTTrainer
 
 from expandr_ir.errors import InputError
 from expandr_ir.generators.chat import model_errors
-from expandr_ir.io.files import atomic_write, sha256_file, sha256_json
+from expandr_ir.io.files import atomic_write, output_folder, sha256_file, sha256_json
 from expandr_ir.io.manifest import installed_versions, read_manifest, write_manifest
-from expandr_ir.io.outputs import output_folder
 from expandr_ir.runtime import pick_dtype, require
 from expandr_ir.train.align.heldout import Heldout, HeldoutScores
 from expandr_ir.train.align.merge import base_identity

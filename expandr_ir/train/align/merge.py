@@ -11,9 +11,8 @@ from typing import Any, Literal, TypeAlias
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import ExpandrError, InputError, MissingResourceError
 from expandr_ir.generators.chat import adapter_folder, model_errors
-from expandr_ir.io.files import atomic_write, sha256_file, sha256_json
+from expandr_ir.io.files import atomic_write, output_folder, sha256_file, sha256_json
 from expandr_ir.io.manifest import write_manifest
-from expandr_ir.io.outputs import output_folder
 from expandr_ir.runtime import require
 
 Identity: TypeAlias = Mapping[str, str | None]

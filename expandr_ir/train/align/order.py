@@ -19,9 +19,8 @@ from typing import Any
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import InputError, PartlyDoneError
 from expandr_ir.expanders import ExpandOptions, load_expander
-from expandr_ir.io.files import atomic_write, read_jsonl
+from expandr_ir.io.files import atomic_write, output_file, read_jsonl
 from expandr_ir.io.manifest import write_manifest
-from expandr_ir.io.outputs import output_file
 from expandr_ir.records import Document, Topic
 from expandr_ir.train.align.rewards import check_positive
 from expandr_ir.train.data.rows import NEGATIVE_FIELDS, TrainingRow, parse_row

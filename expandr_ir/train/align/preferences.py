@@ -20,8 +20,8 @@ import numpy as np
 
 from expandr_ir.config import EncodeOptions, GeneratorConfig
 from expandr_ir.errors import InputError, PartlyDoneError
+from expandr_ir.io.files import output_folder
 from expandr_ir.io.manifest import manifest_path, write_manifest
-from expandr_ir.io.outputs import output_folder
 from expandr_ir.prompts import Prompt, load_prompt
 from expandr_ir.train.align import preference_files as files
 from expandr_ir.train.align.candidates import CandidateOptions, Candidates, generation_calls, make_table, open_expanders

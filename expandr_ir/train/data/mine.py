@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from expandr_ir.collections import Collection, load_collection
 from expandr_ir.errors import InputError
-from expandr_ir.io.files import atomic_write, sha256_json
+from expandr_ir.io.files import atomic_write, output_file, sha256_json
 from expandr_ir.io.manifest import write_manifest
-from expandr_ir.io.outputs import output_file
 from expandr_ir.progress import progress
 from expandr_ir.records import Topic
 from expandr_ir.retrievers import BM25

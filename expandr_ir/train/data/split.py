@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from expandr_ir.errors import InputError
-from expandr_ir.io.files import atomic_write
+from expandr_ir.io.files import atomic_write, output_file, output_folder
 from expandr_ir.io.manifest import manifest_path, write_manifest
-from expandr_ir.io.outputs import output_file, output_folder
 from expandr_ir.train.data.rows import TrainingRow, all_rows, mark_new_queries, query_hash, row_json
 
 _PART = re.compile(r"([\w-]+)=((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")

@@ -14,9 +14,8 @@ from typing import Literal
 from expandr_ir.collections import Collection
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import ExpandrError, InputError, PartlyDoneError
-from expandr_ir.io.files import atomic_write
+from expandr_ir.io.files import atomic_write, output_folder
 from expandr_ir.io.manifest import manifest_path, write_manifest
-from expandr_ir.io.outputs import output_folder
 from expandr_ir.io.qrels import BEIR_HEADER
 from expandr_ir.records import Topic
 from expandr_ir.retrievers import BM25

@@ -14,9 +14,8 @@ from expandr_ir.config import EncoderConfig
 from expandr_ir.encoders import encoder_config
 from expandr_ir.encoders.weights import fingerprint, model_folder, read_json
 from expandr_ir.errors import InputError
-from expandr_ir.io.files import sha256_json
+from expandr_ir.io.files import output_folder, sha256_json
 from expandr_ir.io.manifest import read_manifest, write_manifest
-from expandr_ir.io.outputs import output_folder
 from expandr_ir.runtime import require
 from expandr_ir.train.card import CARD, retriever_card
 from expandr_ir.train.data.rows import read_rows

@@ -17,9 +17,8 @@ import yaml
 
 from expandr_ir.config import generator_block
 from expandr_ir.errors import ExpandrError, InputError, PartlyDoneError
-from expandr_ir.io.files import atomic_write, exclusive
+from expandr_ir.io.files import atomic_write, exclusive, output_folder
 from expandr_ir.io.manifest import read_manifest
-from expandr_ir.io.outputs import output_folder
 from expandr_ir.train.rounds.config import RoundsOptions, claim_folder
 from expandr_ir.train.rounds.plan import Command, Step, plan
 from expandr_ir.train.rounds.report import (

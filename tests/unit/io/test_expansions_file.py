@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.io.expansions import read_expansions, write_expansions
+from expandr_ir.io.expansions import read_expansions
+from expandr_ir.io.files import write_jsonl
 from expandr_ir.records import ExpandedTopic, Expansion, Topic
 
 TOPICS = {"1": Topic("1", "fleas"), "007": Topic("007", "dogs  bark")}
@@ -157,7 +158,7 @@ ANY_TEXT = st.text(st.characters(codec=None)) | st.sampled_from(["", "cut \ud83d
 def test_any_text_an_llm_wrote_comes_back_as_it_was(tmp_path_factory, texts):
     path = tmp_path_factory.mktemp("expansions") / "e.jsonl.gz"
     rows = [row("1", text, sample=sample, mark="é") for sample, text in enumerate(texts)]
-    assert write_expansions(path, rows) == len(texts)
+    assert write_jsonl(path, rows) == len(texts)
     expansions = read_expansions(path, {"1": TOPICS["1"]})["1"].expansions
     assert [joined(e.text) for e in expansions] == [joined(text) for text in texts]
     assert all(e.extra == {"mark": "é"} for e in expansions)
@@ -170,5 +171,5 @@ def joined(text: str) -> str:
 
 def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(TypeError):
-        write_expansions(tmp_path / "e.jsonl", [{"topic_id": "1"}, {"topic_id": object()}])
+        write_jsonl(tmp_path / "e.jsonl", [{"topic_id": "1"}, {"topic_id": object()}])
     assert list(tmp_path.iterdir()) == []

@@ -2,13 +2,31 @@
 
 import gzip
 import json
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.io.files import atomic_write, home, read_jsonl, read_lines, sha256_file, sha256_json, text_field
+from expandr_ir.errors import ExpandrError, InputError, MissingResourceError
+from expandr_ir.io.files import (
+    atomic_write,
+    home,
+    output_file,
+    output_folder,
+    read_json,
+    read_jsonl,
+    read_lines,
+    sha256_file,
+    sha256_json,
+    text_field,
+    write_json,
+)
 
 pytestmark = pytest.mark.flash
 
@@ -105,3 +123,65 @@ def test_the_hash_is_the_sha256_of_canonical_json():
 
     assert sha256_json({"b": 1, "a": "é"}) == hashlib.sha256('{"a":"é","b":1}'.encode()).hexdigest()
     assert sha256_json({"a": "\ud800"}) != sha256_json({"a": "\udc00"}) != sha256_json({"a": json.dumps("\ud800")})
+
+
+def test_json_comes_back_and_damage_is_named(tmp_path):
+    write_json(tmp_path / "a.json", {"b": "é \ud83d", "a": [1, None]}, sort_keys=True)
+    assert (tmp_path / "a.json").read_bytes() == '{\n  "a": [\n    1,\n    null\n  ],\n  "b": "é \\ud83d"\n}\n'.encode()
+    assert read_json(tmp_path / "a.json") == {"b": "é \ud83d", "a": [1, None]}
+    (tmp_path / "a.json").write_text('{"a": ')
+    with pytest.raises(InputError, match=r"a\.json is damaged(.|\n)*Try: make it again"):
+        read_json(tmp_path / "a.json", remedy="make it again")
+
+
+def test_a_file_in_a_folder_that_is_still_to_be_made(tmp_path):
+    assert output_file(str(tmp_path / "a" / "b" / "x.run")) == tmp_path / "a" / "b" / "x.run"
+    assert output_folder(str(tmp_path / "a")) == tmp_path / "a"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_a_device_and_a_file_in_the_folders_place(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match=r"is a folder(.|\n)*Try: --output .*NAME"):
+        output_file(str(tmp_path))
+    with pytest.raises(InputError, match="is a folder"):
+        output_file(f"{tmp_path}/new/")
+    with pytest.raises(InputError, match="is no plain file"):
+        output_file(os.devnull)
+    with pytest.raises(InputError, match="is a file"):
+        output_folder(str(tmp_path / "file"))
+    with pytest.raises(ExpandrError, match="file cannot be written"):
+        output_file(str(tmp_path / "file" / "x.run"))
+
+
+def test_what_is_read_is_not_written(tmp_path):
+    (tmp_path / "e.jsonl").write_text("x")
+    with pytest.raises(InputError, match="is also read"):
+        output_file(str(tmp_path / "a" / ".." / "e.jsonl"), [None, str(tmp_path / "e.jsonl")])
+    assert output_file(str(tmp_path / "e.jsonl"), [None, str(tmp_path / "other")]) == tmp_path / "e.jsonl"
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "real.run").write_text("x")
+    (tmp_path / "link.run").symlink_to(tmp_path / "real.run")
+    assert output_file(str(tmp_path / "link.run")) == tmp_path / "real.run"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_folder_of_somebody_else():
+    code = (
+        "import os, sys; from expandr_ir.io.files import output_file; os.setuid(65534)\n"
+        "try: output_file(sys.argv[1])\n"
+        "except Exception as error: print(error)"
+    )
+    search = os.pathsep.join(sys.path)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(stat.S_IRWXU | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH)
+        done = subprocess.run(
+            [sys.executable, "-c", code, f"{folder}/x.run"],
+            env={**os.environ, "PYTHONPATH": search},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert f"{folder} cannot be written" in done.stdout
