@@ -90,6 +90,6 @@ def check_number(name: str, value: float | None, **limits: float) -> None:
 
 
 def check_fields(options: object, *names: str, prefix: str = "", **limits: float) -> None:
-    """`check_number` for fields of an options object, as in check_fields(self, "hits", "skip", least=1)."""
+    """Checks the named fields of an options object as `check_number` does."""
     for name in names:
         check_number(f"{prefix}{name}", getattr(options, name), **limits)
