@@ -49,11 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_verb(words: list[str]) -> int:
-    """Parses the options of the verb that the words begin with, calls its function and prints the result.
-
-    Raises:
-        InputError: there is no such verb.
-    """
+    """Parses the options of the verb that the words begin with, calls its function and prints the result."""
     verb, *rest = words or [""]
     if verb in {"", "-h", "--help", "help"}:
         print(usage())
@@ -63,7 +59,13 @@ def run_verb(words: list[str]) -> int:
         return 0
     name = f"{verb} {rest[0]}" if verb in GROUPS and rest else verb
     if name in VERBS:
-        return _call(name, words[len(name.split()) :])
+        from expandr_ir.cli.parser import parse
+
+        function, options_class = VERBS[name].load()
+        result = function(parse(name, VERBS[name], options_class, words[len(name.split()) :]))
+        if result is not None and (text := str(result)):
+            print(text)
+        return int(getattr(result, "exit_code", 0))
     if verb in GROUPS:
         return _group_usage(verb, rest)
     raise unknown_name("verb", verb, [*VERBS, *GROUPS])
@@ -82,19 +84,6 @@ def usage() -> str:
         "Exit codes: 0 done, 1 a comparison failed, 2 bad arguments or input, 3 not installed,\n"
         "4 a resource is missing, 6 a failure while running, 7 done in part."
     )
-
-
-def _call(name: str, argv: list[str]) -> int:
-    from expandr_ir.cli.parser import parse
-
-    verb = VERBS[name]
-    function, options_class = verb.load()
-    result = function(
-        parse(name, options_class, argv, about=verb.about, examples=verb.examples, positional=verb.positional)
-    )
-    if result is not None and (text := str(result)):
-        print(text)
-    return int(getattr(result, "exit_code", 0))
 
 
 def _group_usage(verb: str, rest: list[str]) -> int:

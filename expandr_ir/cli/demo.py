@@ -17,7 +17,7 @@ from expandr_ir.evaluate.compare import Comparison, compare
 from expandr_ir.expanders import ExpandOptions, load_expander
 from expandr_ir.io.expansions import read_expansions
 from expandr_ir.io.files import output_folder
-from expandr_ir.records import Document, ExpandedTopic, Hit, Topic
+from expandr_ir.records import ExpandedTopic, Topic
 from expandr_ir.report import render
 from expandr_ir.retrievers import BM25, Hybrid, Retriever
 from expandr_ir.retrievers.dense import Dense
@@ -48,28 +48,10 @@ class DemoOptions(ExpandOptions):
     hits: int = 5
 
 
-@dataclass(frozen=True)
-class Answer:
-    """The best documents for one question, and the question with its expansions, if an LLM wrote any."""
-
-    expanded: ExpandedTopic
-    hits: tuple[tuple[Hit, Document], ...]
-
-    def __str__(self) -> str:
-        lines = [
-            textwrap.fill(expansion.text, 100, initial_indent="  | ", subsequent_indent="  | ") + "\n"
-            for expansion in self.expanded.expansions
-        ]
-        for hit, document in self.hits:
-            lines.append(f"{hit.rank}. {document.doc_id}  ({hit.score:.2f})")
-            lines.append(f"   {textwrap.shorten(document.text, 160, placeholder=' ...')}")
-        return "\n".join(lines if self.hits else [*lines, "nothing was found"])
-
-
 def demo(options: DemoOptions) -> str:
-    """The comparison as text, or the answer to one question."""
+    """The comparison as text, or the documents for one question."""
     if options.ask is not None:
-        return str(answer(options))
+        return answer(options, options.ask)
     start = time.perf_counter()
     comparison = tour(output_folder(options.output), dense=options.dense)
     logger.info("%.0f s in all; the runs are in %s", time.perf_counter() - start, options.output)
@@ -77,17 +59,7 @@ def demo(options: DemoOptions) -> str:
 
 
 def tour(folder: Path, *, dense: bool = True) -> Comparison:
-    """The comparison of plain BM25 with searches of the recorded expansions; the runs are in `folder`.
-
-    Topics helped and hurt are those of the best run alone.
-
-    Args:
-        folder: where the runs and their manifests are written.
-        dense: dense and hybrid searches as well; the first time, all documents are encoded.
-
-    Raises:
-        NotInstalledError: dense searches without the extra `demo`, which brings the encoder.
-    """
+    """Plain BM25 against searches of the recorded expansions; the topics helped and hurt are those of the best run."""
     collection = load_collection("demo")
     topics = collection.topics()
     logger.info("%d questions about the Python standard library, two recorded LLM expansions each", len(topics))
@@ -122,14 +94,8 @@ def tour(folder: Path, *, dense: bool = True) -> Comparison:
     )
 
 
-def answer(options: DemoOptions) -> Answer:
-    """The best documents for the question, expanded by an LLM first where one is named.
-
-    Raises:
-        InputError: the question is blank, or an option of the LLM is given and no LLM.
-        ExpandrError: the generator gave no text.
-    """
-    question = options.ask or ""
+def answer(options: DemoOptions, question: str) -> str:
+    """The best documents for the question, below what an LLM wrote for it where one is named."""
     if not question.strip():
         raise InputError("the question is blank", expected="a question about the Python standard library")
     changed = [field.name for field in fields(ExpandOptions) if getattr(options, field.name) != field.default]
@@ -139,11 +105,17 @@ def answer(options: DemoOptions) -> Answer:
             remedy="--generator NAME, or leave it out",
         )
     collection = load_collection("demo")
-    topic = Topic("ask", question)
-    expanded = ExpandedTopic(topic)
+    expanded = ExpandedTopic(Topic("ask", question))
     if options.generator is not None:
         with load_expander(generator=options.generator, collection=collection, options=options) as expander:
-            expanded = expander.expand({"ask": topic})["ask"]
+            expanded = expander.expand({"ask": question})["ask"]
+    lines = [
+        textwrap.fill(expansion.text, 100, initial_indent="  | ", subsequent_indent="  | ") + "\n"
+        for expansion in expanded.expansions
+    ]
     hits = BM25(collection, hits=options.hits).search({"ask": expanded})["ask"]
-    documents = {doc.doc_id: doc for doc in collection.documents() if doc.doc_id in set(hits.doc_ids)}
-    return Answer(expanded, tuple((hit, documents[hit.doc_id]) for hit in hits))
+    texts = {document.doc_id: document.text for document in collection.documents()}
+    for hit in hits:
+        lines.append(f"{hit.rank}. {hit.doc_id}  ({hit.score:.2f})")
+        lines.append(f"   {textwrap.shorten(texts[hit.doc_id], 160, placeholder=' ...')}")
+    return "\n".join(lines if hits else [*lines, "nothing was found"])

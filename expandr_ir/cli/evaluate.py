@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from expandr_ir.cli.inputs import load_qrels
-from expandr_ir.collections import load_collection
+from expandr_ir.collections import Collection, load_collection
 from expandr_ir.errors import InputError
 from expandr_ir.evaluate import DEFAULT_MEASURES, score_run
 from expandr_ir.evaluate.compare import compare as compare_runs
 from expandr_ir.io.expansions import read_expansions
 from expandr_ir.io.files import atomic_write, output_file
 from expandr_ir.io.manifest import Manifest, read_manifest
+from expandr_ir.io.qrels import read_qrels
 from expandr_ir.io.runs import read_run, run_names
-from expandr_ir.records import Topic
+from expandr_ir.records import Qrels, Topic
 from expandr_ir.report import page_of, render, render_scores, study_of_comparison
 
 
@@ -40,12 +40,21 @@ class EvaluateOptions:
     measures: list[str] = field(default_factory=list)
     format: Literal["text", "json", "markdown", "latex"] = "text"
 
+    def load_judgements(self) -> tuple[Collection | None, Qrels, dict[str, Topic]]:
+        """The collection, its split's judgements and all its topics; or the judgements of the file alone."""
+        if self.qrels:
+            return None, read_qrels(self.qrels), {}
+        if not self.collection:
+            raise InputError("no judgements are named", expected="--collection C or --qrels FILE")
+        collection = load_collection(self.collection)
+        return collection, collection.qrels(self.split), collection.all_topics()
+
 
 def evaluate(options: EvaluateOptions) -> str:
     """Each run's scores as text."""
     if not options.runs:
         raise InputError("no run is named", expected="expandr evaluate ... RUN ...")
-    qrels, topics = load_qrels(options.qrels, options.collection, options.split)
+    _, qrels, topics = options.load_judgements()
     paths = [Path(name) for name in options.runs]
     measures = options.measures or DEFAULT_MEASURES
     scores = {
@@ -79,12 +88,15 @@ def compare(options: CompareOptions) -> str:
     if not options.runs:
         raise InputError("no run is named", expected="expandr compare --baseline RUN ... RUN ...")
     output = output_file(options.output, (options.baseline, *options.runs)) if options.output else None
-    qrels, topics = load_qrels(options.qrels, options.collection, options.split)
+    collection, qrels, topics = options.load_judgements()
     paths = [Path(name) for name in (options.baseline, *options.runs)]
-    baseline, *names = run_names(paths)
-    runs = {name: read_run(path, topics or None) for name, path in zip((baseline, *names), paths, strict=True)}
-    found = {name: _manifest(path) for name, path in zip((baseline, *names), paths, strict=True)}
-    manifests = {name: manifest for name, manifest in found.items() if manifest}
+    runs, manifests = {}, {}
+    for name, path in zip(run_names(paths), paths, strict=True):
+        runs[name] = read_run(path, topics or None)
+        manifest = read_manifest(path)
+        if manifest and manifest.describes(path):
+            manifests[name] = manifest
+    baseline, *names = runs
     comparison = compare_runs(
         runs[baseline],
         {name: runs[name] for name in names},
@@ -98,7 +110,6 @@ def compare(options: CompareOptions) -> str:
         seed=options.seed,
     )
     if options.format == "html":
-        collection = load_collection(options.collection) if options.collection and not options.qrels else None
         text = page_of(study_of_comparison(comparison, collection, options.split, qrels, runs, manifests))
     else:
         text = render(comparison, options.format, colour=output is None and sys.stdout.isatty())
@@ -109,16 +120,10 @@ def compare(options: CompareOptions) -> str:
     return f"{output}: {len(text.encode()):,} bytes"
 
 
-def _manifest(path: Path) -> Manifest | None:
-    """The run's manifest, unless the run was changed since."""
-    manifest = read_manifest(path)
-    return manifest if manifest and manifest.describes(path) else None
-
-
 def _texts(manifest: Manifest, topics: dict[str, Topic]) -> dict[str, list[str]]:
     """The texts that the run searched with each topic, where its expansions file is still the one of the run."""
     source = manifest.inputs.get("expansions")
     if source is None or not source.is_unchanged():
         return {}
     expansions = read_expansions(source.path, topics, skip_missing=True)
-    return {topic_id: [one.text for one in topic.expansions] for topic_id, topic in expansions.items()}
+    return {topic_id: [expansion.text for expansion in topic.expansions] for topic_id, topic in expansions.items()}

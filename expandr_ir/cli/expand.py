@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from expandr_ir.cli.inputs import TopicSource, missing_counts
-from expandr_ir.cli.search import say_searched
+from expandr_ir.cli.inputs import TopicSource
+from expandr_ir.cli.search import save_search
 from expandr_ir.config import EncodeOptions, GeneratorConfig
 from expandr_ir.errors import InputError, PartlyDoneError
 from expandr_ir.expanders import ExpandOptions, expander_config, load_expander
 from expandr_ir.io.expansions import Expansions
 from expandr_ir.io.files import output_file
+from expandr_ir.io.manifest import Summary
 from expandr_ir.retrievers import load_retriever
 
 logger = logging.getLogger(__name__)
-
-ALWAYS_SHOWN = {"stored", "to generate", "generated"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,21 +40,6 @@ class ExpandVerbOptions(ExpandOptions, TopicSource):
     format: Literal["text", "json"] = "text"
 
 
-@dataclass(frozen=True)
-class Summary:
-    """Counts of an expansion or of its forecast; exit code 7 where some samples have no text."""
-
-    counts: Mapping[str, Any]
-    format: str
-    exit_code: int = 0
-
-    def __str__(self) -> str:
-        if self.format == "json":
-            return json.dumps(self.counts)
-        rows = {name.replace("_", " "): value for name, value in self.counts.items()}
-        return "\n".join(f"{name:<24} {_figure(row)}" for name, row in rows.items() if row or name in ALWAYS_SHOWN)
-
-
 def expand(options: ExpandVerbOptions) -> Summary:
     """Writes the expansions and their manifest."""
     output = output_file(options.output, [options.topics, options.generator.model]) if options.output else None
@@ -69,7 +51,7 @@ def expand(options: ExpandVerbOptions) -> Summary:
         generator=options.generator, collection=collection, split=options.split, options=options
     ) as expander:
         if options.dry_run or output is None:
-            return Summary(expander.forecast(topics).rows(), options.format)
+            return Summary(expander.forecast(topics).rows(), format=options.format)
         expansions = expander.expand(topics)
     return _save(expansions, output, options, options.topics, options.format)
 
@@ -133,18 +115,14 @@ def run(options: RunVerbOptions) -> Summary:
         options=ExpandOptions(prompt=options.prompt, samples=options.samples),
     ) as expander:
         if options.dry_run:
-            return Summary(expander.forecast(topics).rows(), options.format)
+            return Summary(expander.forecast(topics).rows(), format=options.format)
         expansions = expander.expand(topics)
     path = Path(f"{output}.expansions.jsonl")
     resolved = asdict(options) | {"expander": asdict(config)}
     summary = _save(expansions, path, resolved, options.topics, options.format)
-    found = load_retriever(collection, search_options).search(expansions)
+    run = load_retriever(collection, search_options).search(expansions)
     inputs = {"topics": options.topics, "expansions": str(path)}
-    if collection:
-        found.details["collection"] = collection.identity()
-    tag = Path(options.expander).stem
-    found.save(output, tag=tag, options=resolved, inputs=inputs, counts=missing_counts(expansions))
-    say_searched(found, options.output)
+    save_search(run, output, expansions, collection, tag=Path(options.expander).stem, options=resolved, inputs=inputs)
     return summary
 
 
@@ -157,10 +135,4 @@ def _save(expansions: Expansions, output: Path, options: Any, topics: str | None
         logger.warning("%d samples have no text; the same command tries those that failed again", n)
     logger.info("%s: %d topics expanded", output, len(expansions))
     counts = expansions.counts | {"seconds": expansions.seconds, "reasons": expansions.reasons}
-    return Summary(counts, form, PartlyDoneError.exit_code if n else 0)
-
-
-def _figure(value: object) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_figure(count)}" for name, count in value.items())
-    return f"{value:,.0f}" if isinstance(value, int | float) else str(value)
+    return Summary(counts, format=form, exit_code=PartlyDoneError.exit_code if n else 0)

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 
 from expandr_ir.aggregate import TEXTUAL, SparseOptions, dense_vectors
-from expandr_ir.cli.inputs import TopicSource, load_expanded
+from expandr_ir.cli.inputs import ExpandedSource
 from expandr_ir.errors import InputError
 from expandr_ir.io.files import output_file, output_folder
 from expandr_ir.io.topics import write_topics_json
@@ -19,20 +19,16 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportTopicsOptions(SparseOptions, TopicSource):
+class ExportTopicsOptions(SparseOptions, ExpandedSource):
     """Options of `expandr export topics`.
 
     Args:
         output: a file whose name ends in .json: by that ending Pyserini knows the format.
-        expansions: a JSONL of expansions.
         aggregation: how topic and expansions become one text; None is "repeat" with expansions and "none" without.
-        skip_missing: leave out topics without an expansion, where that would be an error.
     """
 
     output: str
-    expansions: str | None = None
     aggregation: str | None = None
-    skip_missing: bool = False
 
 
 def export_topics(options: ExportTopicsOptions) -> None:
@@ -40,7 +36,7 @@ def export_topics(options: ExportTopicsOptions) -> None:
     output = output_file(options.output, [options.topics, options.expansions])
     if output.suffix != ".json":
         raise InputError(f"--output {options.output}", expected="a name that ends in .json: Pyserini goes by it")
-    expanded = load_expanded(options.expansions, options.load_topics(options.load_collection()), options.skip_missing)
+    expanded = options.load_expanded(options.load_collection())
     name = BM25().aggregation_for(expanded, options.aggregation)
     queries = sparse_queries(name, expanded, options)
     if not all(isinstance(query, str) for query in queries.values()):
@@ -54,23 +50,19 @@ def export_topics(options: ExportTopicsOptions) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportQueriesOptions(EncodingOptions, TopicSource):
+class ExportQueriesOptions(EncodingOptions, ExpandedSource):
     """Options of `expandr export encoded-queries`.
 
     Args:
         output: a folder for embedding.pkl, the vectors by topic text; or a file whose name ends in .json, for
             `search.lucene --dense`, whose topics' texts are the vectors.
         encoder: a name of conf/encoders, a YAML file, a model's folder or a hub id.
-        expansions: a JSONL of expansions.
         aggregation: how topic and expansions become one vector; None is "mean" with expansions and "none" without.
-        skip_missing: leave out topics without an expansion, where that would be an error.
     """
 
     output: str
     encoder: str
-    expansions: str | None = None
     aggregation: str | None = None
-    skip_missing: bool = False
 
 
 def export_encoded_queries(options: ExportQueriesOptions) -> None:
@@ -80,7 +72,7 @@ def export_encoded_queries(options: ExportQueriesOptions) -> None:
     as_topics = options.output.endswith(".json")
     output = (output_file if as_topics else output_folder)(options.output)
     collection = options.load_collection()
-    expanded = load_expanded(options.expansions, options.load_topics(collection), options.skip_missing)
+    expanded = options.load_expanded(collection)
     dense = Dense(collection, options.encoder, **select_fields(options, EncodingOptions))
     name = dense.aggregation_for(expanded, options.aggregation)
     topic_ids, vectors = dense_vectors(name, expanded, dense.open_encoder, options.dense)

@@ -1,4 +1,4 @@
-"""The options that several verbs share: topics, judgements and expansions to read."""
+"""The options that several verbs share: topics and expansions to read."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 from expandr_ir.collections import Collection, load_collection
 from expandr_ir.errors import InputError
-from expandr_ir.io.expansions import Expansions, read_expansions
-from expandr_ir.io.qrels import read_qrels
+from expandr_ir.io.expansions import read_expansions
 from expandr_ir.io.topics import read_topics
-from expandr_ir.records import ExpandedTopic, Qrels, Topic
+from expandr_ir.records import ExpandedTopic, Topic
 from expandr_ir.retrievers import plain
 
 logger = logging.getLogger(__name__)
@@ -39,11 +38,7 @@ class TopicSource:
         return load_collection(self.collection) if self.collection else None
 
     def load_topics(self, collection: Collection | None, limit: int | None = None) -> dict[str, Topic]:
-        """The topics of the file, else of the collection's split; the first `limit` of them, or all.
-
-        Raises:
-            InputError: neither a file nor a collection, a field without a file, or a limit below 1.
-        """
+        """The topics of the file, else of the collection's split; the first `limit` of them, or all."""
         if limit is not None and limit < 1:
             raise InputError(f"limit is {limit}", expected="1 or more")
         if self.topics_field and not self.topics:
@@ -53,47 +48,39 @@ class TopicSource:
         elif collection is None:
             raise InputError("no topics are named", expected="--collection C or --topics FILE")
         else:
-            _say_split(collection, self.split)
             topics = collection.topics(self.split)
+            report = collection.report(self.split)
+            if report.topics_without_qrels and report.split:
+                text = "split %s: %d topics are judged; %d others are left out"
+                logger.warning(text, report.split, report.topics, report.topics_without_qrels)
+            if report.qrels_without_topic:
+                text = "split %s: %d judged topics have no text and are left out"
+                logger.warning(text, report.split, report.qrels_without_topic)
         return dict(itertools.islice(topics.items(), limit))
 
 
-def load_expanded(expansions: str | None, topics: dict[str, Topic], skip_missing: bool) -> Mapping[str, ExpandedTopic]:
-    """The topics with the expansions of a file, or plain where none is named; what did not fit is said."""
-    if not expansions:
-        return plain(topics.values())
-    found = read_expansions(expansions, topics, skip_missing)
-    if found.missing:
-        logger.warning("%d topics without an expansion are left out", len(found.missing))
-    if empty := found.counts["empty"]:
-        logger.warning("%d expansions are empty; their topics are searched with what is left", empty)
-    if other_rows := found.counts["other_rows"]:
-        logger.warning("%d rows of %s are for other topics", other_rows, expansions)
-    return found
+@dataclass(frozen=True, kw_only=True)
+class ExpandedSource(TopicSource):
+    """Options that name topics and their expansions.
 
+    Args:
+        expansions: a JSONL of expansions.
+        skip_missing: leave out topics without an expansion, where that would be an error.
+    """
 
-def missing_counts(topics: Mapping[str, ExpandedTopic]) -> dict[str, int]:
-    """Counts of expansions for a run's manifest: topics left out, empty texts."""
-    if not isinstance(topics, Expansions):
-        return {}
-    return {"missing_topics": len(topics.missing), "empty_expansions": topics.counts["empty"]}
+    expansions: str | None = None
+    skip_missing: bool = False
 
-
-def load_qrels(qrels: str | None, collection: str | None, split: str | None) -> tuple[Qrels, dict[str, Topic]]:
-    """The judgements of a file, else of the collection's split, with all topics of the collection."""
-    if qrels:
-        return read_qrels(qrels), {}
-    if not collection:
-        raise InputError("no judgements are named", expected="--collection C or --qrels FILE")
-    loaded = load_collection(collection)
-    return loaded.qrels(split), loaded.all_topics()
-
-
-def _say_split(collection: Collection, split: str | None) -> None:
-    report = collection.report(split)
-    if report.topics_without_qrels and report.split:
-        text = "split %s: %d topics are judged; %d others are left out"
-        logger.warning(text, report.split, report.topics, report.topics_without_qrels)
-    if report.qrels_without_topic:
-        text = "split %s: %d judged topics have no text and are left out"
-        logger.warning(text, report.split, report.qrels_without_topic)
+    def load_expanded(self, collection: Collection | None) -> Mapping[str, ExpandedTopic]:
+        """The topics with the expansions of the file, or plain where none is named; what did not fit is said."""
+        topics = self.load_topics(collection)
+        if not self.expansions:
+            return plain(topics.values())
+        expansions = read_expansions(self.expansions, topics, self.skip_missing)
+        if expansions.missing:
+            logger.warning("%d topics without an expansion are left out", len(expansions.missing))
+        if empty := expansions.counts["empty"]:
+            logger.warning("%d expansions are empty; their topics are searched with what is left", empty)
+        if other_rows := expansions.counts["other_rows"]:
+            logger.warning("%d rows of %s are for other topics", other_rows, self.expansions)
+        return expansions

@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
+from expandr_ir.cli.verb import Verb
 from expandr_ir.config import conf_path, generator_block, names
 from expandr_ir.errors import InputError, MissingResourceError, unknown_name
 
@@ -43,34 +44,19 @@ class Option(NamedTuple):
     hint: Any
 
 
-def parse(
-    name: str, options_class: type[T], argv: Sequence[str], *, about: str, examples: str, positional: str | None
-) -> T:
-    """The options of a verb, from the command line over `--config` files over the defaults.
-
-    Args:
-        name: the verb as typed, such as "store ls".
-        options_class: the dataclass of its options; its docstring is the help.
-        argv: the words after the verb.
-        about: the verb in one line.
-        examples: commands a reader can copy, one a line.
-        positional: the field that takes bare arguments.
-
-    Raises:
-        InputError: an unknown option or name (the nearest one is suggested), or a value that does not fit.
-        MissingResourceError: there is no such --config file.
-        SystemExit: code 0 after --help and --print_config.
-    """
+def parse(name: str, verb: Verb, options_class: type[T], argv: Sequence[str]) -> T:
+    """The options of a verb, from the words behind its name over `--config` files over the defaults."""
     # jsonargparse looks for the names of postponed annotations in the modules of each first base alone, and takes any
     # value where it finds none: all of them are resolved here.
     options_class.__init__.__annotations__ |= typing.get_type_hints(options_class)
+    positional = verb.positional
     options = {key: option for key, option in _options(options_class) if key != positional}
     bare = f" {positional.removesuffix('s').upper()} ..." if positional else ""
     parser = ArgumentParser(
         prog=f"expandr {name}",
         usage=f"expandr {name} [options]{bare}",
-        description=about,
-        epilog="examples:\n" + "\n".join(f"  {line}" for line in examples.strip().splitlines()),
+        description=verb.about,
+        epilog="examples:\n" + "\n".join(f"  {line}" for line in verb.examples.strip().splitlines()),
         formatter_class=_Formatter,
         exit_on_error=False,
     )

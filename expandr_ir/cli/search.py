@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from expandr_ir.cli.inputs import TopicSource, load_expanded, missing_counts
+from expandr_ir.cli.inputs import ExpandedSource
+from expandr_ir.collections import Collection
 from expandr_ir.errors import InputError
+from expandr_ir.io.expansions import Expansions
 from expandr_ir.io.files import output_file
 from expandr_ir.io.runs import Run, read_run
+from expandr_ir.records import ExpandedTopic
 from expandr_ir.retrievers import SearchOptions, load_retriever
 from expandr_ir.retrievers.fusion import FusionOptions, fuse
 
@@ -16,19 +22,15 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchVerbOptions(SearchOptions, TopicSource):
+class SearchVerbOptions(SearchOptions, ExpandedSource):
     """Options of `expandr search`.
 
     Args:
         output: the run; a name that ends in .gz is compressed.
-        expansions: a JSONL of expansions.
-        skip_missing: leave out topics without an expansion, where that would be an error.
         tag: last column of the run; None takes retriever and aggregation.
     """
 
     output: str
-    expansions: str | None = None
-    skip_missing: bool = False
     tag: str | None = None
 
 
@@ -36,17 +38,22 @@ def search(options: SearchVerbOptions) -> None:
     """Writes the run and its manifest."""
     output = output_file(options.output, [options.topics, options.expansions])
     collection = options.load_collection()
-    topics = load_expanded(options.expansions, options.load_topics(collection), options.skip_missing)
+    topics = options.load_expanded(collection)
     run = load_retriever(collection, options).search(topics)
     inputs = {"topics": options.topics, "expansions": options.expansions}
+    save_search(run, output, topics, collection, tag=options.tag, options=options, inputs=inputs)
+
+
+def save_search(
+    run: Run, output: Path, topics: Mapping[str, ExpandedTopic], collection: Collection | None, **manifest: Any
+) -> None:
+    """Writes the run and its manifest; says what was searched, and what was not as it should be."""
     if collection:
         run.details["collection"] = collection.identity()
-    run.save(output, tag=options.tag, options=options, inputs=inputs, counts=missing_counts(topics))
-    say_searched(run, options.output)
-
-
-def say_searched(run: Run, output: str) -> None:
-    """Says what was searched, and what was not as asked for."""
+    counts = {}
+    if isinstance(topics, Expansions):
+        counts = {"missing_topics": len(topics.missing), "empty_expansions": topics.counts["empty"]}
+    run.save(output, counts=counts, **manifest)
     if alone := run.counts["topics_searched_alone"]:
         logger.warning("%d topics have only empty expansions and were searched alone", alone)
     if without := run.counts["topics_without_hits"]:

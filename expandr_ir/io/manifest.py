@@ -1,4 +1,4 @@
-"""The manifest beside each output, with its origin; it comes last, so that its presence means "complete"."""
+"""The manifest beside each output, which comes last, so that its presence means "complete"; and the printed summary."""
 
 from __future__ import annotations
 
@@ -170,3 +170,34 @@ def installed_versions() -> dict[str, str]:
 
 def _input_file(path: Path) -> InputFile:
     return InputFile(str(path.resolve()), sha256_file(path) if path.is_file() else None)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of a finished command or of its forecast; `str` is what the command prints.
+
+    Args:
+        figures: counts, seconds, shares by name.
+        path: the output, printed below the figures; None for a forecast.
+        format: "text", a figure a line, or "json".
+        exit_code: of the command; 7 where it is done in part.
+    """
+
+    figures: Mapping[str, Any]
+    path: str | Path | None = None
+    format: str = "text"
+    exit_code: int = 0
+
+    def __str__(self) -> str:
+        lines = [f"{name.replace('_', ' '):<32} {_in_words(figure)}" for name, figure in self.figures.items()]
+        if self.format == "json":
+            lines = [json.dumps(self.figures)]
+        return "\n".join([*lines, str(self.path)] if self.path else lines)
+
+
+def _in_words(figure: Any) -> str:
+    if isinstance(figure, Mapping):
+        figure = ", ".join(f"{name.replace('_', ' ')} {_in_words(value)}" for name, value in figure.items()) or None
+    if isinstance(figure, float):
+        return f"{figure:,.3f}"
+    return f"{figure:,}" if isinstance(figure, int) else str(figure or "none")

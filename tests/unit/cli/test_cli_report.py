@@ -20,7 +20,7 @@ def runs(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("output", "begins"),
+    ("words", "begins"),
     [
         ("page.html", "<!DOCTYPE html>"),
         ("table.tex", "\\begin{table}"),
@@ -28,17 +28,14 @@ def runs(tmp_path, monkeypatch):
         ("page.md", "# Tiny"),
         ("kept.json", '{\n "format": "expandr-results/1"'),
         ("no-ending", "<!DOCTYPE html>"),
+        ("x.txt --format csv", "collection,"),
     ],
 )
-def test_the_name_says_the_format(runs, capsys, output, begins):
-    assert main(["report", str(runs), "--output", output]) == 0
+def test_the_format_is_the_one_named_else_that_of_the_ending(runs, capsys, words, begins):
+    output, *options = words.split()
+    assert main(["report", str(runs), "--output", output, *options]) == 0
     assert Path(output).read_text().startswith(begins)
     assert f"{output}: " in capsys.readouterr().out
-
-
-def test_the_format_that_is_asked_for_goes_first(runs):
-    assert main(["report", str(runs), "--output", "x.txt", "--format", "csv"]) == 0
-    assert Path("x.txt").read_text().startswith("collection,")
 
 
 def test_markdown_in_a_folder_is_a_page_for_each_collection(runs):
@@ -56,7 +53,8 @@ def test_a_readme_keeps_what_is_around_its_table(runs):
 
 
 def test_kept_results_give_the_same_pages(runs):
-    assert main(["report", str(runs), "--output", "kept.json"]) == 0
+    assert main(["report", str(runs), "--output", "kept.json", "--collection", "tiny"]) == 0
+    assert json.loads(Path("kept.json").read_text())["tested"]["tiny"][NASTY]["contrasts"]["RR@10"]["wins"] == 3
     assert main(["report", "kept.json", "--output", "again", "--format", "md"]) == 0
     assert main(["report", str(runs), "--output", "first", "--format", "md"]) == 0
     for path in Path("first").iterdir():
@@ -70,29 +68,29 @@ def test_what_is_missing_is_said(runs, caplog):
 
 
 @pytest.mark.parametrize(
-    ("argv", "code", "said"),
+    ("words", "code", "message"),
     [
-        (["empty"], 4, "Try: expandr regress"),
-        (["nowhere"], 4, "is not there"),
-        ([], 2, "no folder is named"),
-        (["runs", "more"], 2, "2 folders are named"),
-        (["runs", "--collection", "tinny"], 2, "Try: tiny"),
-        (["runs", "--data", "nowhere"], 2, "--data nowhere is no folder"),
-        (["runs", "--per-topic", "-1"], 2, "Expected: 0 or more"),
-        (["runs", "--format", "pdf"], 2, "unknown value of --format 'pdf'"),
-        (["runs", "--output", "runs"], 2, "is a folder"),
-        (["runs/results.json", "--output", "runs/results.json"], 2, "is also read"),
-        (["strange"], 2, "expandr-results/9"),
-        (["broken"], 2, "holds no results"),
+        ("empty", 4, "Try: expandr regress"),
+        ("nowhere", 4, "is not there"),
+        ("", 2, "no folder is named"),
+        ("runs more", 2, "2 folders are named"),
+        ("runs --collection tinny", 2, "Try: tiny"),
+        ("runs --data nowhere", 2, "--data nowhere is no folder"),
+        ("runs --per-topic -1", 2, "Expected: 0 or more"),
+        ("runs --format pdf", 2, "unknown value of --format 'pdf'"),
+        ("runs --output runs", 2, "is a folder"),
+        ("runs/results.json --output runs/results.json", 2, "is also read"),
+        ("strange", 2, "expandr-results/9"),
+        ("broken", 2, "holds no results"),
     ],
 )
-def test_bad_input(runs, capsys, argv, code, said):
+def test_bad_input(runs, capsys, words, code, message):
     for name, content in {"strange": '{"format": "expandr-results/9"}', "broken": "{", "empty": None}.items():
         Path(name).mkdir()
         if content is not None:
             (Path(name) / NAME).write_text(content)
-    assert main(["report", *argv]) == code
-    assert said in capsys.readouterr().err
+    assert main(["report", *words.split()]) == code
+    assert message in capsys.readouterr().err
     assert not Path("report.html").exists()
 
 
@@ -101,12 +99,6 @@ def test_a_run_that_is_broken_names_its_line(runs, capsys):
         stream.write("1 Q0 d7\n")
     assert main(["report", str(runs)]) == 2
     assert "run1.run, line " in capsys.readouterr().err
-
-
-def test_options_and_results_can_be_read_back(runs):
-    assert main(["report", str(runs), "--output", "kept.json", "--collection", "tiny"]) == 0
-    kept = json.loads(Path("kept.json").read_text())
-    assert kept["tested"]["tiny"][NASTY]["contrasts"]["RR@10"]["wins"] == 3
 
 
 def test_compare_writes_the_page_of_any_runs(runs, capsys):

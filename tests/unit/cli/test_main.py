@@ -12,19 +12,12 @@ from expandr_ir.errors import MissingResourceError
 pytestmark = pytest.mark.flash
 
 
-def test_help_lists_every_verb(capsys):
+def test_help_and_version(capsys):
     assert cli.main(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(verb.split()[0] in text for verb in cli.VERBS)
     assert cli.main([]) == 2
-
-
-def test_an_unknown_verb_suggests_the_nearest(capsys):
-    assert cli.main(["serach"]) == 2
-    assert "Try: search" in capsys.readouterr().err
-
-
-def test_version(capsys):
+    capsys.readouterr()
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("expandr_ir 0.")
 

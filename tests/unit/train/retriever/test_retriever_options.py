@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from expandr_ir.cli.parser import parse
+from expandr_ir.cli.table import VERBS
 from expandr_ir.errors import InputError
 from expandr_ir.train.retriever.options import DevOptions, ObjectiveOptions, RetrieverOptions, RowOptions
 
@@ -12,7 +13,7 @@ REST = ["--data.rows", "r", "--data.expansions", "e", "--output", "o"]
 
 
 def options_of(words):
-    return parse("train retriever", RetrieverOptions, words, about="", examples="", positional=None)
+    return parse("train retriever", VERBS["train retriever"], RetrieverOptions, words)
 
 
 def retriever(data, **options):
