@@ -153,6 +153,9 @@ class EncodeOptions:
     trust_remote_code: bool = False
 
 
+TextKind: TypeAlias = Literal["queries", "documents", "expansions"]
+
+
 @dataclass(frozen=True)
 class EncoderConfig:
     """An encoder (conf/encoders/). A value of None is taken from the model's own sentence-transformers configuration.
@@ -199,6 +202,17 @@ class EncoderConfig:
     licence: str = ""
     source: str = ""
     notes: str = ""
+
+    def prefix_and_length(self, kind: TextKind) -> tuple[str, int]:
+        """The prefix and the longest length in tokens of such texts, of a configuration without blanks."""
+        as_query = kind == "queries" or (kind == "expansions" and self.expansion_role == "query")
+        prefix = self.query_prefix if as_query else self.document_prefix
+        if kind == "expansions" and self.expansion_prefix is not None:
+            prefix = self.expansion_prefix
+        length = self.query_max_length if as_query else self.max_length
+        assert prefix is not None
+        assert length is not None
+        return prefix, length
 
 
 def conf_dir() -> Path:

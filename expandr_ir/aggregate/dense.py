@@ -136,7 +136,7 @@ def dense_vectors(
             remedy="--expansions FILE" if len(missing) == len(topics) else "--skip-missing",
         )
     if name == "concat":
-        separator = _tokenizer_separator(encoder) if options.separator is None else options.separator
+        separator = separator_of(encoder.model.tokenizer, encoder.config.model, options)
         queries = {key: concat(query, list(filter(str.strip, texts[key])), separator) for key, query in queries.items()}
     alone = _encode(queries.values(), encoder.encode_queries, options)
     vectors = {key: alone[query] for key, query in queries.items()}
@@ -149,15 +149,17 @@ def dense_vectors(
     return list(topics), np.array(list(vectors.values()), dtype=np.float32).reshape(len(topics), encoder.dim)
 
 
-def _tokenizer_separator(encoder: Encoder) -> str:
-    token = encoder.model.tokenizer.sep_token
-    if token is None:
+def separator_of(tokenizer: Any, model: str, options: DenseOptions, option: str = "--separator") -> str:
+    """The text between the texts of `concat`: the named one, else the tokenizer's own separator between blanks."""
+    if options.separator is not None:
+        return options.separator
+    if tokenizer.sep_token is None:
         raise InputError(
-            f"the tokenizer of {encoder.config.model} has no separator token",
+            f"the tokenizer of {model} has no separator token",
             expected="a separator for the aggregation 'concat'",
-            remedy="--separator ' '",
+            remedy=f"{option} ' '",
         )
-    return f" {token} "
+    return f" {tokenizer.sep_token} "
 
 
 def _encode(

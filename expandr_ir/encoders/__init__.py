@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from expandr_ir import registry
 from expandr_ir.blocks import load_block
-from expandr_ir.config import EncodeOptions, EncoderConfig, conf_path, names
+from expandr_ir.config import EncodeOptions, EncoderConfig, TextKind, conf_path, names
 from expandr_ir.encoders.assemble import assemble
 from expandr_ir.encoders.batching import EncoderPool, Forward, Vectors
 from expandr_ir.encoders.weights import PACKAGE, fingerprint, model_folder
@@ -112,7 +112,7 @@ class Encoder:
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """The queries' vectors."""
-        return self._encode("queries", texts, self.config.query_prefix, self.config.query_max_length)
+        return self._encode("queries", texts)
 
     def encode_documents(self, documents: Sequence[Document] | Sequence[str]) -> Vectors:
         """The documents' vectors; a string is taken as it is.
@@ -124,15 +124,11 @@ class Encoder:
             document if isinstance(document, str) else template.format(title=document.title, text=document.text).strip()
             for document in documents
         ]
-        return self._encode("documents", texts, self.config.document_prefix, self.config.max_length)
+        return self._encode("documents", texts)
 
     def encode_expansions(self, texts: Sequence[str]) -> Vectors:
         """The expansions' vectors; role and prefix are the configuration's."""
-        config = self.config
-        as_query = config.expansion_role == "query"
-        prefix = config.query_prefix if as_query else config.document_prefix
-        prefix = prefix if config.expansion_prefix is None else config.expansion_prefix
-        return self._encode("expansions", texts, prefix, config.query_max_length if as_query else config.max_length)
+        return self._encode("expansions", texts)
 
     def identity(self) -> dict[str, Any]:
         """All that corpus vectors depend on besides the corpus, as plain data: equal identities give equal vectors."""
@@ -157,15 +153,8 @@ class Encoder:
         if isinstance(self.forward, EncoderPool):
             self.forward.close()
 
-    def _encode(
-        self,
-        kind: Literal["queries", "documents", "expansions"],
-        texts: Sequence[str],
-        prefix: str | None,
-        longest: int | None,
-    ) -> Vectors:
-        assert prefix is not None
-        assert longest is not None
+    def _encode(self, kind: TextKind, texts: Sequence[str]) -> Vectors:
+        prefix, longest = self.config.prefix_and_length(kind)
         for number, text in enumerate(texts):
             try:
                 text.encode()

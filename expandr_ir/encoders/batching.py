@@ -55,6 +55,18 @@ def token_ids(tokenizer: Any, texts: Sequence[str], max_length: int) -> tuple[li
     return [np.array(ids, dtype=np.int32) for ids in rows], cut
 
 
+def padded(ids: Sequence[NDArray[np.int32]], pad: int) -> dict[str, torch.Tensor]:
+    """The input_ids and attention_mask of rows of token ids, the longest first, padded on the right."""
+    import torch
+
+    shape = len(ids), max(1, len(ids[0]))
+    rows, mask = np.full(shape, pad, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    for number, row in enumerate(ids):
+        rows[number, : len(row)] = row
+        mask[number, : len(row)] = 1
+    return {"input_ids": torch.from_numpy(rows), "attention_mask": torch.from_numpy(mask)}
+
+
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
     """Indices of the rows of each batch: longest first, at most `budget` tokens with the padding, or a single row.
 
@@ -146,13 +158,8 @@ class Forward:
     def _vectors(self, ids: list[NDArray[np.int32]]) -> torch.Tensor:
         import torch
 
-        padded = np.full((len(ids), max(1, len(ids[0]))), self.model.tokenizer.pad_token_id or 0, dtype=np.int64)
-        mask = np.zeros_like(padded)
-        for number, row in enumerate(ids):
-            padded[number, : len(row)] = row
-            mask[number, : len(row)] = 1
-        arrays = {"input_ids": padded, "attention_mask": mask}
-        features = {name: torch.from_numpy(array).to(self.device, non_blocking=True) for name, array in arrays.items()}
+        arrays = padded(ids, self.model.tokenizer.pad_token_id or 0)
+        features = {name: array.to(self.device, non_blocking=True) for name, array in arrays.items()}
         transformer, *rest = self.model
         features = transformer(features)
         for name in STATES & features.keys():

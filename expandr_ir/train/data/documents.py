@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 from array import array
@@ -19,7 +18,7 @@ from expandr_ir.collections import Collection, load_collection
 from expandr_ir.collections.beir import BeirFolder
 from expandr_ir.collections.facts import match_folder
 from expandr_ir.errors import InputError
-from expandr_ir.io.files import atomic_write
+from expandr_ir.io.files import write_jsonl
 from expandr_ir.records import Document, Topic
 from expandr_ir.train.data.rows import normalized
 
@@ -100,12 +99,20 @@ def survey_corpus(collection: Collection, min_words: int, seed: int) -> Survey:
             lengths.append(length)
             drawn_by = hashlib.sha256(f"document:{seed}:{document.doc_id}".encode()).digest()
             hashes.append(int.from_bytes(drawn_by[:8], "big"))
+    duplicates = total - short - len(places)
+    if len(places) < 2:
+        raise InputError(
+            f"{collection.spec}: of {total} documents {short} have fewer than {min_words} words"
+            f" and {duplicates} are duplicates; {len(places)} is left",
+            expected="at least two different documents: nothing can be learned of one",
+            remedy="--min-words 1" if short else "a corpus of different documents",
+        )
     columns = np.array(places, np.int64), np.array(lengths, np.int64), np.array(hashes, np.uint64)
-    return Survey(*columns, total, short, total - short - len(places))
+    return Survey(*columns, total, short, duplicates)
 
 
 def draw(survey: Survey, count: int, strata: int) -> tuple[list[int], list[dict[str, int]]]:
-    """The places of the documents drawn, rising, and the strata they come from: "least" and "most" words, and counts.
+    """The places of the documents drawn, rising, and their strata: "least" and "most" words, and numbers of documents.
 
     The documents, ordered by length, are cut into `strata` parts of equal size, and each gives the same number (one
     more or less): those with the lowest hashes. Of a larger draw, the smaller one is a part.
@@ -124,12 +131,6 @@ def draw(survey: Survey, count: int, strata: int) -> tuple[list[int], list[dict[
     return sorted(places), rows
 
 
-def lowest_hashes(survey: Survey, count: int) -> list[int]:
-    """The places of the `count` documents with the lowest hashes, rising, whatever their lengths."""
-    places: list[int] = sorted(survey.places[np.argsort(survey.hashes, kind="stable")[:count]].tolist())
-    return places
-
-
 def documents_at(collection: Collection, places: Sequence[int]) -> Iterator[Document]:
     """The documents at these places of the corpus, in its order; it is read no further than it must be."""
     due = set(places)
@@ -141,66 +142,31 @@ def documents_at(collection: Collection, places: Sequence[int]) -> Iterator[Docu
                 return
 
 
-@dataclass(frozen=True)
-class Sample:
-    """The documents drawn, in the corpus's order, with the survey and the strata that they come from."""
-
-    survey: Survey
-    strata: list[dict[str, int]]
-    documents: list[Document]
-
-
-def draw_documents(collection: Collection, count: int, strata: int, min_words: int, seed: int) -> Sample:
-    """The documents that queries are made of.
-
-    Raises:
-        InputError: fewer than two documents are different and long enough.
-    """
-    survey = survey_corpus(collection, min_words, seed)
-    if len(survey.places) < 2:
-        raise InputError(
-            f"{collection.spec}: of {survey.documents} documents {survey.short} have fewer than {min_words} words"
-            f" and {survey.duplicates} are duplicates; {len(survey.places)} is left",
-            expected="at least two different documents: nothing can be learned of one",
-            remedy="--min-words 1" if survey.short else "a corpus of different documents",
-        )
-    places, rows = draw(survey, count, strata)
-    return Sample(survey, rows, list(documents_at(collection, places)))
-
-
 def corpus_place(collection: Collection, folder: Path) -> tuple[Path | None, Path]:
-    """The documents' own file, where they have one, and their file in the folder.
-
-    A corpus there counts as written by an earlier run where it is a link or dropped queries stand beside it.
-
-    Raises:
-        InputError: the folder is the collection's own, or holds other documents.
-    """
+    """The documents' own file, where they have one, and their file in the folder, which must be ours to write."""
     source = collection.corpus_file.resolve() if isinstance(collection, BeirFolder) else None
     target = folder / f"corpus.jsonl{'.gz' if source and source.suffix == '.gz' else ''}"
     if source and target.resolve() == source and not target.is_symlink():
         raise InputError(f"{folder} is where the corpus stands", expected="a folder of its own", remedy="--output DIR")
     for path in (folder / name for name in CORPUS):
-        is_ours = path == target and (path.is_symlink() or (folder / DROPPED).is_file())
+        is_ours = path == target and (path.is_symlink() or (folder / DROPPED).is_file())  # of an earlier run
         if (path.exists() or path.is_symlink()) and not is_ours:
             raise InputError(f"{path} is there already", expected="an empty folder", remedy="--output elsewhere")
     return source, target
 
 
-def place_corpus(collection: Collection, folder: Path, how: Literal["link", "copy"]) -> Path:
-    """Links to the corpus file (its absolute path), copies it, or writes the documents out; returns the new file."""
-    source, target = corpus_place(collection, folder)
-    folder.mkdir(parents=True, exist_ok=True)
+def place_corpus(collection: Collection, source: Path | None, target: Path, how: Literal["link", "copy"]) -> None:
+    """Links to the corpus file (its absolute path), copies it, or writes the documents out."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     if source and how == "link":
         target.unlink(missing_ok=True)
         target.symlink_to(source)
     elif source:
-        temporary = folder / f".{target.name}.tmp"
+        temporary = target.with_name(f".{target.name}.tmp")
         shutil.copyfile(source, temporary)
         temporary.replace(target)
     else:
-        with atomic_write(target) as stream:
-            for document in collection.documents():
-                row = {"_id": document.doc_id, "title": document.title, "text": document.text}
-                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-    return target
+        documents = collection.documents()
+        write_jsonl(
+            target, ({"_id": document.doc_id, "title": document.title, "text": document.text} for document in documents)
+        )

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from expandr_ir.errors import InputError
+from expandr_ir.errors import InputError, check_fields
 from expandr_ir.records import Document
 from expandr_ir.train.data.documents import WORD, folded, whole_text, words
 
@@ -50,27 +50,16 @@ class ExtractiveOptions:
     reorder: float = 2.0
 
     def __post_init__(self) -> None:
-        for name in ("phrases", "phrase_words", "sentence_words", "min_documents"):
-            if getattr(self, name) < 1:
-                raise InputError(f"extractive.{name} is {getattr(self, name)}", expected="1 or more")
+        check_fields(self, "phrases", "phrase_words", "sentence_words", "min_documents", prefix="extractive.", least=1)
+        check_fields(self, "dropout", prefix="extractive.", least=0, below=1)
+        check_fields(self, "common_share", prefix="extractive.", above=0, most=1)
+        check_fields(self, "reorder", prefix="extractive.", least=0)
         if not self.kinds:
             raise InputError("extractive.kinds is empty", expected="some of title, phrases, sentence")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"extractive.dropout is {self.dropout}", expected="0 or more, below 1")
-        if not 0 < self.common_share <= 1:
-            raise InputError(f"extractive.common_share is {self.common_share}", expected="above 0, at most 1")
-        if self.reorder < 0:
-            raise InputError(f"extractive.reorder is {self.reorder}", expected="0 or more")
 
 
 class Extractor:
-    """Makes queries of documents' own words.
-
-    Args:
-        background: documents whose words' frequencies are counted.
-        options: how.
-        seed: another seed gives other queries; they depend on it, the document and the frequencies alone.
-    """
+    """Makes queries of documents' own words, whose frequencies are those in the background's documents."""
 
     def __init__(self, background: Iterable[Document], options: ExtractiveOptions, seed: int) -> None:
         self.options, self.seed = options, seed
@@ -84,14 +73,14 @@ class Extractor:
         """Kind and text of a document's queries; fewer than `count` where no kind gives anything."""
         order = list(self.options.kinds)
         self._random(document, "kinds").shuffle(order)
-        count_left = count
+        made = 0
         for number in range(count * len(order)):
             kind = order[number % len(order)]
             chance = self._random(document, f"{kind}:{number}")
             if query := self._words(kind, document, chance):
                 yield kind, " ".join(perturb(query, self.options.dropout, self.options.reorder, chance))
-                count_left -= 1
-            if not count_left:
+                made += 1
+            if made == count:
                 return
 
     def idf(self, word: str) -> float:
@@ -105,10 +94,7 @@ class Extractor:
         return self.options.min_documents <= self.counts[word] <= self.options.common_share * self.documents
 
     def key_phrases(self, document: Document) -> list[list[str]]:
-        """The document's phrases of words that tell something, by the sum of tf idf of their words, best first.
-
-        Phrases that share a word with a better one are left out.
-        """
+        """The document's phrases of telling words, best sum of tf idf first; none shares a word with a better one."""
         text = whole_text(document)
         tf = Counter(folded(text))
         scores: dict[tuple[str, ...], float] = {}
@@ -140,11 +126,13 @@ class Extractor:
         start = chance.randint(0, max(0, len(sentence) - self.options.sentence_words))
         return sentence[start : start + self.options.sentence_words]
 
-    def _telling_runs(self, piece: Sequence[str]) -> Iterator[list[str]]:
+    def _telling_runs(self, piece: Sequence[str]) -> list[list[str]]:
         """The stretches of a piece whose words all tell something; single letters do not."""
-        for tells, run in itertools.groupby(piece, lambda word: self.tells(word.casefold()) and not _is_letter(word)):
-            if tells:
-                yield list(run)
+
+        def tells(word: str) -> bool:
+            return self.tells(word.casefold()) and not (len(word) == 1 and word.isascii())
+
+        return [list(run) for is_telling, run in itertools.groupby(piece, tells) if is_telling]
 
     def _weight(self, sentence: str) -> float:
         """The mean idf of a sentence's words, those that tell nothing counted as 0; 0 for fewer than three words."""
@@ -157,12 +145,9 @@ class Extractor:
 
 
 def perturb(query: Sequence[str], dropout: float, reorder: float, chance: random.Random) -> list[str]:
-    """The words, each lost with the probability `dropout` (one stays at least), the others moved a little.
-
-    The order is that of place + u, u uniform in [0, reorder): no two words change places that are `reorder` or more
-    apart (the noise of Lample et al. 2018, arXiv 1711.00043).
-    """
+    """The words, each lost with the probability `dropout` (one stays at least), the others moved a little."""
     query = [word for word in query if chance.random() >= dropout] or [query[chance.randrange(len(query))]]
+    # the noise of Lample et al. 2018, arXiv 1711.00043: no two words change places that are `reorder` or more apart
     places = [place + chance.uniform(0, reorder) for place in range(len(query))]
     return [query[place] for place in sorted(range(len(query)), key=places.__getitem__)]
 
@@ -184,7 +169,3 @@ def pieces(text: str) -> Iterator[list[str]]:
 def sentences(text: str) -> list[str]:
     """The sentences of a text, its line breaks taken for blanks."""
     return [part for part in _SENTENCE_END.split(" ".join(text.split())) if part.strip()]
-
-
-def _is_letter(word: str) -> bool:
-    return len(word) == 1 and word.isascii()

@@ -76,16 +76,15 @@ class QueryWriter:
         for calls, arguments in self._requests():
             texts = self.writer.generate(**arguments)
             self.texts.append(texts)
-            for topic_id, expanded in texts.items():
-                call = calls[topic_id]
-                origin = {"prompt": texts.details["prompt"], "manner": call.manner}
-                queries += [
-                    Query(call.document, text.text, {**origin, "key": text.key}) for text in expanded.expansions
-                ]
+            origins = {key: {"prompt": texts.details["prompt"], "manner": call.manner} for key, call in calls.items()}
+            queries += [
+                Query(calls[topic_id].document, text.text, {**origins[topic_id], "key": text.key})
+                for topic_id, expanded in texts.items()
+                for text in expanded.expansions
+            ]
             for failure in texts.failures:
-                call = calls[failure.topic_id]
-                origin = {"prompt": texts.details["prompt"], "manner": call.manner, "error": failure.error}
-                failed.append((Query(call.document, "", origin), "failed"))
+                origin = {**origins[failure.topic_id], "error": failure.error}
+                failed.append((Query(calls[failure.topic_id].document, "", origin), "failed"))
         return queries, failed
 
     def judge(self, queries: Sequence[Query]) -> tuple[list[Query], list[Dropped]]:
@@ -102,20 +101,29 @@ class QueryWriter:
         bad: list[Dropped] = []
         for query in queries:
             reply = texts[query.topic_id].expansions[0].text if query.topic_id in texts else ""
-            verdict = re.search(r"\b([01])\b", reply)
-            if verdict and verdict[1] == "1":
+            verdict = re.search(r"\b[01]\b", reply)
+            if verdict and verdict[0] == "1":
                 good.append(query)
             else:
                 bad.append((query, "bad" if verdict else "no_verdict"))
         return good, bad
 
+    def costs(self) -> dict[str, dict[str, Any]]:
+        """Counts, seconds and tokens of all texts, for the manifest."""
+        return {
+            "counts": {name: sum(batch.counts[name] for batch in self.texts) for name in ("generated", "stored")},
+            "seconds": {"generate": sum(batch.seconds or 0.0 for batch in self.texts)},
+            "tokens": {name: sum(batch.tokens[name] for batch in self.texts) for name in ("in", "out")},
+        }
+
     def _requests(self) -> Iterator[tuple[dict[str, Call], dict[str, Any]]]:
         """The calls by topic_id, and the arguments of `generate`, for each prompt and number of samples."""
         for group in self.groups.values():
             calls = {f"{call.document.doc_id}#{number}": call for number, call in enumerate(group)}
-            context: dict[str, dict[str, Any]] = {key: {"document": call.document} for key, call in calls.items()}
-            for topic_id, call in calls.items():
-                context[topic_id] |= {"manner": call.manner} if call.manner else {}
+            context = {
+                topic_id: {"document": call.document} | ({"manner": call.manner} if call.manner else {})
+                for topic_id, call in calls.items()
+            }
             topics = {topic_id: Topic(topic_id, "") for topic_id in calls}
             first = group[0]
             yield calls, {"prompt": first.prompt, "topics": topics, "context": context, "samples": first.samples}

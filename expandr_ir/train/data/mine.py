@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expandr_ir.collections import Collection, load_collection
-from expandr_ir.errors import InputError
+from expandr_ir.errors import InputError, check_fields
 from expandr_ir.io.files import atomic_write, output_file, sha256_json
 from expandr_ir.io.manifest import write_manifest
 from expandr_ir.progress import progress
@@ -62,13 +62,9 @@ class MineOptions:
     output: str
 
     def __post_init__(self) -> None:
-        for name in ("hits", "negatives", "topics_at_once"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}", expected="1 or more")
-        if not 0 <= self.skip < self.hits:
-            raise InputError(f"skip is {self.skip} of {self.hits} hits", expected="0 or more, and below hits")
-        if not 0 < self.margin <= 1:
-            raise InputError(f"margin is {self.margin}", expected="a share above 0, at most 1")
+        check_fields(self, "hits", "negatives", "topics_at_once", least=1)
+        check_fields(self, "skip", least=0, below=self.hits)
+        check_fields(self, "margin", above=0, most=1)
         if "dense" in self.sources and not self.encoder:
             raise InputError("the source dense without an encoder", remedy="--encoder all-MiniLM-L6-v2")
 
@@ -95,10 +91,7 @@ class Candidates:
 
 
 def mine(options: MineOptions) -> MineResult:
-    """Writes a training row for each topic that has a relevant document.
-
-    Candidates are kept by id beside the output while it is made; a run that was killed goes on after them. Texts are
-    looked up in one pass over the collection at the end.
+    """Writes a training row for each topic that has a relevant document; a run that was killed goes on.
 
     Raises:
         InputError: no such collection, split or encoder, no topic with a relevant document, or a begun run of other

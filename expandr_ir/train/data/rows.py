@@ -27,17 +27,9 @@ FORM = '{"query": TEXT, "positive": TEXT or [TEXT, ...], "negative": TEXT or [TE
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """A query with texts that answer it and texts that do not.
+    """A query with texts that answer it, at least one, and texts that do not."""
 
-    Args:
-        row_id: the source's own id where it has one, else a hash of the query; with several files, their name goes
-            before it.
-        query: the query as its source spells it.
-        positives: texts that answer it, at least one.
-        negatives: texts that do not; there may be none.
-    """
-
-    row_id: str
+    row_id: str  # the source's own, else a hash of the query; of several files, with their name before it
     query: str
     positives: tuple[str, ...]
     negatives: tuple[str, ...]

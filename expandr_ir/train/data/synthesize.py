@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from collections import Counter
@@ -9,19 +10,28 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from expandr_ir.collections import Collection
 from expandr_ir.config import GeneratorConfig
-from expandr_ir.errors import ExpandrError, InputError, PartlyDoneError
-from expandr_ir.io.files import atomic_write, output_folder
+from expandr_ir.errors import ExpandrError, InputError, PartlyDoneError, check_fields
+from expandr_ir.io.files import atomic_write, output_folder, write_jsonl
 from expandr_ir.io.manifest import manifest_path, write_manifest
 from expandr_ir.io.qrels import BEIR_HEADER
-from expandr_ir.records import Topic
+from expandr_ir.records import Document, Topic
 from expandr_ir.retrievers import BM25
 from expandr_ir.retrievers.base import Clock
-from expandr_ir.train.data import documents as corpus
 from expandr_ir.train.data.checks import REMEDIES, Dropped, Query, sift
+from expandr_ir.train.data.documents import (
+    DROPPED,
+    Survey,
+    corpus_place,
+    documents_at,
+    draw,
+    load_corpus,
+    place_corpus,
+    survey_corpus,
+)
 from expandr_ir.train.data.extractive import ExtractiveOptions, Extractor
 from expandr_ir.train.data.llm import QueryWriter
 from expandr_ir.train.data.split import part_of
@@ -96,25 +106,18 @@ class SynthesizeOptions:
     format: Literal["text", "json"] = "text"
 
     def __post_init__(self) -> None:
-        for name in ("documents", "queries", "strata", "min_words", "max_characters", "round_trip"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value}", expected="1 or more")
-        if not 1 <= self.min_query_words <= self.max_query_words:
+        check_fields(self, "documents", "queries", "strata", "min_words", "max_characters", "round_trip", least=1)
+        check_fields(self, "min_query_words", least=1)
+        if self.min_query_words > self.max_query_words:
             limits = f"queries of {self.min_query_words} to {self.max_query_words} words"
-            raise InputError(limits, expected="--min-query-words of 1 or more, and not above --max-query-words")
-        for name in ("copied_share", "near_duplicate"):
-            if not 0 < getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}", expected="above 0, at most 1")
-        if not 0 <= self.dev_share < 1:
-            raise InputError(f"dev_share is {self.dev_share}", expected="0 or more, below 1")
+            raise InputError(limits, expected="--min-query-words not above --max-query-words")
+        check_fields(self, "copied_share", "near_duplicate", above=0, most=1)
+        check_fields(self, "dev_share", least=0, below=1)
         if not self.prompts:
             raise InputError("no prompt is named", remedy="--prompts synthetic-web")
         if self.without_llm == (self.generator is not None):
-            options = "--generator and --without-llm" if self.generator else "neither --generator nor --without-llm"
-            raise InputError(
-                options, expected="an LLM that writes the queries, or the documents' own words: one of them"
-            )
+            both = "--generator and --without-llm" if self.generator else "neither --generator nor --without-llm"
+            raise InputError(both, expected="an LLM that writes the queries, or the documents' own words: one of them")
         if self.quality and self.generator is None:
             raise InputError("--quality asks an LLM, and none is named", expected="--generator")
 
@@ -142,22 +145,24 @@ def synthesize(options: SynthesizeOptions) -> SynthesizeResult:
         ExpandrError: the generator fails, or no query is left.
     """
     folder = output_folder(options.output)
-    collection = corpus.load_corpus(options.corpus)
-    corpus.corpus_place(collection, folder)
-    sample = corpus.draw_documents(collection, options.documents, options.strata, options.min_words, options.seed)
+    collection = load_corpus(options.corpus)
+    source, target = corpus_place(collection, folder)
+    survey = survey_corpus(collection, options.min_words, options.seed)
+    places, strata = draw(survey, options.documents, options.strata)
+    documents = list(documents_at(collection, places))
     counts = {
-        "documents": sample.survey.documents,
-        "documents_short": sample.survey.short,
-        "documents_duplicate": sample.survey.duplicates,
-        "documents_drawn": len(sample.documents),
+        "documents": survey.documents,
+        "documents_short": survey.short,
+        "documents_duplicate": survey.duplicates,
+        "documents_drawn": len(documents),
     }
     with ExitStack() as stack:
-        llm = QueryWriter(options, sample.documents, stack) if options.generator else None
+        llm = QueryWriter(options, documents, stack) if options.generator else None
         if options.dry_run:
-            due = llm.forecast() if llm else {"queries, at most": len(sample.documents) * options.queries}
+            due = llm.forecast() if llm else {"queries, at most": len(documents) * options.queries}
             return SynthesizeResult(counts | due, options.format)
         clock = Clock()
-        queries, dropped = llm.write() if llm else (_extract(collection, sample, options), [])
+        queries, dropped = llm.write() if llm else (_extract(collection, survey, documents, options), [])
         fit, unfit = sift(queries, options)
         dropped += unfit
         clock.lap("write")
@@ -169,8 +174,8 @@ def synthesize(options: SynthesizeOptions) -> SynthesizeResult:
         fit, unfit = _round_trip(collection, fit, options.round_trip)
         dropped += unfit
         clock.lap("round_trip")
-        if sample.survey.documents <= options.round_trip:
-            hits = f"all {sample.survey.documents} documents are among {options.round_trip} hits"
+        if survey.documents <= options.round_trip:
+            hits = f"all {survey.documents} documents are among {options.round_trip} hits"
             logger.warning("the round trip says nothing: %s", hits)
     if not fit:
         raise _nothing_left(dropped)
@@ -181,32 +186,35 @@ def synthesize(options: SynthesizeOptions) -> SynthesizeResult:
     counts |= {f"dropped_{reason}": count for reason, count in reasons.most_common()}
     path = folder / "queries.jsonl"
     manifest_path(path).unlink(missing_ok=True)
-    _write_dropped(folder / corpus.DROPPED, dropped)
-    placed = corpus.place_corpus(collection, folder, options.corpus_as)
+    write_jsonl(
+        folder / DROPPED, ({"reason": reason, "text": query.text, **_origin(query)} for query, reason in dropped)
+    )
+    place_corpus(collection, source, target, options.corpus_as)
     _write_queries(path, parts)
-    texts = llm.texts if llm else []
-    costs = {name: sum(batch.counts[name] for batch in texts) for name in ("generated", "stored")} if llm else {}
+    costs = llm.costs() if llm else {"counts": {}, "seconds": {}, "tokens": {}}
     write_manifest(
         path,
         options=options,
-        inputs={"corpus": placed},
+        inputs={"corpus": target},
         seeds={"draw": options.seed} | ({"decoding": options.generator.decoding.seed} if options.generator else {}),
-        counts=counts | costs,
-        seconds=clock.seconds | ({"generate": sum(batch.seconds or 0.0 for batch in texts)} if llm else {}),
-        tokens={name: sum(batch.tokens[name] for batch in texts) for name in ("in", "out")} if llm else {},
-        details={"collection": collection.identity(), "strata": sample.strata},
+        counts=counts | costs["counts"],
+        seconds=clock.seconds | costs["seconds"],
+        tokens=costs["tokens"],
+        details={"collection": collection.identity(), "strata": strata},
     )
     seconds = {f"seconds, {stage}": round(value, 2) for stage, value in clock.seconds.items()}
     code = PartlyDoneError.exit_code if reasons["failed"] else 0
     return SynthesizeResult(counts | seconds, options.format, folder, code)
 
 
-def _extract(collection: Collection, sample: corpus.Sample, options: SynthesizeOptions) -> list[Query]:
-    background = corpus.documents_at(collection, corpus.lowest_hashes(sample.survey, BACKGROUND))
+def _extract(
+    collection: Collection, survey: Survey, documents: Sequence[Document], options: SynthesizeOptions
+) -> list[Query]:
+    background = documents_at(collection, draw(survey, BACKGROUND, strata=1)[0])
     extractor = Extractor(background, options.extractive, options.seed)
     return [
         Query(document, text, {"kind": kind})
-        for document in sample.documents
+        for document in documents
         for kind, text in extractor.queries(document, options.queries)
     ]
 
@@ -215,9 +223,8 @@ def _round_trip(collection: Collection, queries: Sequence[Query], hits: int) -> 
     """The queries whose documents BM25 finds among the first `hits`, and the others."""
     topics = {query.topic_id: Topic(query.topic_id, query.text) for query in queries}
     run = BM25(collection, hits=hits, own_document="keep").search(topics)
-    topic_ids = {query.topic_id for query in queries if query.document.doc_id in run[query.topic_id].doc_ids}
-    lost: list[Dropped] = [(query, "not_found") for query in queries if query.topic_id not in topic_ids]
-    return [query for query in queries if query.topic_id in topic_ids], lost
+    lost: list[Dropped] = [(q, "not_found") for q in queries if q.document.doc_id not in run[q.topic_id].doc_ids]
+    return [query for query in queries if query.document.doc_id in run[query.topic_id].doc_ids], lost
 
 
 def _parts(queries: Sequence[Query], dev_share: float, seed: int) -> dict[str, list[Query]]:
@@ -253,24 +260,16 @@ def _nothing_left(dropped: Sequence[Dropped]) -> ExpandrError:
 
 def _write_queries(path: Path, parts: Mapping[str, Sequence[Query]]) -> None:
     """Writes qrels/PART.tsv of each part, deletes other parts of an earlier run, and writes the queries last."""
-    qrels = path.parent / "qrels"
-    qrels.mkdir(parents=True, exist_ok=True)
-    for other in qrels.glob("*.tsv"):
+    for other in (path.parent / "qrels").glob("*.tsv"):
         if other.stem not in parts:
             other.unlink()
     for name, queries in parts.items():
-        with atomic_write(qrels / f"{name}.tsv") as stream:
+        with atomic_write(path.parent / "qrels" / f"{name}.tsv") as stream:
             stream.write("\t".join(BEIR_HEADER) + "\n")
             stream.writelines(f"{query.topic_id}\t{query.document.doc_id}\t1\n" for query in queries)
-    with atomic_write(path) as stream:
-        for query in (query for queries in parts.values() for query in queries):
-            metadata = {"doc_id": query.document.doc_id, **query.origin}
-            row = {"_id": query.topic_id, "text": query.text, "metadata": metadata}
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+    topics = itertools.chain.from_iterable(parts.values())
+    write_jsonl(path, ({"_id": topic.topic_id, "text": topic.text, "metadata": _origin(topic)} for topic in topics))
 
 
-def _write_dropped(path: Path, dropped: Sequence[Dropped]) -> None:
-    with atomic_write(path) as stream:
-        for query, reason in dropped:
-            row = {"reason": reason, "text": query.text, "doc_id": query.document.doc_id, **query.origin}
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+def _origin(query: Query) -> dict[str, Any]:
+    return {"doc_id": query.document.doc_id, **query.origin}

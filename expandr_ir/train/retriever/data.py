@@ -84,10 +84,7 @@ def hold_back(rows: Sequence[RetrieverRow], share: float) -> tuple[list[Retrieve
 
 
 def draw(row: RetrieverRow, options: RowOptions, epoch: int, seed: int) -> tuple[str, list[str], list[str]]:
-    """The positive, the negatives and the expansions of a row in an epoch; they follow from row, epoch and seed alone.
-
-    Each of several positives has its turn. Negatives keep the row's order.
-    """
+    """The positive, in turn, the negatives and expansions of a row; they follow from row, epoch and seed alone."""
     positives, negatives, expansions = row.row.positives, row.row.negatives, row.expansions
     positive = positives[(_number(row.row_id, "positive", seed) + epoch) % len(positives)]
     order = list(range(len(negatives)))

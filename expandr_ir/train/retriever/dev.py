@@ -117,10 +117,7 @@ class LiveEncoder(Encoder):
 
 
 class DevEvaluator(BaseEvaluator):  # type: ignore[misc]
-    """nDCG@10 and R@100 of the dev set, topics alone and with expansions, for sentence-transformers' trainer.
-
-    Its own InformationRetrievalEvaluator takes one text as the query.
-    """
+    """nDCG@10 and R@100 of the dev set, topics alone and with expansions, which InformationRetrievalEvaluator lacks."""
 
     def __init__(
         self, dev: DevSet, config: EncoderConfig, aggregation: str, dense: DenseOptions, precision: torch.dtype,

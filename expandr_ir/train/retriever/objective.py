@@ -82,15 +82,10 @@ class Objective(nn.Module):
 
 
 class RetrieverLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
-    """The loss module for sentence-transformers' trainer.
+    """The loss module for sentence-transformers' trainer, whose own take one text as the query.
 
-    Its own (Cached)MultipleNegativesRankingLoss take one text as the query; here several vectors become one, which
-    stands beside the query's own, and rows differ in their documents.
-
-    The columns of a batch are encoded one after the other. Plain, all their activations are kept for one backward pass.
-    Cached (GradCache, arXiv 2101.06983), the columns are encoded without gradients, the loss gives the gradients of
-    their vectors, and each is encoded once more to carry these on: the same gradients, and the memory of one column,
-    whatever the size of the batch.
+    Cached (GradCache, arXiv 2101.06983), the columns of a batch are encoded one by one without gradients, the loss
+    gives the gradients of their vectors, and each column is encoded once more to carry these on.
     """
 
     def __init__(self, model: nn.Module, options: ObjectiveOptions, *, cached: bool) -> None:
@@ -105,10 +100,7 @@ class RetrieverLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         columns = list(sentence_features)
         if self.uses_gradient_cache:
             return self.forward_cached(columns, labels)  # type: ignore[operator,no-any-return]
-        loss: Tensor = self.objective(
-            torch.cat([self.model(column)["sentence_embedding"] for column in columns]), labels
-        )
-        return loss
+        return self.calculate_loss([[self.model(column)["sentence_embedding"]] for column in columns], labels)
 
     def calculate_loss(
         self, reps: list[list[Tensor]], labels: Mapping[str, Tensor] | None = None, *, with_backward: bool = False
@@ -134,11 +126,8 @@ def pool_in_float32(model: nn.Sequential) -> Any:
 
 
 def join(tensor: Tensor) -> tuple[Tensor, int]:
-    """The rows of all processes, one process after the other, and the place where this process's own begin.
-
-    Processes may have different numbers of rows, which sentence-transformers' `all_gather` does not allow. The gradient
-    of a joined row is the sum over all processes' losses.
-    """
+    """The rows of all processes, and where this one's begin; a gradient is the sum over all processes' losses."""
+    # sentence-transformers' `all_gather` wants equally many rows of each process
     if not (distributed.is_available() and distributed.is_initialized()):
         return tensor, 0
     sizes = [torch.zeros(1, dtype=torch.long, device=tensor.device) for _ in range(distributed.get_world_size())]

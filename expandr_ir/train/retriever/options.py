@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from expandr_ir.aggregate.dense import DenseOptions, dense_aggregation
 from expandr_ir.config import JsonField, fitted_options
-from expandr_ir.errors import InputError
+from expandr_ir.errors import InputError, check_fields
 from expandr_ir.runtime import pick_device, pick_dtype, require
 
 EVALUATE_STEPS = 200
@@ -58,10 +58,8 @@ class RowOptions:
     drop_expansions: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.negatives < 0:
-            raise InputError(f"negatives is {self.negatives}", expected="0 or more")
-        if not 0 <= self.drop_expansions < 1:
-            raise InputError(f"drop_expansions is {self.drop_expansions}", expected="a share, from 0 to below 1")
+        check_fields(self, "negatives", least=0)
+        check_fields(self, "drop_expansions", least=0, below=1)
 
 
 @dataclass(frozen=True)
@@ -102,12 +100,8 @@ class ObjectiveOptions:
 
     def __post_init__(self) -> None:
         dense_aggregation(self.aggregation)
-        for name in ("temperature", "answer_temperature"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name} is {getattr(self, name)}", expected="above 0; 1 leaves scores as they are")
-        for name in ("alone_weight", "answer_weight", "answer_passage_weight", "norm_weight"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} is {getattr(self, name)}", expected="0 or more")
+        check_fields(self, "temperature", "answer_temperature", above=0)
+        check_fields(self, "alone_weight", "answer_weight", "answer_passage_weight", "norm_weight", least=0)
         if (self.reads_answers or self.alone_weight) and self.aggregation in {"concat", "expansion"}:
             raise InputError(
                 f"the aggregation {self.aggregation!r} with weights on the query's own vector",
@@ -149,8 +143,8 @@ class DevOptions:
     patience: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share < 1:
-            raise InputError(f"dev.share is {self.share}", expected="a share, from 0 to below 1")
+        check_fields(self, "share", prefix="dev.", least=0, below=1)
+        check_fields(self, "documents", "patience", prefix="dev.", least=1)
         named = [name for name in ("share", "rows", "collection") if getattr(self, name)]
         if len(named) > 1:
             raise InputError(f"dev has {' and '.join(named)}", expected="one of share, rows, collection")
@@ -164,10 +158,6 @@ class DevOptions:
                 expected="dev.expansions with dev.rows or dev.collection",
                 remedy="--data.expansions FILE alone",
             )
-        if self.documents is not None and self.documents < 1:
-            raise InputError(f"dev.documents is {self.documents}", expected="1 or more")
-        if self.patience is not None and self.patience < 1:
-            raise InputError(f"dev.patience is {self.patience}", expected="1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,10 +200,7 @@ class RetrieverOptions:
     output: str
 
     def __post_init__(self) -> None:
-        for name in ("query_max_length", "max_length", "batch_tokens"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value}", expected="1 or more")
+        check_fields(self, "query_max_length", "max_length", "batch_tokens", least=1)
         reads = self.objective.aggregation != "none" or self.objective.reads_answers
         if reads and not self.data.expansions:
             raise InputError(
@@ -231,11 +218,7 @@ class RetrieverOptions:
 
 
 def training_arguments(given: Mapping[str, Any], folder: Path, primary_metric: str | None) -> Any:
-    """sentence-transformers' training arguments: its defaults, what is given, and what follows from where it runs.
-
-    Not given, bf16 follows from the device, and nothing is reported to a tracker. With a dev set (a primary metric), it
-    is evaluated, and a checkpoint written, every `eval_steps` steps; the best one is kept.
-    """
+    """sentence-transformers' training arguments: its defaults, the given ones, those of device and dev set."""
     torch = require("torch")
     block = require("sentence_transformers").SentenceTransformerTrainingArguments
     options = training_options(given)

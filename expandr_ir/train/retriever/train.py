@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from expandr_ir.config import EncoderConfig
+from expandr_ir.config import EncoderConfig, drop_none
 from expandr_ir.encoders import encoder_config
 from expandr_ir.encoders.weights import fingerprint, model_folder, read_json
 from expandr_ir.errors import InputError
@@ -52,7 +52,7 @@ class RetrieverResult:
 def train_retriever(options: RetrieverOptions) -> RetrieverResult:
     """Trains, or goes on from the last whole checkpoint; where the output is there already, it does nothing.
 
-    The output appears when it is complete, its manifest last. Under torchrun every process calls this.
+    Under torchrun every process calls this.
 
     Raises:
         InputError: options, rows or encoder do not fit, or the output or its checkpoints are of another training.
@@ -117,7 +117,7 @@ def _encoder_config(options: RetrieverOptions) -> EncoderConfig:
     """The encoder with what the options say in place of its own."""
     config = encoder_config(options.encoder)
     names = ("query_max_length", "max_length", "normalize", "expansion_role", "expansion_prefix")
-    changes: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    changes = drop_none({name: getattr(options, name) for name in names})
     if changes.get("normalize") is False and config.similarity == "cosine":
         changes["similarity"] = "dot"
     return replace(config, **changes)
@@ -127,13 +127,12 @@ def _result(options: RetrieverOptions, trainer: Any, counts: Mapping[str, int], 
     state = trainer.state
     evaluations = [line for line in state.log_history if any(name.endswith("nDCG@10") for name in line)]
     best_lines = [line for line in evaluations if line["step"] == state.best_global_step] or evaluations
+    scores = {name.removeprefix("eval_"): value for name, value in (best_lines or [{}])[-1].items() if "@" in name}
     best = state.best_model_checkpoint if best_lines else None
     return RetrieverResult(
         output=options.output,
         counts={**counts, "steps": state.global_step, "truncated_texts": trainer.truncated_texts},
-        scores={
-            name.removeprefix("eval_"): value for line in best_lines[-1:] for name, value in line.items() if "@" in name
-        },
+        scores=scores,
         seconds={"train": seconds},
         best=Path(best).name if best else None,
         seed=trainer.args.seed,
@@ -157,21 +156,15 @@ def _complete(output: Path, settings: Mapping[str, Any], options: RetrieverOptio
 
 
 def _write_manifest(output: Path, result: RetrieverResult, options: RetrieverOptions) -> None:
+    data, dev = options.data, options.dev
+    inputs = {"rows": data.rows, "expansions": data.expansions, "dev_rows": dev.rows, "dev_expansions": dev.expansions}
+    checkpoints = str(output.with_name(f"{output.name}.training"))
     write_manifest(
         output,
         options=options,
-        inputs={
-            "rows": options.data.rows,
-            "expansions": options.data.expansions,
-            "dev_rows": options.dev.rows,
-            "dev_expansions": options.dev.expansions,
-        },
+        inputs=inputs,
         seeds={"training": result.seed},
         counts=result.counts,
         seconds=result.seconds,
-        details={
-            "scores": result.scores,
-            "best": result.best,
-            "checkpoints": str(output.with_name(f"{output.name}.training")),
-        },
+        details={"scores": result.scores, "best": result.best, "checkpoints": checkpoints},
     )

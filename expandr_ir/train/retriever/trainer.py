@@ -62,10 +62,7 @@ def retriever_trainer(
 
 
 def add_adapters(model: Any, given: Mapping[str, Any] | None, seed: int) -> Any:
-    """LoRA adapters, put into the model's network in place; None where all weights are trained.
-
-    All other weights are frozen; `.merge_and_unload()` makes the adapters part of them.
-    """
+    """LoRA adapters, put into the model's network in place, all else frozen; None where all weights are trained."""
     if given is None:
         return None
     peft, network = require("peft", "train"), getattr(model[0], "network", None) or model[0].model
@@ -82,11 +79,7 @@ def add_adapters(model: Any, given: Mapping[str, Any] | None, seed: int) -> Any:
 
 
 class EpochSampler(DefaultBatchSampler):  # type: ignore[misc]
-    """Batches of row numbers, shuffled anew for each epoch in a way that follows from seed and epoch alone.
-
-    sentence-transformers' own goes on with one random generator, so that a training that is taken up again in a later
-    epoch would see another order.
-    """
+    """Batches of row numbers in an order that follows from seed and epoch alone, as a resumed training needs it."""
 
     current = 0
 
@@ -107,7 +100,7 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         self._sampler, self._collator = sampler, collator
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        """Sets the epoch, which a training that is taken up again counts on."""
+        """Sets the epoch."""
         self._sampler.current = self._collator.epoch = int((state.epoch or 0) + 1e-6)
 
 
@@ -132,7 +125,7 @@ class RetrieverTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         return loss
 
     def get_batch_sampler(self, dataset: Any, batch_size: int, drop_last: bool, **options: Any) -> EpochSampler:
-        """Batches whose order a resumed training finds again."""
+        """The sampler, with the callback that tells it the epoch."""
         sampler = EpochSampler(dataset, batch_size, drop_last, **options)
         self.add_callback(Epochs(sampler, self.data_collator))
         return sampler
