@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from expandr_ir.io.manifest import write_manifest
-from expandr_ir.regress.results import Result, Value, make_results, write_results
+from expandr_ir.regress.results import Result, Results, Value, write_results
 
 HOSTILE = '</script><script>alert("x")</script> & <b>bold</b> <!-- שלום עולם'
 """A topic's, document's and expansion's text."""
@@ -106,5 +106,5 @@ def regressions(folder: Path, *, manifests: bool = True) -> Path:
         value(metric, None, 0.5, reason="the model is not here: <fetch> it") for metric in ("RR@10", "R@100")
     )
     results.append(result("dense", skipped, data, family="dense", tier="near"))
-    write_results(runs, make_results(results, {"expandr_ir": "0.1", "pyserini": "1.6.0", "python": "3.11"}))
+    write_results(runs, Results(results, {"expandr_ir": "0.1", "pyserini": "1.6.0", "python": "3.11"}))
     return runs

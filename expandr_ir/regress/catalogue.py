@@ -153,15 +153,7 @@ class Regression:
 
 
 class Regressions:
-    """The regressions of a folder, each read when it is loaded.
-
-    Args:
-        folder: the folder; None is the one that comes with this package.
-
-    Raises:
-        InputError: conditions.yaml does not fit, or two files have one name.
-        MissingResourceError: there are no regressions.
-    """
+    """The regressions of a folder (None: the one that comes with this package), each read when it is loaded."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or regressions_dir()
@@ -186,11 +178,6 @@ class Regressions:
         yield from self.load(TRAINING).conditions if TRAINING in self.files else ()
 
     def _load(self, name: str) -> Regression:
-        """The regression of a collection.
-
-        Raises:
-            InputError: no such name, or a file that does not fit; the message names file and line.
-        """
         if name not in self.files:
             raise unknown_name("collection", name, self.files)
         path, catalogue = self.files[name], self.catalogue
@@ -277,3 +264,8 @@ def _figures(tables: list[Table], metrics: list[str], catalogue: Catalogue) -> F
                         raise InputError(message, expected="one figure of each metric")
                     known[metric] = Figure(value, tolerance, catalogue.sources.get(source, source))
     return figures
+
+
+def list_versions(versions: Mapping[str, str]) -> str:
+    """Versions as the source of a recorded figure names them."""
+    return ", ".join(f"{name} {version}" for name, version in versions.items() if name != "platform")

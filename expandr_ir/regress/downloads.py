@@ -13,11 +13,12 @@ import stat
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from urllib.parse import urlsplit
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from zipfile import BadZipFile, ZipFile
 
 from expandr_ir.blocks import load_block, where
 from expandr_ir.config import conf_dir
@@ -82,34 +83,24 @@ class Item:
 
 
 def items(path: Path | None = None) -> dict[str, Item]:
-    """Everything that can be downloaded, by name.
-
-    Args:
-        path: a file like conf/downloads.yaml, which None is.
-
-    Raises:
-        InputError: it does not fit, has neither a checksum nor a reason, or a place outside the target.
-    """
-    path, known = path or conf_dir() / "downloads.yaml", dict[str, Item]()
-    for group_name, group in load_block(Groups, path).groups.items():
+    """Everything that can be downloaded, by name: of conf/downloads.yaml, or of a file like it."""
+    known: dict[str, Item] = {}
+    for group_name, group in load_block(Groups, path or conf_dir() / "downloads.yaml").groups.items():
         for name, entry in group.items.items():
             url, file = group.url.format(path=entry.path or name, name=name), group.file.format(name=name)
             item = Item(f"{group_name}/{name}", group, entry, url, file)
             known[item.name] = item
-            given = [text for text in (entry.sha256, entry.md5, group.unverified) if text]
-            if len(given) != 1:
-                found, expected = f"{len(given)} of sha256, md5 and unverified", "one of them"
-            elif not re.fullmatch(r"[0-9a-f]{64}", entry.sha256 or "0" * 64):
-                found, expected = f"sha256 is {entry.sha256!r}", "64 hexadecimal digits"
-            elif not re.fullmatch(r"[0-9a-f]{32}", entry.md5 or "0" * 32):
-                found, expected = f"md5 is {entry.md5!r}", "32 hexadecimal digits"
-            elif PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
-                found, expected = f"file is {file!r}", "a place below the target folder"
-            elif not url.startswith(("http://", "https://")):
-                found, expected = f"url is {url!r}", "http or https"
-            else:
-                continue
-            raise InputError(f"{where(name)}: {item.name}: {found}", expected=expected)
+            checks = sum(map(bool, (entry.sha256, entry.md5, group.unverified)))
+            outside = PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts
+            for wrong, found, expected in (
+                (checks != 1, f"{checks} of sha256, md5 and unverified", "one of them"),
+                (not re.fullmatch("([0-9a-f]{64})?", entry.sha256 or ""), f"sha256 {entry.sha256!r}", "64 hex digits"),
+                (not re.fullmatch("([0-9a-f]{32})?", entry.md5 or ""), f"md5 {entry.md5!r}", "32 hex digits"),
+                (outside, f"file is {file!r}", "a place below the target folder"),
+                (not url.startswith(("http://", "https://")), f"url is {url!r}", "http or https"),
+            ):
+                if wrong:
+                    raise InputError(f"{where(name)}: {item.name}: {found}", expected=expected)
     return known
 
 
@@ -119,16 +110,10 @@ def fetch(names: Sequence[str], *, target: Path) -> dict[str, Path]:
     Below the target, `--data TARGET` finds collections and `--expansions TARGET/expansions` expansions. Beside each
     stands a note of the file that it was made from; as long as that is the one of conf/downloads.yaml, nothing is
     downloaded. Of two processes that want one file, one waits.
-
-    Raises:
-        InputError: an unknown name, or a file that is not what its name says.
-        MissingResourceError: the address has no such file, a web page in its place, or cannot be reached.
-        ExpandrError: another checksum than expected.
     """
     known = items()
-    for name in names:
-        if name not in known:
-            raise unknown_name("download", name, known)
+    if unknown := [name for name in names if name not in known]:
+        raise unknown_name("download", unknown[0], known)
     return {name: _fetch(known[name], target) for name in dict.fromkeys(names)}
 
 
@@ -137,7 +122,9 @@ def _fetch(item: Item, target: Path) -> Path:
     note, entry = result.with_name(f"{result.name}.download.json"), item.entry
     lock = folder / f"{item.name}.lock"
     with exclusive(lock, lambda: logger.warning("another process downloads %s: waiting", item.name)):
-        made_of = _read_note(note)
+        made_of: dict[str, Any] = {}
+        with suppress(FileNotFoundError, ValueError):
+            made_of = json.loads(note.read_text(encoding="utf-8"))
         same = made_of.get("md5") == entry.md5 if entry.md5 else made_of.get("sha256") == entry.sha256
         if result.exists() and (made_of.get("url") == item.url if item.group.unverified else same):
             return result
@@ -156,13 +143,6 @@ def _fetch(item: Item, target: Path) -> Path:
             json.dump({"name": item.name, "url": item.url, "sha256": sha256, "md5": entry.md5}, stream, indent=2)
         file.unlink()
     return result
-
-
-def _read_note(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError, TypeError):
-        return {}
 
 
 def _download(item: Item, folder: Path, checksum: str | None) -> Path:
@@ -225,8 +205,7 @@ def query2doc_rows(path: Path) -> Iterator[dict[str, Any]]:
 def querygym_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of QueryGym's `*.queries.tsv` (topic_id, the string that was searched) as --expansions reads them.
 
-    `searched` is that string. Where it begins with the topic several times, `query_repeats` says how often, and `text`
-    is what follows; else `text` is all of it.
+    `searched` is that string, `query_repeats` how often it begins with the topic, and `text` what follows.
     """
     with path.open(encoding="utf-8", newline="") as stream:
         reader = csv.reader(stream, delimiter="\t", strict=True)
@@ -263,37 +242,24 @@ def split_repeats(text: str) -> tuple[int, str]:
 
 
 def unzip_folder(archive: Path, folder: Path) -> None:
-    """Unpacks the one folder of a zip file as `folder`, which appears complete or not at all, in place of an old one.
-
-    Raises:
-        InputError: no zip file, a damaged one, another content than one folder, or a member that would leave it.
-    """
+    """Unpacks the one folder of a zip file as `folder`, complete or not at all, in place of an old one."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
-    try:
-        with ZipFile(archive) as packed:
-            members = [member for member in packed.infolist() if not member.filename.startswith("__MACOSX/")]
-            roots = {_checked_path(archive, member).parts[0] for member in members}
-            if len(roots) != 1:
-                raise InputError(f"{archive}: it holds {', '.join(sorted(roots)) or 'nothing'}", expected="one folder")
-            packed.extractall(temporary, members)
-        root = temporary / roots.pop()
-        if not root.is_dir():
-            raise InputError(f"{archive}: it holds the file {root.name}", expected="one folder")
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent) as temporary:
+        try:
+            with ZipFile(archive) as packed:
+                members = [member for member in packed.infolist() if not member.filename.startswith("__MACOSX/")]
+                for name, mode in ((member.filename, member.external_attr >> 16) for member in members):
+                    path = PurePosixPath(name)
+                    if stat.S_ISLNK(mode) or path.is_absolute() or ".." in path.parts or "\\" in name:
+                        found = f"{archive}: the member {name!r} is a link or would leave the folder"
+                        raise InputError(found, expected="files and folders with plain paths")
+                packed.extractall(temporary, members)
+        except (BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+            raise InputError(f"{archive} cannot be unpacked ({error})", expected="a complete zip file") from error
+        content = list(Path(temporary).iterdir())
+        if len(content) != 1 or not content[0].is_dir():
+            names = ", ".join(sorted(path.name for path in content)) or "nothing"
+            raise InputError(f"{archive}: it holds {names}", expected="one folder")
         if folder.exists():
             shutil.rmtree(folder)
-        root.rename(folder)
-    except (BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise InputError(f"{archive} cannot be unpacked ({error})", expected="a complete zip file") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _checked_path(archive: Path, member: ZipInfo) -> PurePosixPath:
-    """The member's path, which is no link and stays inside."""
-    path = PurePosixPath(member.filename)
-    if path.is_absolute() or ".." in path.parts or "\\" in member.filename or not path.parts:
-        raise InputError(f"{archive}: the member {member.filename!r} would leave the folder", expected="plain paths")
-    if stat.S_ISLNK(member.external_attr >> 16):
-        raise InputError(f"{archive}: the member {member.filename!r} is a link", expected="files and folders")
-    return path
+        content[0].rename(folder)

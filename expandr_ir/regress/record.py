@@ -16,7 +16,7 @@ import yaml
 from expandr_ir.blocks import unknown
 from expandr_ir.errors import InputError
 from expandr_ir.io.files import atomic_write
-from expandr_ir.regress.catalogue import RECORDED, Regression, Regressions
+from expandr_ir.regress.catalogue import RECORDED, Regression, Regressions, list_versions
 from expandr_ir.regress.results import Results, read_format, rounded
 from expandr_ir.regress.reuse import DENSE_PACKAGES, SPARSE_PACKAGES
 
@@ -46,22 +46,12 @@ class Record:
 
 
 def record(path: Path, results: Results, generator: str | None = None, seed: int | None = None) -> int:
-    """Adds the measured values to a file, and returns the number of its records.
-
-    Args:
-        path: the file; what it has already stays.
-        results: what was measured; trainings have their own way to be recorded.
-        generator: the LLM of live conditions, with its revision.
-        seed: of live conditions.
-
-    Raises:
-        InputError: the file is something else.
-    """
-    kept = {one.key: one for one in read_records(path)} if path.exists() else {}
+    """Adds the measured values (trainings are recorded in their own way); returns the number of the file's records."""
+    records = {record.key: record for record in read_records(path)} if path.exists() else {}
     for result in results.results:
         live = result.tier == "live"
         packages = SPARSE_PACKAGES + (DENSE_PACKAGES if result.family in {"dense", "hybrid", "live"} else ())
-        one = Record(
+        measured = Record(
             collection=result.collection,
             condition=result.condition,
             tier=result.tier,
@@ -72,34 +62,24 @@ def record(path: Path, results: Results, generator: str | None = None, seed: int
             seed=seed if live else None,
             values={value.metric: value.measured for value in result.values if value.measured is not None},
         )
-        if one.values and result.tier != "training":
-            kept[one.key] = one
+        if measured.values and result.tier != "training":
+            records[measured.key] = measured
     with atomic_write(path) as stream:
-        json.dump({"format": FORMAT, "records": [asdict(one) for one in kept.values()]}, stream, indent=1)
+        json.dump({"format": FORMAT, "records": [asdict(record) for record in records.values()]}, stream, indent=1)
         stream.write("\n")
-    return len(kept)
+    return len(records)
 
 
 def read_records(path: Path) -> list[Record]:
-    """The records of a file.
-
-    Raises:
-        MissingResourceError: there is no such file.
-        InputError: it is something else.
-    """
+    """The records of a file."""
     expected = "a file that expandr regress --record wrote"
-    return read_format(path, FORMAT, lambda data: [Record(**one) for one in data["records"]], expected)
+    return read_format(path, FORMAT, lambda data: [Record(**row) for row in data["records"]], expected)
 
 
 def promote(path: Path, regressions: Regressions) -> dict[str, Path]:
     """Merges a file of records into the regressions, and returns the files written, by collection.
 
-    A condition gets its values, rounded as they are printed, with its tier's tolerance; a live one the mean over its
-    seeds and their largest distance from it. Values that were promoted before give way; published ones stay.
-
-    Raises:
-        InputError: a record of an unknown collection, condition or metric, or of a live condition with fewer than three
-            seeds.
+    Values that were promoted before give way; published ones stay.
     """
     grouped: defaultdict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for one in read_records(path):
@@ -127,9 +107,11 @@ def _table(path: Path, regression: Regression, records: Sequence[Record]) -> dic
             figures[metric] = _band(path, records, metric, regression.metrics[metric].precision)
     if not figures:
         return {}
-    listed = ", ".join(f"{name} {version}" for name, version in last.versions.items() if name != "platform")
     live = f"; {last.generator}, seeds {', '.join(str(one.seed) for one in records)}" if last.tier == "live" else ""
-    table: dict[str, Any] = {"source": f"recorded on {last.date[:10]} with {listed}{live}", "metrics": list(figures)}
+    table: dict[str, Any] = {
+        "source": f"recorded on {last.date[:10]} with {list_versions(last.versions)}{live}",
+        "metrics": list(figures),
+    }
     table |= {"tolerance": max(apart for _, apart in figures.values())} if live else {}
     table |= {"python": last.python} if regression.facts.embedded else {}
     return table | {"rows": {name: [value for value, _ in figures.values()]}}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
@@ -20,7 +20,7 @@ FORMAT = "expandr-results/1"
 NAME = "results.json"
 
 Verdict: TypeAlias = Literal["OK", "OK*", "FAIL", "SKIP", "NEW"]
-"""Equal; within the tolerance but not equal; neither, higher included; not run; no figure is known."""
+"""Printed as the expected figure; within its tolerance; further, higher included; not run; no figure is known."""
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
@@ -74,12 +74,17 @@ class Results:
 
     results: tuple[Result, ...]
     versions: Mapping[str, str]  # of Python, this package, and what it stands on
-    date: str  # when they were judged, ISO 8601
+    date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))  # when they were judged
 
     def counts(self) -> dict[Verdict, int]:
         """The number of values with each verdict."""
         verdicts = [value.verdict for result in self.results for value in result.values]
         return {verdict: verdicts.count(verdict) for verdict in VERDICTS}
+
+    def as_json(self) -> dict[str, Any]:
+        """The results as results.json holds them."""
+        rows = [asdict(result) for result in self.results]
+        return {"format": FORMAT, "date": self.date, "versions": dict(self.versions), "results": rows}
 
 
 def rounded(value: float | str, precision: int) -> Decimal:
@@ -95,19 +100,19 @@ def judge(
     published: Figure | None = None,
     skip: str = "",
 ) -> Value:
-    """The verdict on a measured value, or on none, with the reason why there is none.
-
-    OK where it is printed as the expected one is, OK* where it differs by the tolerance at most, FAIL where it differs
-    by more, higher or lower. Differences are taken between the printed values, so that a tolerance of .001 lets .6461
-    stand beside .6451.
-    """
+    """The verdict on a measured value, or on none, with the reason why there is none."""
     verdict: Verdict = "OK"
     reason = ""
+    facts: dict[str, Any] = {"metric": metric, "precision": precision, "measured": measured}
+    if expected:
+        facts |= {"expected": expected.value, "tolerance": expected.tolerance, "source": expected.source}
+    if published:
+        facts |= {"published": published.value, "published_source": published.source}
     if measured is None:
         verdict, reason = "SKIP", skip
     elif expected is None:
         verdict, reason = "NEW", "no figure is known yet"
-    else:
+    else:  # of printed values, so that a tolerance of .001 lets .6461 stand beside .6451
         wanted = rounded(str(expected.value), precision)  # as it was written: the float's own digits would not do
         difference = rounded(measured, precision) - wanted
         if abs(difference) > Decimal(str(expected.tolerance)):
@@ -116,57 +121,35 @@ def judge(
             reason = f"{abs(difference)} {'higher' if difference > 0 else 'lower'} than {wanted}{tolerance}"
         elif difference:
             verdict = "OK*"
-    return Value(
-        metric=metric,
-        precision=precision,
-        measured=measured,
-        expected=expected.value if expected else None,
-        tolerance=expected.tolerance if expected else 0.0,
-        source=expected.source if expected else None,
-        published=published.value if published else None,
-        published_source=published.source if published else None,
-        verdict=verdict,
-        reason=reason,
-    )
-
-
-def make_results(results: Sequence[Result], versions: Mapping[str, str]) -> Results:
-    """The results as of now."""
-    return Results(tuple(results), dict(versions), datetime.now(UTC).isoformat(timespec="seconds"))
-
-
-def as_json(results: Results) -> dict[str, Any]:
-    """The results as results.json holds them."""
-    rows = [asdict(result) for result in results.results]
-    return {"format": FORMAT, "date": results.date, "versions": dict(results.versions), "results": rows}
+    return Value(**facts, verdict=verdict, reason=reason)
 
 
 def write_results(folder: Path, results: Results) -> Path:
     """The path of results.json, written into the folder."""
     with atomic_write(folder / NAME) as stream:
-        json.dump(as_json(results), stream, indent=1, ensure_ascii=False)
+        json.dump(results.as_json(), stream, indent=1, ensure_ascii=False)
         stream.write("\n")
     return folder / NAME
 
 
 def read_results(path: Path) -> Results:
-    """The results in a folder that `expandr regress` wrote, or in its results.json.
+    """The results in a folder that `expandr regress` wrote, or in its results.json."""
 
-    Raises:
-        MissingResourceError: there is none.
-        InputError: it is not this format.
-    """
+    def build(data: dict[str, Any]) -> Results:
+        results = []
+        for row in data["results"]:
+            values = tuple(Value(**value) for value in row["values"])
+            if unknown := {value.verdict for value in values} - set(VERDICTS):
+                raise ValueError(f"the verdict {min(unknown)!r}")
+            results.append(Result(**row | {"pyserini": tuple(row["pyserini"]), "values": values}))
+        return Results(tuple(results), data["versions"], data["date"])
+
     path = path / NAME if path.is_dir() else path
-    return read_format(path, FORMAT, _results, "a folder that `expandr regress --output` wrote")
+    return read_format(path, FORMAT, build, "a folder that `expandr regress --output` wrote")
 
 
 def read_format(path: Path, name: str, build: Callable[[dict[str, Any]], T], expected: str) -> T:
-    """The content of a JSON file that names its format.
-
-    Raises:
-        MissingResourceError: there is no such file.
-        InputError: it is something else.
-    """
+    """The content of a JSON file that names its format."""
     if not path.is_file():
         raise MissingResourceError(f"{path} is not there", expected=expected, remedy="expandr regress")
     try:
@@ -177,14 +160,3 @@ def read_format(path: Path, name: str, build: Callable[[dict[str, Any]], T], exp
         kind = name.partition("-")[2].partition("/")[0]
         raise InputError(f"{path} holds no {kind} ({type(error).__name__}: {error})", expected=expected) from error
     raise InputError(f"{path} has the format {data['format']!r}", expected=name, remedy="write it with this version")
-
-
-def _results(data: dict[str, Any]) -> Results:
-    return Results(tuple(map(_result, data["results"])), data["versions"], data["date"])
-
-
-def _result(row: dict[str, Any]) -> Result:
-    values = tuple(Value(**value) for value in row["values"])
-    if unknown := {value.verdict for value in values} - set(VERDICTS):
-        raise ValueError(f"the verdict {min(unknown)!r}")
-    return Result(**row | {"pyserini": tuple(row["pyserini"]), "values": values})

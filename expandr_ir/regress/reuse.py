@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -29,16 +30,7 @@ INDIFFERENT = ("threads", "heap", "encode")
 
 
 def make_request(step: Step, documents: str, topics: Mapping[str, Topic]) -> dict[str, Any]:
-    """All that a step's run depends on, as plain data.
-
-    Args:
-        step: the step.
-        documents: the collection's fingerprint.
-        topics: the collection's topics of the split.
-
-    Raises:
-        MissingResourceError: its model is not on this machine.
-    """
+    """All that a step's run depends on, as plain data; `documents` is the collection's fingerprint."""
     assert step.options is not None
     encoder, versions = step.encoder, installed_versions()
     packages = SPARSE_PACKAGES + (DENSE_PACKAGES if encoder else ())
@@ -86,15 +78,9 @@ def code_sha256() -> str:
 
 
 def model_sha256(config: EncoderConfig) -> str:
-    """The SHA-256 of the files of an encoder's model on this machine; nothing is loaded or fetched.
-
-    Raises:
-        MissingResourceError: the model is not on this machine.
-    """
-    try:
+    """The SHA-256 of the files of an encoder's model on this machine; nothing is loaded or fetched."""
+    with suppress(MissingResourceError, NotInstalledError):
         folder = locate_model(config, fetch=False)
         if any(folder.rglob("*.safetensors")):
             return fingerprint(folder)
-    except (MissingResourceError, NotInstalledError):
-        pass
     raise MissingResourceError(f"model not here: {config.model}")

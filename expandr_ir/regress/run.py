@@ -17,21 +17,18 @@ from expandr_ir.io.files import atomic_write, home, output_file, output_folder
 from expandr_ir.io.manifest import installed_versions
 from expandr_ir.progress import progress
 from expandr_ir.regress.catalogue import Regressions
-from expandr_ir.regress.commands import evaluate_command, pyserini_commands, search_command
 from expandr_ir.regress.downloads import fetch, items
 from expandr_ir.regress.record import promote, record
-from expandr_ir.regress.results import (
-    NAME,
-    Result,
-    Results,
-    Value,
-    as_json,
-    make_results,
-    read_results,
-    rounded,
-    write_results,
+from expandr_ir.regress.results import NAME, Result, Results, Value, read_results, rounded, write_results
+from expandr_ir.regress.steps import (
+    RegressOptions,
+    Step,
+    downloads_folder,
+    evaluate_command,
+    plan,
+    pyserini_commands,
+    search_command,
 )
-from expandr_ir.regress.steps import RegressOptions, Step, downloads_folder, plan
 from expandr_ir.regress.worker import Worker, judge_all, make_result
 
 logger = logging.getLogger(__name__)
@@ -42,15 +39,10 @@ COMMAND = "command.json"
 
 @dataclass(frozen=True)
 class RegressResult:
-    """The outcome of `expandr regress`; its text is what the verb prints.
+    """The outcome of `expandr regress`."""
 
-    Args:
-        text: the listing, or the verdicts.
-        results: of the steps that were run; None where nothing was to be run.
-    """
-
-    text: str
-    results: Results | None = None
+    text: str  # the listing, or the verdicts, as the verb prints them
+    results: Results | None = None  # of the steps that were run; None where nothing was to be run
 
     def __str__(self) -> str:
         return self.text
@@ -62,14 +54,7 @@ class RegressResult:
 
 
 def regress(options: RegressOptions) -> RegressResult:
-    """Runs the selected conditions and judges their figures, or lists them, see `RegressOptions`.
-
-    results.json is written after each collection, so that what was done is kept whatever comes after.
-
-    Raises:
-        InputError: options, a file of regressions, data or expansions that do not fit.
-        MissingResourceError: nothing to resume, or no such file to promote.
-    """
+    """Runs the selected conditions and judges their figures, or lists them, see `RegressOptions`."""
     folder = output_folder(options.output or str(home() / "regressions"))
     options = _resumed(options, folder) if options.resume else options
     record_path = output_file(options.record) if options.record else None
@@ -88,25 +73,26 @@ def regress(options: RegressOptions) -> RegressResult:
     with atomic_write(folder / COMMAND) as stream:
         json.dump(asdict(options), stream, indent=1)
     with progress("conditions", len(steps)) as advance:
-        for _, own in itertools.groupby(steps, key=lambda step: step.regression.name):
+        for _, group in itertools.groupby(steps, key=lambda step: step.regression.name):
             try:
-                for step in own:
+                for step in group:
                     advance(0, note=step.name)
                     done.append(_mean(step, done) if step.regression.facts.mean_of else worker.run(step))
                     advance()
                     if any(value.verdict == "FAIL" for value in done[-1].values):
                         logger.warning("%s: FAIL", step.name)  # hours before the verdicts are printed
-            finally:
+            finally:  # after each collection, so that what was done is kept whatever comes after
                 write_results(folder, _merged(earlier, done, regressions))
-    results = make_results(done, installed_versions())
+    results = Results(tuple(done), installed_versions())
     if record_path:
         llm = options.generator
         named = f"{llm.engine}:{llm.model}{f'@{llm.revision}' if llm.revision else ''}" if llm else None
         record(record_path, results, named, options.seed)
     runs = {"searched": worker.searched, "kept": worker.kept, "seconds": round(time.perf_counter() - started, 3)}
     if options.format == "json":
-        told = as_json(results) | {"counts": results.counts(), "runs": runs}
-        return RegressResult(json.dumps(told, indent=1), results)
+        return RegressResult(
+            json.dumps(results.as_json() | {"counts": results.counts(), "runs": runs}, indent=1), results
+        )
     counts = ", ".join(f"{count} {verdict}" for verdict, count in results.counts().items())
     summary = f"{counts}; {worker.searched} runs searched, {worker.kept} as they were; {runs['seconds']:.1f} s"
     return RegressResult("\n".join([*_verdicts(done), summary, str(folder / NAME)]), results)
@@ -116,16 +102,16 @@ def _resumed(options: RegressOptions, folder: Path) -> RegressOptions:
     """The options of the folder's last command, with this one's output, jobs and format."""
     path = folder / COMMAND
     if not path.is_file():
-        found = f"{folder} has nothing to resume"
-        raise MissingResourceError(found, expected="the --output of an earlier expandr regress")
-    kept: dict[str, Any] = {"output": options.output, "jobs": options.jobs, "format": options.format}
-    if replace(RegressOptions(**kept), resume=True) != options:
+        fault = f"{folder} has nothing to resume"
+        raise MissingResourceError(fault, expected="the --output of an earlier expandr regress")
+    current: dict[str, Any] = {"output": options.output, "jobs": options.jobs, "format": options.format}
+    if replace(RegressOptions(**current), resume=True) != options:
         raise InputError(
             "--resume takes all other options from the earlier command",
             expected="--resume with --output, --jobs and --format alone",
             remedy="leave --resume out: what is there already is not searched again anyway",
         )
-    return replace(load_block(RegressOptions, path), **kept)
+    return replace(load_block(RegressOptions, path), **current)
 
 
 def _download(steps: Sequence[Step], options: RegressOptions) -> None:
@@ -143,7 +129,7 @@ def _download(steps: Sequence[Step], options: RegressOptions) -> None:
 def _mean(step: Step, done: Sequence[Result]) -> Result:
     """The mean of the parts' printed values, as tables of BEIR make it."""
     names = step.regression.facts.mean_of
-    parts = [one for one in done if one.collection in names and one.condition == step.condition.name]
+    parts = [part for part in done if part.collection in names and part.condition == step.condition.name]
     printed: dict[str, list[float]] = {name: [] for name in step.regression.metrics}
     for value in itertools.chain.from_iterable(part.values for part in parts):
         if value.measured is not None and value.metric in printed:
@@ -152,7 +138,7 @@ def _mean(step: Step, done: Sequence[Result]) -> Result:
     if complete < len(names):
         return make_result(step, Path(), skip=step.skip or f"{complete} of its {len(names)} parts have values")
     means = {name: sum(values) / len(names) for name, values in printed.items()}
-    return make_result(step, Path(), means=means, topics=sum(part.topics or 0 for part in parts))
+    return make_result(step, Path(), means, topics=sum(part.topics or 0 for part in parts))
 
 
 def _earlier(folder: Path, regressions: Regressions) -> Iterator[Result]:
@@ -160,10 +146,10 @@ def _earlier(folder: Path, regressions: Regressions) -> Iterator[Result]:
     if not (folder / NAME).exists():
         return
     try:
-        found = read_results(folder)
+        earlier = read_results(folder)
     except InputError as error:
         raise InputError(error.found, expected=error.expected, remedy="name another --output") from error
-    for result in found.results if dict(found.versions) == installed_versions() else ():
+    for result in earlier.results if dict(earlier.versions) == installed_versions() else ():
         regression = regressions.load(result.collection) if result.collection in regressions.files else None
         if regression and (condition := regression.conditions.get(result.condition)):
             measured = {value.metric: value.measured for value in result.values if value.measured is not None}
@@ -175,10 +161,11 @@ def _earlier(folder: Path, regressions: Regressions) -> Iterator[Result]:
 
 def _merged(earlier: Sequence[Result], done: Sequence[Result], regressions: Regressions) -> Results:
     """The new results and the earlier ones of other steps, in the regressions' order."""
-    results = {(one.collection, one.condition): one for one in (*earlier, *done)}
-    collections = [name for name in regressions.files if any(name == collection for collection, _ in results)]
-    names = [(name, condition) for name in collections for condition in regressions.load(name).conditions]
-    return make_results([results[name] for name in names if name in results], installed_versions())
+    results = {(result.collection, result.condition): result for result in (*earlier, *done)}
+    collections = {collection for collection, _ in results}
+    loaded = [regressions.load(name) for name in regressions.files if name in collections]
+    keys = [(regression.name, condition) for regression in loaded for condition in regression.conditions]
+    return Results(tuple(results[key] for key in keys if key in results), installed_versions())
 
 
 def figure(value: float | None, precision: int = 4) -> str:
@@ -214,8 +201,7 @@ def _shown(value: Value) -> str:
 def _listed(steps: Iterable[Step], folder: Path, options: RegressOptions) -> str:
     """The steps with their known figures, what would be done, or the commands, as the options say."""
     rows = [_row(step, str(folder / f"{step.name}.run")) for step in steps]
-    if options.commands:
-        rows = [row for row in rows if row["commands"][0]]
+    rows = [row for row in rows if row["commands"][0] or not options.commands]
     if options.format == "json":
         return json.dumps(rows, indent=1)
     lines: list[str] = []

@@ -1,8 +1,9 @@
-"""Conditions become steps: what is searched, how, and what it lacks on this machine."""
+"""Conditions become steps: what is searched, how, what it lacks on this machine, and the commands that do the same."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
@@ -18,6 +19,9 @@ from expandr_ir.regress.catalogue import TIERS, Condition, Regression, Regressio
 from expandr_ir.retrievers import SearchOptions
 
 Names: TypeAlias = list[str]  # `list` is an option below
+
+EXPANDER_RUN = ("retriever", "encoder", "hits", "index", "dense_index")
+"""Search options of `expandr run`; the rest is the expander's."""
 
 load_encoder_config = cache(encoder_config)
 load_expander_config = cache(expander_config)
@@ -111,11 +115,7 @@ def downloads_folder() -> Path:
 
 
 def plan(regressions: Regressions, options: RegressOptions) -> list[Step]:
-    """A step for each selected condition, collection by collection, the parts of a mean before it.
-
-    Raises:
-        InputError: an unknown name, nothing that fits, or a condition whose search options do not fit.
-    """
+    """A step for each selected condition, collection by collection, the parts of a mean before it."""
     for tier in options.tier:
         if tier not in TIERS:
             raise unknown_name("tier", tier, TIERS)
@@ -153,17 +153,13 @@ def _step(regression: Regression, condition: Condition, options: RegressOptions)
         dense = regression.dense_index(search.encoder)
         lucene = regression.lucene_index(search.fields if search.retriever == "sparse" else "flat")
         search = replace(search, index=dense if search.retriever == "dense" else lucene, dense_index=dense)
-    collection, expansions = find_collection(regression, options), find_expansions(regression, condition, options)
+    collection, expansions = _find_collection(regression, options), _find_expansions(regression, condition, options)
     step = replace(step, options=search, collection=collection, expansions=expansions)
     return replace(step, skip=_lack(step, options))
 
 
 def search_options(values: Mapping[str, Any], expander: ExpanderConfig | None = None) -> SearchOptions:
-    """The search of a condition, with the expander's own settings where the condition says nothing.
-
-    Raises:
-        InputError: an unknown option (the nearest one is suggested), or a value that does not fit.
-    """
+    """The search of a condition, with the expander's own settings where the condition says nothing."""
     known: dict[str, Any] = {one.name: one.default_factory for one in fields(SearchOptions)}
     for name in values:
         if name not in known:
@@ -172,7 +168,7 @@ def search_options(values: Mapping[str, Any], expander: ExpanderConfig | None = 
     return expander.search_options(**built) if expander else SearchOptions(**built)
 
 
-def find_collection(regression: Regression, options: RegressOptions) -> str:
+def _find_collection(regression: Regression, options: RegressOptions) -> str:
     """The collection as `load_collection` takes it; "" where it is not here."""
     facts = regression.facts
     if facts.embedded:
@@ -189,7 +185,7 @@ def find_collection(regression: Regression, options: RegressOptions) -> str:
     return next((str(place) for place in places if any((place / file).is_file() for file in files)), "")
 
 
-def find_expansions(regression: Regression, condition: Condition, options: RegressOptions) -> Path | None:
+def _find_expansions(regression: Regression, condition: Condition, options: RegressOptions) -> Path | None:
     """The file of a condition's recorded expansions, plain or .gz, if it is here."""
     if condition.expansions is None:
         return None
@@ -218,3 +214,81 @@ def _lack(step: Step, options: RegressOptions) -> str:
     if condition.expander and options.generator is None:
         return "generator not named: an LLM writes these expansions (--generator NAME)"
     return ""
+
+
+def search_command(step: Step, run: str, generator: str | None = None) -> str:
+    """The command that makes a step's run; "" where nothing is run. What is not here is named where it would be."""
+    condition = step.condition
+    if step.options is None:
+        return getattr(condition, "command", "")
+    if condition.expander:
+        words = ["run", "--expander", condition.expander, *_collection(step)]
+        words += ["--generator", generator] if generator else []
+        return shlex.join(["expandr", *words, *_own(step), "--output", run])
+    words = ["search", *_collection(step)]
+    if condition.expansions:
+        folder = Path("EXPANSIONS") / step.regression.expansions_folder
+        path = str(step.expansions or folder / condition.expansions)
+        field = ["--topics", path, "--topics-field", condition.topics_field] if condition.topics_field else []
+        words += field or ["--expansions", path]
+    return shlex.join(["expandr", *words, *_own(step), "--tag", condition.name, "--output", run])
+
+
+def evaluate_command(step: Step, run: str) -> str:
+    """The command that scores a step's run; "" where nothing is run."""
+    measures = [word for metric in step.regression.metrics for word in ("-m", metric)]
+    return shlex.join(["expandr", "evaluate", *_collection(step), *measures, run]) if step.options else ""
+
+
+def pyserini_commands(step: Step, run: str) -> tuple[str, ...]:
+    """Pyserini's own commands for the same search and its scores; none where Pyserini has no such index."""
+    regression, template = step.regression, step.condition.pyserini
+    if template is None or step.options is None or regression.facts.pyserini is None:
+        return ()
+    encoder, topics, output = step.encoder, regression.facts.pyserini, shlex.quote(run)
+    prefixes = encoder.query_prefix_exceptions if encoder else {}
+    values = {
+        "{flat}": regression.lucene_index("flat"),
+        "{multifield}": regression.lucene_index("multifield"),
+        "{index}": regression.facts.index if regression.dense_index(step.options.encoder) else None,
+        "{topics}": topics,
+        "{output}": output,
+        "{remove_query}": " --remove-query" if regression.group.startswith("beir") else "",
+        "{query_prefix}": prefixes.get(regression.name, encoder.query_prefix or "").strip() if encoder else None,
+    }
+    for placeholder, value in values.items():
+        if placeholder in template and value is None:
+            return ()
+        template = template.replace(placeholder, value or "")
+    metrics = regression.metrics.values()
+    scores = (f"python -m pyserini.eval.trec_eval {metric.trec_eval} {topics} {output}" for metric in metrics)
+    return (template, *scores)
+
+
+def _collection(step: Step) -> list[str]:
+    facts = step.regression.facts
+    elsewhere = str(Path("DATA") / facts.folder) if facts.folder else f"irds:{facts.irds}"
+    name = step.collection or (elsewhere if facts.folder or facts.irds else f"pyserini:{facts.pyserini}")
+    split = [] if name.startswith(("irds:", "pyserini:")) or not facts.split else ["--split", facts.split]
+    return ["--collection", name, *split]
+
+
+def _own(step: Step) -> Iterator[str]:
+    """The search options that are not the defaults, of the expander where there is one, as they are typed."""
+    default = search_options({}, step.expander)
+    for one in sorted(fields(default), key=lambda one: one.name != "retriever"):  # which the others depend on
+        if not step.condition.expander or one.name in EXPANDER_RUN:
+            yield from _typed(one.name, getattr(step.options, one.name), getattr(default, one.name))
+
+
+def _typed(name: str, value: Any, default: Any) -> Iterator[str]:
+    if value == default:
+        return
+    flag = f"--{name.replace('_', '-')}"
+    if is_dataclass(value):
+        for key, inner in vars(value).items():
+            yield from _typed(f"{name}.{key}", inner, getattr(default, key))
+    elif isinstance(value, bool):
+        yield from [flag] if value else [flag, "false"]
+    else:
+        yield from (flag, str(value))

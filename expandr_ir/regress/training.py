@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Literal
 from expandr_ir.blocks import load_block
 from expandr_ir.config import TRAINING, regressions_dir
 from expandr_ir.errors import NotInstalledError
-from expandr_ir.regress.catalogue import CollectionFile, Condition, Figure, Figures, Metric, Regression
+from expandr_ir.regress.catalogue import CollectionFile, Condition, Figure, Figures, Metric, Regression, list_versions
 from expandr_ir.regress.steps import Step
 
 METRICS = ("loss max", "loss mean", "grad_norm max", "grad_norm mean")
@@ -56,7 +55,7 @@ def load_trainings(folder: Path) -> Regression:
     for path in sorted(folder.glob("*.yaml")):
         trajectory = load_trajectory(path)
         recorded, tolerance = trajectory.recorded, trajectory.tolerance
-        source = f"recorded by the way {recorded.way!r} with {_listed(recorded.versions)}"
+        source = f"recorded by the way {recorded.way!r} with {list_versions(recorded.versions)}"
         for way in trajectory.ways:
             name, about = f"{path.stem}.{way.replace(' ', '-')}", f"{trajectory.title}, {way}"
             named = path.stem if folder == regressions_dir() / TRAINING else str(path)
@@ -68,7 +67,9 @@ def load_trainings(folder: Path) -> Regression:
         about = f"{proof.title}: {len(proof.recorded['figures'])} figures within {proof.tolerance:g}; {proof.command}"
         skip = f"it trains for hours: {proof.command}"
         conditions[path.stem] = TrainingCondition(name=path.stem, about=about, command=proof.command, skip=skip)
-        expected[path.stem] = {FIGURES_OFF: Figure(0.0, 0.0, f"recorded with {_listed(proof.recorded['versions'])}")}
+        expected[path.stem] = {
+            FIGURES_OFF: Figure(0.0, 0.0, f"recorded with {list_versions(proof.recorded['versions'])}")
+        }
     metrics = {name: Metric(4) for name in METRICS} | {FIGURES_OFF: Metric(0)}
     facts = CollectionFile(title="Trainings", metrics=list(metrics))
     return Regression(TRAINING, TRAINING, facts, metrics, conditions, expected, {})
@@ -85,8 +86,4 @@ def measure_residuals(step: Step, folder: Path) -> dict[str, float]:
     path = Path(condition.trajectory)
     figures = run_trajectory(path, condition.way, folder / TRAINING / path.stem)
     kinds = ("max", "mean")  # of a loss that is NaN they are infinite, which no JSON holds
-    return {f"{name} {kind}": min(getattr(one, kind), 9999.0) for name, one in figures.items() for kind in kinds}
-
-
-def _listed(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items() if name != "platform")
+    return {f"{name} {kind}": min(getattr(both, kind), 9999.0) for name, both in figures.items() for kind in kinds}

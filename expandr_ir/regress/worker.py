@@ -19,10 +19,9 @@ from expandr_ir.io.manifest import Manifest, installed_versions, read_manifest, 
 from expandr_ir.io.runs import read_run
 from expandr_ir.records import Hits, Qrels, Topic
 from expandr_ir.regress.catalogue import Condition, Regression
-from expandr_ir.regress.commands import pyserini_commands, search_command
 from expandr_ir.regress.results import Result, Value, judge
 from expandr_ir.regress.reuse import make_request, why_stale
-from expandr_ir.regress.steps import RegressOptions, Step
+from expandr_ir.regress.steps import RegressOptions, Step, pyserini_commands, search_command
 from expandr_ir.retrievers import BM25, SearchOptions, load_retriever
 from expandr_ir.runtime import pick_device
 
@@ -46,20 +45,9 @@ class Bench:
         """The judgements of the split."""
         return self.collection.qrels(self.split)
 
-    def statistics(self, options: SearchOptions) -> dict[str, int]:
-        """Documents and terms of the index that a search stands on; a dense one's are the flat index's."""
-        index = None if options.retriever == "dense" else options.index
-        counts = BM25(self.collection, fields=index_fields(options), index=index).lucene_index.stats()
-        return {"documents": counts.documents, "terms": counts.terms}
-
 
 class Worker:
-    """Carries out the steps of one command.
-
-    Args:
-        folder: where runs and their manifests are written.
-        options: of the command.
-    """
+    """Carries out the steps of one command, and writes runs and their manifests into the folder."""
 
     def __init__(self, folder: Path, options: RegressOptions) -> None:
         self.folder, self.options = folder, options
@@ -67,11 +55,7 @@ class Worker:
         self._bench: tuple[str, Bench] | None = None
 
     def run(self, step: Step) -> Result:
-        """The result of the step, skipped where something that it needs is not here.
-
-        Raises:
-            InputError: an index with other statistics than the regression's, or inputs that do not fit.
-        """
+        """The result of the step, skipped where something that it needs is not here."""
         try:
             if step.skip:
                 raise MissingResourceError(step.skip)
@@ -94,17 +78,18 @@ class Worker:
             expansions = self._expand(step, bench)
             step = replace(step, expansions=expansions)
             request["expansions"] = sha256_file(expansions)
-        reason = why_stale(path, request)
-        if reason:
+        if reason := why_stale(path, request):
             self._search(step, bench, request, reason)
-        self.searched, self.kept = self.searched + bool(reason), self.kept + (not reason)
+            self.searched += 1
+        else:
+            self.kept += 1
         manifest = read_manifest(path)
         assert manifest is not None
-        check_statistics(step, manifest.details["statistics"])
+        _check_statistics(step, manifest.details["statistics"])
         scores = manifest.details["scores"]
         if scores["of"] != _of_scores(step, bench):
             scores = _scores(step, bench, read_run(path, bench.topics))
-        return make_result(step, self.folder, path, scores["means"], scores["topics"], manifest)
+        return make_result(step, self.folder, scores["means"], scores["topics"], manifest)
 
     def _expand(self, step: Step, bench: Bench) -> Path:
         """The file of expansions by the LLM; from one command to the next the store keeps its texts."""
@@ -125,23 +110,31 @@ class Worker:
         logger.log(logging.DEBUG if reason == "new" else logging.WARNING, "%s: searching (%s)", step.name, reason)
         options = replace(step.options, threads=self.options.jobs)
         options = replace(options, aggregation="none") if step.condition.topics_field else options
-        statistics = bench.statistics(options)
-        check_statistics(step, statistics)
+        index = (
+            None if options.retriever == "dense" else options.index
+        )  # a dense one stands on the flat index's documents
+        counts = BM25(bench.collection, fields=index_fields(options), index=index).lucene_index.stats()
+        statistics = {"documents": counts.documents, "terms": counts.terms}
+        _check_statistics(step, statistics)
         run = load_retriever(bench.collection, options).search(expansions if step.expansions else bench.topics)
-        written = {key: Hits(hits.doc_ids, [float(f"{one:.6f}") for one in hits.scores]) for key, hits in run.items()}
+        in_file = {
+            topic_id: Hits(hits.doc_ids, [float(f"{score:.6f}") for score in hits.scores])
+            for topic_id, hits in run.items()
+            if len(hits)
+        }
         run.details |= {
             "request": request,
             "statistics": statistics,
             "collection": {"name": bench.collection.name, "spec": bench.collection.spec},
-            "scores": _scores(step, bench, {topic_id: hits for topic_id, hits in written.items() if len(hits)}),
+            "scores": _scores(step, bench, in_file),
         }
         samples = max((len(topic.expansions) for topic in expansions.values()), default=0)
-        counts = {"empty_expansions": expansions.counts["empty"], "missing_topics": 0}
-        counts |= {"samples": samples} if samples else {}
+        written = {"empty_expansions": expansions.counts["empty"], "missing_topics": 0}
+        written |= {"samples": samples} if samples else {}
         llm = self.options.generator
         with running(shlex.split(search_command(step, str(path), f"{llm.engine}:{llm.model}" if llm else None))):
             inputs = {"expansions": step.expansions}
-            run.save(path, tag=step.condition.name, options=options, inputs=inputs, counts=counts)
+            run.save(path, tag=step.condition.name, options=options, inputs=inputs, counts=written)
 
 
 def index_fields(options: SearchOptions) -> Literal["flat", "multifield"]:
@@ -173,12 +166,8 @@ def _check_device(step: Step, bench: Bench) -> None:
         raise MissingResourceError(f"needs a GPU: {documents:,} documents to encode")
 
 
-def check_statistics(step: Step, counts: Mapping[str, int]) -> None:
-    """Refuses an index with other statistics than the regression's.
-
-    Raises:
-        InputError: they differ; the message shows both.
-    """
+def _check_statistics(step: Step, counts: Mapping[str, int]) -> None:
+    """Refuses an index with other statistics than the regression's."""
     assert step.options is not None
     facts, fields = step.regression.facts, index_fields(step.options)
     known = facts.statistics.get(fields) or {}
@@ -210,7 +199,6 @@ def _scores(step: Step, bench: Bench, run: Mapping[str, Hits]) -> dict[str, Any]
 def make_result(
     step: Step,
     folder: Path,
-    run: Path | None = None,
     means: Mapping[str, float] | None = None,
     topics: int | None = None,
     manifest: Manifest | None = None,
@@ -230,7 +218,7 @@ def make_result(
         family=condition.family,
         tier=condition.tier,
         baseline=condition.baseline,
-        run=run.relative_to(folder).as_posix() if run else None,
+        run=f"{step.name}.run" if manifest else None,
         expansions=str(step.expansions) if step.expansions else None,
         command=search_command(step, path),
         pyserini=pyserini_commands(step, path),

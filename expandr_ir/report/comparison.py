@@ -41,7 +41,7 @@ def render(comparison: Comparison, form: str, *, colour: bool = False) -> str:
         [*_outcome_tables(comparison), *_cost_tables(comparison)],
         [*_legend(comparison), *comparison.notes],
         comparison.runs,
-        paper=(_compact_table(comparison), [*_caption(comparison), *comparison.notes]),
+        paper=_paper_table(comparison),
         colour=colour,
     )
 
@@ -59,8 +59,8 @@ def render_scores(scores: Mapping[str, Scores], form: str, *, colour: bool = Fal
     """
     first = next(iter(scores.values()))
     remarks = [f"Means over {first.topics} judged topics", *coverage_notes(scores)]
-    table = Table(("run", *first.means), [[(name, *map(mean, own.means.values())) for name, own in scores.items()]])
-    data = {name: {"topics": own.topics} | asdict(own) for name, own in scores.items()}
+    table = Table(("run", *first.means), [[(name, *map(mean, run.means.values())) for name, run in scores.items()]])
+    data = {name: {"topics": run.topics} | asdict(run) for name, run in scores.items()}
     return _spell(form, data, [table], remarks, (), paper=(table, remarks), colour=colour)
 
 
@@ -102,25 +102,23 @@ def _cost_tables(comparison: Comparison) -> Iterator[Table]:
     """One table of seconds and tokens per topic, or none where no manifest says."""
     costs = {comparison.baseline_name: comparison.baseline_cost} | {run.name: run.cost for run in comparison.runs}
     if any(cost != Cost(None, None) for cost in costs.values()):
-        rows = [
-            (
-                name,
-                "n/a" if cost.seconds is None else f"{cost.seconds:.4f}",
-                "n/a" if cost.tokens is None else f"{cost.tokens:.1f}",
-            )
-            for name, cost in costs.items()
-        ]
-        yield Table(("run", "seconds per topic", "tokens per topic"), [rows])
+        shown = ((name, mean(cost.seconds, missing="n/a"), mean(cost.tokens, 1, "n/a")) for name, cost in costs.items())
+        yield Table(("run", "seconds per topic", "tokens per topic"), [list(shown)])
 
 
-def _compact_table(comparison: Comparison) -> Table:
-    """A row for each run and a column for each measure: mean, mark and difference."""
+def _paper_table(comparison: Comparison) -> tuple[Table, Sequence[str]]:
+    """A row for each run and a column for each measure: mean, mark and difference; with the parts of its caption."""
     baseline = (comparison.baseline_name, *map(mean, comparison.baseline.means.values()))
     rows = [
         (run.name, *(f"{mean(row.mean)}{mark(row.p_holm)} ({signed(row.difference)})" for row in run.outcomes))
         for run in comparison.runs
     ]
-    return Table(("run", *comparison.measures), [[baseline], rows])
+    caption = (
+        f"Means over {comparison.topics} judged topics, with the difference to {comparison.baseline_name}",
+        f"two-sided paired t-test, p corrected after Holm over {comparison.family} tests: {levels()}",
+        *comparison.notes,
+    )
+    return Table(("run", *comparison.measures), [[baseline], rows]), caption
 
 
 def _legend(comparison: Comparison) -> list[str]:
@@ -130,11 +128,4 @@ def _legend(comparison: Comparison) -> list[str]:
         f"diff, rel, W/T/L: difference to {comparison.baseline_name}, relative to it, and topics won, tied and lost",
         f"t-test, random: two-sided p of the paired t-test, and of the randomisation test with {flips}",
         f"Holm: the t-test's p corrected over {comparison.family} tests; {levels()}",
-    ]
-
-
-def _caption(comparison: Comparison) -> list[str]:
-    return [
-        f"Means over {comparison.topics} judged topics, with the difference to {comparison.baseline_name}",
-        f"two-sided paired t-test, p corrected after Holm over {comparison.family} tests: {levels()}",
     ]

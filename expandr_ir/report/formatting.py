@@ -18,7 +18,6 @@ from expandr_ir.masking import printable
 LEVELS = ((0.01, "**"), (0.05, "*"))
 """Marks of a difference whose corrected p-value is below a level, the strictest first."""
 
-MISSING = "–"
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -57,9 +56,9 @@ def levels() -> str:
     return ", ".join(f"{stars} below {level}" for level, stars in reversed(LEVELS))
 
 
-def mean(value: float | None, precision: int = 4) -> str:
-    """A mean, such as 0.7203; a dash for None."""
-    return MISSING if value is None else f"{value:.{precision}f}"
+def mean(value: float | None, precision: int = 4, missing: str = "–") -> str:
+    """A mean, such as 0.7203."""
+    return missing if value is None else f"{value:.{precision}f}"
 
 
 def signed(value: float, precision: int = 4) -> str:
@@ -69,9 +68,7 @@ def signed(value: float, precision: int = 4) -> str:
 
 def p_value(value: float | None) -> str:
     """A p-value, "n/a" where none could be computed."""
-    if value is None:
-        return "n/a"
-    return "<0.0001" if value < 0.0001 else f"{value:.4f}"
+    return "<0.0001" if value is not None and value < 0.0001 else mean(value, missing="n/a")
 
 
 def clip(text: str, limit: int) -> str:

@@ -14,7 +14,7 @@ from expandr_ir.evaluate import Scores
 from expandr_ir.evaluate.compare import Cost, TopicChange
 from expandr_ir.io.manifest import Manifest
 from expandr_ir.records import Document, Qrels, Topic
-from expandr_ir.regress.results import NAME, Result, Results, Value, as_json, read_results
+from expandr_ir.regress.results import NAME, Result, Results, Value, read_results
 
 TESTED = "tested"  # key of the tests and costs in a results.json that a report wrote
 _QUOTED_PATH = re.compile(r"(?<=')(?:/|~/)[^']*/([^'/]*)(?=')")
@@ -173,7 +173,7 @@ def as_recorded(study: Study) -> str:
             }
             for one in chapter.conditions
         }
-    return json.dumps(as_json(study.results) | {TESTED: tested}, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(study.results.as_json() | {TESTED: tested}, indent=1, ensure_ascii=False) + "\n"
 
 
 def portable(study: Study) -> Study:

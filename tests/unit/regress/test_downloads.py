@@ -62,7 +62,7 @@ class Server:
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.http.server_port}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
 
     def answer(self, request, fault):
         if fault == "hang":
@@ -261,7 +261,7 @@ def test_a_zip_becomes_a_folder(server, offer, tmp_path):
         (zipped(("a\\..\\b", "x")), "would leave the folder"),
         (zipped(link="tiny/link"), "is a link"),
         (zipped(("one/x", ""), ("two/x", "")), "it holds one, two"),
-        (zipped(("alone", "")), "it holds the file alone"),
+        (zipped(("alone", "")), "it holds alone"),
         (zipped(), "it holds nothing"),
         (b"PK\x03\x04 not a zip", "cannot be unpacked"),
     ],
@@ -298,7 +298,7 @@ def test_the_items_of_conf():
         ({}, {"shasum": "x"}, "unknown key 'shasum'"),
         ({}, {"sha256": None}, "0 of sha256, md5 and unverified"),
         ({}, {"md5": "0" * 32}, "2 of sha256, md5 and unverified"),
-        ({}, {"sha256": "xyz"}, "64 hexadecimal digits"),
+        ({}, {"sha256": "xyz"}, "64 hex digits"),
         ({}, {"size": "big"}, "'size' is 'big'"),
         ({"then": "unpack"}, {}, "unknown then 'unpack'"),
         ({"file": "../{name}"}, {}, "below the target"),

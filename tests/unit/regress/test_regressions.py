@@ -12,8 +12,7 @@ from expandr_ir.cli import main
 from expandr_ir.collections.facts import load_facts
 from expandr_ir.config import names
 from expandr_ir.regress.catalogue import Regressions
-from expandr_ir.regress.commands import pyserini_commands, search_command
-from expandr_ir.regress.steps import RegressOptions, plan
+from expandr_ir.regress.steps import RegressOptions, plan, pyserini_commands, search_command
 
 REGRESSIONS = Regressions()
 COLLECTIONS = [name for name in REGRESSIONS.files if name != "training"]

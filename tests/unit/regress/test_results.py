@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from expandr_ir.errors import InputError, MissingResourceError
 from expandr_ir.regress.catalogue import Figure
-from expandr_ir.regress.results import Result, Value, as_json, judge, make_results, read_results, rounded, write_results
+from expandr_ir.regress.results import Result, Results, Value, judge, read_results, rounded, write_results
 
 
 def value(verdict="OK", **fields):
@@ -32,7 +32,7 @@ def result(*values, **fields):
 
 
 def test_what_is_written_reads_back(tmp_path):
-    results = make_results([result(value(), value("FAIL", reason="0.1 lower")), result(value("NEW"))], {"python": "3"})
+    results = Results((result(value(), value("FAIL", reason="0.1 lower")), result(value("NEW"))), {"python": "3"})
     assert read_results(write_results(tmp_path, results)) == results
     assert read_results(tmp_path) == results
     assert results.counts() == {"OK": 1, "OK*": 0, "FAIL": 1, "SKIP": 0, "NEW": 1}
@@ -51,7 +51,7 @@ def test_a_folder_without_results(tmp_path):
         ('{"format": "expandr-results/9"}', "has the format 'expandr-results/9'"),
         ('{"format": "expandr-results/1", "results": [{}]}', "KeyError"),
         (json.dumps({"format": "expandr-results/1", "results": []}), "KeyError: 'versions'"),
-        (json.dumps(as_json(make_results([result(value("GOOD"))], {}))), "the verdict 'GOOD'"),
+        (json.dumps(Results((result(value("GOOD")),), {}).as_json()), "the verdict 'GOOD'"),
     ],
 )
 def test_what_is_no_results_file(tmp_path, text, message):

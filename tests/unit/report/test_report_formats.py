@@ -11,7 +11,7 @@ import pytest
 from report_runs import NASTY, collection, regressions, result, value
 
 from expandr_ir.errors import InputError
-from expandr_ir.regress.results import make_results, read_results
+from expandr_ir.regress.results import Results, read_results
 from expandr_ir.report.evidence import gather
 from expandr_ir.report.formats import COLUMNS, csv_of, fill_markers, latex_of, one_page, pages_of
 from expandr_ir.report.study import Contrast, as_recorded, load_study, portable, study_of
@@ -57,7 +57,7 @@ def many(tmp_path):
         for name, both in figures.items()
         for figure in [both[place]]
     ]
-    return study_of(make_results(results, {}))
+    return study_of(Results(results, {}))
 
 
 def test_latex_of_several_collections_has_their_mean(tmp_path):
@@ -96,7 +96,7 @@ def test_csv_reads_back(study):
 @pytest.mark.parametrize("start", ["=cmd|' /C calc'!A0", "+HACK", "-1+2", "@SUM(A1)", "\t=1"])
 def test_csv_holds_no_formula(tmp_path, start):
     values = (value("AP", None, 0.5, reason=start, source=f"a {start}"), value("R@100", 0.25))
-    study = study_of(make_results([result(start, values, tmp_path, baseline=start, title="x\x1b[31m")], {}))
+    study = study_of(Results([result(start, values, tmp_path, baseline=start, title="x\x1b[31m")], {}))
     first, second = csv.DictReader(io.StringIO(csv_of(study)))
     assert (first["condition"], first["reason"], first["baseline"]) == (f"'{start}",) * 3
     assert first["source"] == f"a {start}"
@@ -139,9 +139,7 @@ def test_what_is_kept_has_no_path_of_this_machine(study, tmp_path):
     ],
 )
 def test_portable_commands(tmp_path, command, kept):
-    results = make_results(
-        [result("x", (value("AP", 0.5, reason="no /a/b/c.gz: see https://x.org/y/z"),), tmp_path)], {}
-    )
+    results = Results([result("x", (value("AP", 0.5, reason="no /a/b/c.gz: see https://x.org/y/z"),), tmp_path)], {})
     one = dataclasses.replace(results.results[0], command=command, spec="/a/b/beir/tiny")
     changed = portable(study_of(dataclasses.replace(results, results=(one,)))).results.results[0]
     assert changed.command == kept
@@ -164,7 +162,7 @@ def test_pages(study):
 
 def test_a_fence_is_longer_than_any_in_the_command(tmp_path):
     one = result("x", (value("AP", 0.5),), tmp_path, command="echo '```'")
-    page = one_page(study_of(make_results([one], {})))
+    page = one_page(study_of(Results([one], {})))
     assert "````\necho '```'\n````" in page
 
 

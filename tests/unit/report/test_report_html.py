@@ -17,7 +17,7 @@ from report_runs import HOSTILE, NASTY, collection, regressions, result, run_fil
 from expandr_ir.collections import load_collection
 from expandr_ir.evaluate.compare import compare
 from expandr_ir.records import Hits, Topic
-from expandr_ir.regress.results import make_results, write_results
+from expandr_ir.regress.results import Results, write_results
 from expandr_ir.report import page as pages
 from expandr_ir.report import render
 from expandr_ir.report.evidence import DOCUMENT_CHARACTERS, EXPANSION_CHARACTERS, gather, study_of_comparison
@@ -193,7 +193,7 @@ def test_what_is_missing_or_was_changed_is_said_and_not_shown(tmp_path):
 def test_two_names_that_look_alike_have_two_ids(tmp_path):
     data = collection(tmp_path / "tiny")
     results = [result(name, (value("RR@10", 0.5),), data, baseline=None) for name in ("a b", "a-b", "a+b", "…")]
-    write_results(tmp_path, make_results(results, {}))
+    write_results(tmp_path, Results(results, {}))
     page = Page(page_of(tmp_path))
     assert len([one for one in page.having("id") if one.startswith("tiny-a-b")]) == 3
 
@@ -204,7 +204,7 @@ def test_many_collections_have_an_overview_of_each_measured_metric(tmp_path):
         result("base", (value("RR@10", number / 10), value("R@100", None)), data, collection=name, title=name)
         for number, name in enumerate("abcdef", start=1)
     ]
-    write_results(tmp_path, make_results(results, {}))
+    write_results(tmp_path, Results(results, {}))
     page = Page(page_of(tmp_path))
     tables = [attributes.get("class") for name, attributes in page.elements if name == "table"]
     assert tables.count("matrix") == 1
@@ -236,7 +236,7 @@ def test_a_skipped_condition_says_why_in_its_row(text):
 
 def test_many_metrics_are_in_several_tables(tmp_path):
     values = tuple(value(f"P@{cut}", cut / 100, cut / 100) for cut in range(1, 10))
-    write_results(tmp_path, make_results([result("base", values, collection(tmp_path / "tiny"))], {}))
+    write_results(tmp_path, Results([result("base", values, collection(tmp_path / "tiny"))], {}))
     text = page_of(tmp_path)
     assert text.count('<table class="matrix figures') == 3, "four columns a metric, at most sixteen in all"
 
@@ -276,7 +276,7 @@ def test_ten_thousand_topics_stay_small(tmp_path):
                 name, (value("RR@10", mean),), folder, run=f"{name}.run", baseline=None if name == "base" else "base"
             )
         )
-    write_results(runs, make_results(results, {}))
+    write_results(runs, Results(results, {}))
     text = page_of(runs)
     assert len(text) < 400_000
     assert len(topics_of(text)["topics"]) == 100

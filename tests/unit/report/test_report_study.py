@@ -11,7 +11,7 @@ from report_runs import NASTY, regressions, run_file
 
 from expandr_ir.errors import InputError, MissingResourceError
 from expandr_ir.evaluate.significance import t_test
-from expandr_ir.regress.results import NAME, make_results, read_results, write_results
+from expandr_ir.regress.results import NAME, Results, read_results, write_results
 from expandr_ir.report.evidence import gather
 from expandr_ir.report.study import study_of
 
@@ -101,7 +101,7 @@ def test_results_of_another_format(tmp_path):
 
 
 def test_results_without_a_result(tmp_path):
-    write_results(tmp_path, make_results([], {}))
+    write_results(tmp_path, Results([], {}))
     with pytest.raises(InputError, match="holds no result"):
         gather(tmp_path)
 
