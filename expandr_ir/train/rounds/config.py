@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -107,43 +107,44 @@ class RoundsOptions:
 
 
 def claim_folder(folder: Path, options: RoundsOptions) -> None:
-    """Writes the options into a new folder, but for a dry run, or holds them against those that it was begun with.
-
-    Raises:
-        InputError: the folder was begun with other options; the message shows the differences.
-    """
+    """Writes the options into a new folder, but for a dry run, or refuses others than those that it was begun with."""
     path = folder / "options.json"
     now = {name: value for name, value in asdict(options).items() if name not in MAY_CHANGE}
-    if not path.is_file():
-        if not options.dry_run:
-            with atomic_write(path) as stream:
-                json.dump(now, stream, indent=2, ensure_ascii=False)
-        return
-    begun_with, flat = dict(_flat(json.loads(path.read_text(encoding="utf-8")))), dict(_flat(now))
-    pairs = {name: (begun_with.get(name), flat.get(name)) for name in sorted({*begun_with, *flat})}
-    if differences := {name: values for name, values in pairs.items() if values[0] != values[1]}:
-        shown = (
-            f"{name}: {json.dumps(old)[:80]}, now {json.dumps(new)[:80]}" for name, (old, new) in differences.items()
-        )
-        raise InputError(
-            "\n  ".join([f"{folder} was begun with other options:", *shown]),
-            expected="the same options; only rounds and patience may change",
-            remedy="the options as they were, or another --output",
-        )
+    if path.is_file():
+        begun_with, flat = _flat(json.loads(path.read_text(encoding="utf-8"))), _flat(now)
+        differences = [
+            f"{name}: {json.dumps(begun_with.get(name))[:80]}, now {json.dumps(flat.get(name))[:80]}"
+            for name in sorted({*begun_with, *flat})
+            if begun_with.get(name) != flat.get(name)
+        ]
+        if differences:
+            raise InputError(
+                "\n  ".join([f"{folder} was begun with other options:", *differences]),
+                expected="the same options; only rounds and patience may change",
+                remedy="the options as they were, or another --output",
+            )
+    elif not options.dry_run:
+        write_json(path, now)
 
 
-def _flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """The values by dotted names; an empty mapping is a value."""
+    values: dict[str, Any] = {}
     for name, value in options.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+        values |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {f"{prefix}{name}": value}
+    return values
 
 
-def block_options(block: Block | None, fixed: dict[str, Any]) -> dict[str, Any]:
+def write_json(path: Path, value: Any) -> None:
+    """Writes a value as indented JSON."""
+    with atomic_write(path) as stream:
+        json.dump(value, stream, indent=2, ensure_ascii=False)
+        stream.write("\n")
+
+
+def block_options(block: Block, fixed: dict[str, Any]) -> dict[str, Any]:
     """A verb's options: those of the file that `config` names, under the block's own, under what is decided here."""
-    options = dict(block or {})
+    options = dict(block)
     name = options.pop("config", None)
     base = yaml.safe_load(conf_path("train", str(name)).read_text(encoding="utf-8")) if name is not None else {}
     return laid_over(laid_over(base, options), fixed)

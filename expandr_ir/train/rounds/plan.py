@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from expandr_ir.config import generator_config
+from expandr_ir.config import drop_none, generator_config
 from expandr_ir.errors import InputError
-from expandr_ir.train.rounds.config import Block, RoundsOptions, block_options
+from expandr_ir.io.manifest import Manifest, read_manifest
+from expandr_ir.train.rounds.config import RoundsOptions, block_options
+
+PARTIAL = ("train synthesize", "train preferences", "train order")
+"""Verbs whose exit code 7, done in part, will do."""
 
 
 @dataclass(frozen=True)
@@ -18,21 +22,44 @@ class Command:
 
     verb: str  # such as "train dpo"
     options: Mapping[str, Any]
-    output: Path
+    output: Path  # the file or folder that the manifest stands beside
     arguments: tuple[str, ...] = ()  # bare ones: the runs to fuse
+    may_be_partial: bool = False
+
+    def manifest(self) -> Manifest | None:
+        """The manifest of a complete output; None where the command is still to run."""
+        manifest = read_manifest(self.output) if self.output.exists() else None
+        if manifest and self.verb == "expand" and not self.may_be_partial:
+            return None if manifest.counts["failed"] + manifest.counts["refused"] else manifest
+        return manifest
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a round, named as its folder below the output, such as "round-1/02-dpo"; round 0 goes before all."""
+    """A step of a round; round 0 goes before all."""
 
-    name: str
+    folder: Path
     kind: str  # such as "dpo"
     round: int
     commands: tuple[Command, ...]
     models: Mapping[str, str] = field(default_factory=dict)  # of "merge" before and after, of "measure" the measured
     runs: Mapping[str, Path] = field(default_factory=dict)  # of "measure", by figure
-    result: Path | None = None  # of "merge" and "measure", written by the rounds themselves once all commands are done
+
+    @property
+    def name(self) -> str:
+        """The folder below the output, such as "round-1/02-dpo"."""
+        return f"{self.folder.parent.name}/{self.folder.name}"
+
+    @property
+    def output(self) -> str:
+        """The output of the first command."""
+        return str(self.commands[0].options["output"])
+
+    @property
+    def result(self) -> Path | None:
+        """The file that the rounds themselves write once all commands are done."""
+        name = {"merge": "generator.yaml", "measure": "scores.json"}.get(self.kind)
+        return self.folder / name if name else None
 
 
 def plan(options: RoundsOptions) -> list[Step]:
@@ -47,7 +74,7 @@ class _Planner:
         config = generator_config(options.generator)
         self.options, self.output = options, Path(options.output).expanduser().absolute()
         self.round = self.number = 0
-        self.collection = options.collection or ""
+        self.collection = options.collection
         self.generator, self.engine, self.encoder = options.generator, config.engine, options.encoder
         self.model = options.model or config.model
         self.sparse_alone: Path | None = None
@@ -68,8 +95,12 @@ class _Planner:
             raise InputError(f"the engine {self.engine} has no weights to align", expected="engine local, vllm or api")
 
     def steps(self) -> Iterator[Step]:
+        """All steps, in their order."""
         if self.options.corpus:
-            yield self._synthesize(self.options.corpus)
+            fixed = {"corpus": self.options.corpus, "store": self.options.store}
+            synthesize = self._step("train synthesize", "collection", "queries.jsonl", **fixed)
+            self.collection = synthesize.output
+            yield synthesize
         yield self._measure()
         for number in range(1, self.options.rounds + 1):
             self.round, self.number = number, 0
@@ -77,109 +108,86 @@ class _Planner:
                 yield from self._expander() if phase == "expander" else self._retriever()
             yield self._measure()
 
-    def _synthesize(self, corpus: str) -> Step:
-        folder = self._folder("synthesize")
-        queries = folder / "collection" / "queries.jsonl"
-        self.collection = str(queries.parent)
-        fixed = {"corpus": corpus, "output": self.collection, "store": self.options.store}
-        return self._step(folder, _command("train synthesize", self.options.synthesize, fixed, queries))
-
     def _expander(self) -> Iterator[Step]:
         """The LLM learns what the last retriever prefers of its texts."""
         options = self.options
-        folder = self._folder("preferences")
-        pairs = folder / "preferences" / "preferences.jsonl"
-        fixed: dict[str, Any] = {"rows": [self.collection], "split": options.train_split, "output": str(pairs.parent)}
-        fixed |= {"generator": self.generator, "encoder": self.encoder, **self.store_and_prompt}
-        yield self._step(folder, _command("train preferences", options.preferences, fixed, pairs))
+        fixed: dict[str, Any] = {"rows": [self.collection], "split": options.train_split, "generator": self.generator}
+        fixed |= {"encoder": self.encoder, **self.store_and_prompt}
+        preferences = self._step("train preferences", "preferences", "preferences.jsonl", **fixed)
+        yield preferences
 
-        folder = self._folder("dpo")
-        run, settings = folder / "run", block_options(options.dpo, {})
-        is_whole = "lora" in settings and settings["lora"] is None
-        fixed = {"model": self.model, "preferences": str(pairs.parent), "output": str(run), "prompt": options.prompt}
-        fixed["heldout"] = {"rows": self.collection, "split": options.dev_split, "encoder": self.encoder}
+        is_whole = block_options(options.dpo, {}).get("lora", {}) is None
+        heldout = {"rows": self.collection, "split": options.dev_split, "encoder": self.encoder}
+        fixed = {"model": self.model, "preferences": preferences.output, "prompt": options.prompt, "heldout": heldout}
         fixed |= {"other_llm": True} if self.engine == "api" else {}
-        weights = run / ("model.safetensors" if is_whole else "adapter_model.safetensors")
-        yield self._step(folder, _command("train dpo", options.dpo, fixed, weights))
+        weights = "model.safetensors" if is_whole else "adapter_model.safetensors"
+        dpo = self._step("train dpo", "run", weights, **fixed)
+        yield dpo
 
-        folder = self._folder("merge")
         name = f"expander-{self.round}"
-        merged = run if is_whole else folder / name
-        fixed = {"adapter": str(run), "output": str(merged)}
-        merge = _command("train merge", options.merge, fixed, merged / "model.safetensors")
-        models = {"base": self.generator, "folder": str(merged), "name": name}
-        yield self._step(folder, *([] if is_whole else [merge]), models=models, result=folder / "generator.yaml")
-        self.generator, self.model = str(folder / "generator.yaml"), str(merged)
+        merge = self._step("train merge", name, "model.safetensors", adapter=dpo.output)
+        self.model = dpo.output if is_whole else merge.output
+        models = {"base": self.generator, "folder": self.model, "name": name}
+        yield replace(merge, models=models, commands=() if is_whole else merge.commands)
+        self.generator = str(merge.result)
 
     def _retriever(self) -> Iterator[Step]:
         """The retriever learns to read the last expander's texts."""
         options = self.options
-        folder = self._folder("expand")
-        expansions = folder / "train.jsonl"
-        yield self._step(folder, self._expand(options.train_split, expansions))
-
-        folder = self._folder("mine")
-        rows = folder / "rows.jsonl"
-        fixed: dict[str, Any] = {"collection": self.collection, "split": options.train_split}
-        fixed |= {"encoder": self.encoder, "output": str(rows)}
-        yield self._step(folder, _command("train mine", options.mine, fixed, rows))
-
+        expand = self._expand("train.jsonl", options.train_split)
+        yield expand
+        fixed: dict[str, Any] = {"collection": self.collection, "split": options.train_split, "encoder": self.encoder}
+        rows = self._step("train mine", "rows.jsonl", **fixed)
+        yield rows
         if options.listwise is not None:
-            folder = self._folder("order")
-            fixed = {"rows": str(rows), "generator": self.generator, "store": options.store}
-            rows = folder / "rows.jsonl"
-            fixed["output"] = str(rows)
-            yield self._step(folder, _command("train order", options.listwise, fixed, rows))
-
-        folder = self._folder("retriever")
-        trained = folder / f"retriever-{self.round}"
-        data = {"rows": str(rows), "expansions": str(expansions)}
+            fixed = {"rows": rows.output, "generator": self.generator, "store": options.store}
+            rows = self._step("train order", "rows.jsonl", **fixed)
+            yield rows
+        data = {"rows": rows.output, "expansions": expand.output}
         data |= {"without_expansion": "alone"} if options.skip_missing else {}
-        fixed = {"encoder": self.encoder, "data": data, "output": str(trained)}
+        fixed = {"encoder": self.encoder, "data": data}
         fixed |= {} if "dev" in options.retriever else {"dev": {"share": 0.1}}
-        yield self._step(folder, _command("train retriever", options.retriever, fixed, trained))
-        self.encoder = str(trained)
+        retriever = self._step("train retriever", f"retriever-{self.round}", **fixed)
+        yield retriever
+        self.encoder = retriever.output
 
     def _measure(self) -> Step:
         """Dev, searched by each retriever with and without expansions; BM25 alone is searched once for all rounds."""
-        folder = self._folder("measure")
-        expansions = folder / "dev.jsonl"
-        commands = [self._expand(self.options.dev_split, expansions)]
+        expand = self._expand("dev.jsonl", self.options.dev_split, kind="measure")
+        commands, folder = list(expand.commands), expand.folder
         runs: dict[str, Path] = {"sparse": self.sparse_alone} if self.sparse_alone else {}
         for figure in ("sparse", "sparse+expansions", "dense", "dense+expansions"):
             if figure not in runs:
-                runs[figure] = folder / f"{figure}.run"
-                retriever, is_expanded = figure.split("+")[0], "+" in figure
+                retriever, _, expanded = figure.partition("+")
                 fixed: dict[str, Any] = {"collection": self.collection, "split": self.options.dev_split}
-                fixed |= {"retriever": retriever, "output": str(runs[figure])}
-                fixed |= {"encoder": self.encoder} if retriever == "dense" else {}
-                fixed |= {"expansions": str(expansions)} if is_expanded else {}
-                fixed |= {"skip_missing": True} if is_expanded and self.options.skip_missing else {}
-                commands.append(_command("search", self.options.search, fixed, runs[figure]))
+                fixed |= {"retriever": retriever, "encoder": self.encoder if retriever == "dense" else None}
+                fixed |= {"expansions": expand.output} if expanded else {}
+                fixed |= {"skip_missing": True} if expanded and self.options.skip_missing else {}
+                runs[figure] = folder / f"{figure}.run"
+                commands.append(self._command("search", runs[figure], **fixed))
         self.sparse_alone = runs["sparse"]
         for expanded in ("", "+expansions"):
             run = runs[f"hybrid{expanded}"] = folder / f"hybrid{expanded}.run"
             parts = (str(runs[f"sparse{expanded}"]), str(runs[f"dense{expanded}"]))
             commands.append(Command("fuse", {"output": str(run)}, run, parts))
-        models = {"generator": self.generator, "encoder": self.encoder, "collection": self.collection}
-        return self._step(folder, *commands, models=models, runs=runs, result=folder / "scores.json")
+        models = {"generator": self.generator, "encoder": self.encoder, "collection": str(self.collection)}
+        return replace(expand, commands=tuple(commands), models=models, runs=runs)
 
-    def _expand(self, split: str, output: Path) -> Command:
-        options = self.options
+    def _expand(self, output: str, split: str, kind: str = "expand") -> Step:
         fixed: dict[str, Any] = {"collection": self.collection, "split": split, "generator": self.generator}
-        fixed |= {"samples": options.samples, "output": str(output), **self.store_and_prompt}
-        return _command("expand", options.expand, fixed, output)
+        fixed |= {"samples": self.options.samples, **self.store_and_prompt}
+        return self._step("expand", output, kind=kind, **fixed)
 
-    def _folder(self, kind: str) -> Path:
+    def _step(self, verb: str, output: str, file: str = "", *, kind: str | None = None, **fixed: Any) -> Step:
+        """The next step of the round, of one command, whose manifest stands beside the file of its output folder."""
+        kind = kind or verb.removeprefix("train ")
         self.number += 1
-        return self.output / f"round-{self.round}" / f"{self.number:02d}-{kind}"
+        folder = self.output / f"round-{self.round}" / f"{self.number:02d}-{kind}"
+        return Step(folder, kind, self.round, (self._command(verb, folder / output, file, **fixed),))
 
-    def _step(self, folder: Path, *commands: Command, **more: Any) -> Step:
-        kind = folder.name.partition("-")[2]
-        return Step(f"{folder.parent.name}/{folder.name}", kind, self.round, commands, **more)
-
-
-def _command(verb: str, block: Block | None, fixed: dict[str, Any], output: Path) -> Command:
-    """The command with its block's options under those that are fixed here; what is None is left out."""
-    fixed = {name: value for name, value in fixed.items() if value is not None}
-    return Command(verb, block_options(block, fixed), output)
+    def _command(self, verb: str, output: Path, file: str = "", **fixed: Any) -> Command:
+        """The command with its block's options under those that are fixed here; what is None is left out."""
+        block = getattr(self.options, verb.removeprefix("train ").replace("order", "listwise"))
+        options = block_options(block, drop_none(fixed) | {"output": str(output)})
+        is_partial = verb in PARTIAL or (verb == "expand" and self.options.skip_missing)
+        return Command(verb, options, output / file, may_be_partial=is_partial)

@@ -12,17 +12,16 @@ from typing import Any
 
 from expandr_ir.collections import load_collection
 from expandr_ir.config import generator_config
-from expandr_ir.errors import InputError
 from expandr_ir.evaluate import score_run
 from expandr_ir.io.files import atomic_write
-from expandr_ir.io.manifest import Manifest, read_manifest
+from expandr_ir.io.manifest import Manifest
 from expandr_ir.io.runs import read_run
 from expandr_ir.records import Decoding
 from expandr_ir.train.align.candidates import CandidateOptions
 from expandr_ir.train.align.preference_files import SUMMARY
 from expandr_ir.train.align.rewards import SelectionOptions
 from expandr_ir.train.data.synthesize import SynthesizeOptions
-from expandr_ir.train.rounds.config import FIGURES, RoundsOptions
+from expandr_ir.train.rounds.config import FIGURES, RoundsOptions, write_json
 from expandr_ir.train.rounds.plan import Step
 
 DPO = ("heldout_reward", "heldout_mrr", "rewards/accuracies", "rewards/margins")
@@ -53,19 +52,21 @@ class Done:
 
 def read_done(step: Step) -> Done | None:
     """A finished step, as the manifests of its outputs tell, which are written last; None where it is not finished."""
-    manifests = [read_manifest(command.output) if command.output.exists() else None for command in step.commands]
-    if None in manifests or (step.result and not step.result.is_file()):
+    manifests = [manifest for command in step.commands if (manifest := command.manifest())]
+    if len(manifests) < len(step.commands) or (step.result and not step.result.is_file()):
         return None
     seconds, tokens = 0.0, Counter[str]()
     for command, manifest in zip(step.commands, manifests, strict=True):
-        assert manifest
         start, end = (datetime.fromisoformat(time) for time in (manifest.started, manifest.finished))
         seconds += (end - start).total_seconds()
         if command.verb not in {"search", "fuse"}:  # a run's manifest repeats what its expansions cost
             generated, stored = manifest.counts.get("generated", 0), manifest.counts.get("stored", 0)
             share = generated / (generated + stored) if generated + stored else 1.0
             tokens.update({name: round(count * share) for name, count in manifest.tokens.items()})
-    return Done(seconds, dict(tokens), _figures(step, manifests[0] if manifests else None))
+    if step.kind == "measure":
+        assert step.result
+        return Done(seconds, tokens, {"dev": json.loads(step.result.read_text(encoding="utf-8"))["scores"]})
+    return Done(seconds, tokens, {} if step.kind == "merge" else _figures(step, manifests[0]))
 
 
 def read_all_done(steps: Sequence[Step]) -> dict[str, Done]:
@@ -73,12 +74,7 @@ def read_all_done(steps: Sequence[Step]) -> dict[str, Done]:
     return {step.name: done for step in steps if (done := read_done(step))}
 
 
-def _figures(step: Step, manifest: Manifest | None) -> dict[str, Any]:
-    if step.kind == "measure":
-        assert step.result
-        return {"dev": json.loads(step.result.read_text(encoding="utf-8"))["scores"]}
-    if manifest is None or step.kind == "merge":
-        return {}
+def _figures(step: Step, manifest: Manifest) -> dict[str, Any]:
     counts, details = manifest.counts, manifest.details
     if step.kind == "preferences":
         summary = json.loads(step.commands[0].output.with_name(SUMMARY).read_text(encoding="utf-8"))
@@ -99,52 +95,51 @@ def _figures(step: Step, manifest: Manifest | None) -> dict[str, Any]:
     return dict(counts)
 
 
-def write_scores(step: Step, split: str, measure: str) -> None:
+def write_scores(step: Step, target: Path, split: str, measure: str) -> None:
     """Writes the mean of a measure on dev for each figure beside the runs."""
     qrels = load_collection(step.models["collection"]).qrels(split)
     scores = {
         figure: score_run(read_run(path), qrels, [measure], name=str(path)).means[measure]
         for figure, path in step.runs.items()
     }
-    assert step.result
-    _write_json(step.result, {"measure": measure, "scores": scores})
+    write_json(target, {"measure": measure, "scores": scores})
 
 
 def write_report(
     output: Path, steps: Sequence[Step], done: Mapping[str, Done], options: RoundsOptions, stopped: str | None
-) -> Path:
+) -> str:
     """Writes rounds.json and rounds.md, with the reason why there are no more rounds, if any; returns the latter."""
+    finished = [(step, done[step.name]) for step in steps if step.name in done]
     rounds = []
-    for number in sorted({step.round for step in steps if step.name in done}):
-        ends = {step.kind: done[step.name] for step in steps if step.round == number and step.name in done}
+    for number in sorted({step.round for step, _ in finished}):
+        ends = {step.kind: end for step, end in finished if step.round == number}
         tokens = {name: sum(end.tokens.get(name, 0) for end in ends.values()) for name in ("in", "out")}
         figures = {kind: {"seconds": end.seconds, **end.figures} for kind, end in ends.items()}
         seconds = round(sum(end.seconds for end in ends.values()), 3)
         rounds.append({"round": number, "seconds": seconds, "tokens": tokens, "steps": figures})
-    measured = [step for step in steps if step.kind == "measure" and step.name in done]
-    dev = {step.round: done[step.name].figures["dev"][options.watch] for step in measured}
-    best = max(measured, key=lambda step: dev[step.round], default=None)  # the first of those with the highest figure
-    models = {name: best.models[name] for name in ("generator", "encoder")} if best else {}
+    dev = [(end.figures["dev"][options.watch], step) for step, end in finished if step.kind == "measure"]
+    best = None
+    if dev:
+        value, step = max(dev, key=lambda measured: measured[0])  # the first of those with the highest figure
+        best = {"round": step.round, "dev": value, **{name: step.models[name] for name in ("generator", "encoder")}}
     data = {
         "measure": options.measure,
         "watch": options.watch,
         "rounds": rounds,
-        "best": {"round": best.round, "dev": dev[best.round], **models} if best else None,
+        "best": best,
         "stopped": stopped,
     }
-    _write_json(output / "rounds.json", data)
+    write_json(output / "rounds.json", data)
+    text = _markdown(data)
     with atomic_write(output / "rounds.md") as stream:
-        stream.write(_markdown(data))
-    return output / "rounds.md"
+        stream.write(text)
+    return text
 
 
 def _markdown(data: Mapping[str, Any]) -> str:
     rounds = data["rounds"]
-    rows = {
-        f"dev {data['measure']}, {figure}": [_figure(row, "measure", "dev", figure) for row in rounds]
-        for figure in FIGURES
-    }
-    rows |= {label: [_figure(row, *path) for row in rounds] for label, path in LABELS.items()}
+    paths = {f"dev {data['measure']}, {figure}": ("measure", "dev", figure) for figure in FIGURES} | LABELS
+    rows = {label: [_figure(row["steps"], *path) for row in rounds] for label, path in paths.items()}
     rows["tokens read"] = [f"{row['tokens']['in']:,}" for row in rounds]
     rows["tokens written"] = [f"{row['tokens']['out']:,}" for row in rounds]
     rows["hours"] = [f"{row['seconds'] / 3600:.3f}" for row in rounds]
@@ -160,17 +155,10 @@ def _markdown(data: Mapping[str, Any]) -> str:
     return text + (f"\nStopped: {data['stopped']}\n" if data["stopped"] else "")
 
 
-def _figure(row: Mapping[str, Any], kind: str, *path: str) -> str:
-    value: Any = row["steps"].get(kind)
+def _figure(value: Any, *path: str) -> str:
     for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
+        value = (value or {}).get(name)
     return "" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
-
-
-def _write_json(path: Path, value: Any) -> None:
-    with atomic_write(path) as stream:
-        json.dump(value, stream, indent=2, ensure_ascii=False)
-        stream.write("\n")
 
 
 def forecast(steps: Sequence[Step], done: Mapping[str, Done], options: RoundsOptions) -> str:
@@ -178,57 +166,53 @@ def forecast(steps: Sequence[Step], done: Mapping[str, Done], options: RoundsOpt
     seconds_of = {step.kind: done[step.name].seconds for step in steps if step.name in done}
     train, dev = _topics(options, steps, done)
     lines = [f"{'step':<32} {'new tokens, at most':>20} {'seconds, about':>15}"]
-    due: list[tuple[int, float | None]] = []
+    due_tokens, due_seconds = 0, list[float | None]()
     for step in steps:
-        end = done.get(step.name)
-        tokens = end.tokens.get("out", 0) if end else _new_tokens(step, options, train, dev)
-        seconds = end.seconds if end else seconds_of.get(step.kind)
-        due += [] if end else [(tokens, seconds)]
-        about = "?" if seconds is None else f"{seconds:,.0f}"
-        lines.append(f"{step.name:<32} {tokens:>20,} {about:>15}{'  done' if end else ''}")
-    known = [seconds for _, seconds in due if seconds is not None]
-    lines.append(f"{'still to do':<32} {sum(tokens for tokens, _ in due):>20,} {sum(known):>15,.0f}")
-    if len(known) < len(due):
-        lines.append(f"the time of {len(due) - len(known)} steps is unknown: none of their kind is done in this folder")
+        if end := done.get(step.name):
+            lines.append(f"{step.name:<32} {end.tokens.get('out', 0):>20,} {end.seconds:>15,.0f}  done")
+            continue
+        tokens, seconds = _new_tokens(step, options, train, dev), seconds_of.get(step.kind)
+        due_tokens += tokens
+        due_seconds.append(seconds)
+        lines.append(f"{step.name:<32} {tokens:>20,} {'?' if seconds is None else f'{seconds:,.0f}':>15}")
+    known = [seconds for seconds in due_seconds if seconds is not None]
+    lines.append(f"{'still to do':<32} {due_tokens:>20,} {sum(known):>15,.0f}")
+    if unknown := len(due_seconds) - len(known):
+        lines.append(f"the time of {unknown} steps is unknown: none of their kind is done in this folder")
     return "\n".join([*lines, "tokens are counted at the longest possible samples, seconds are those of earlier steps"])
 
 
 def _topics(options: RoundsOptions, steps: Sequence[Step], done: Mapping[str, Done]) -> tuple[int, int]:
     """Train and dev topics: counted where there is a collection, else at most those that are to be made."""
-    splits = options.train_split, options.dev_split
-    first = steps[0]
-    if first.name in done and first.kind == "synthesize":
-        counts = done[first.name].figures
-        return counts.get(f"topics_{splits[0]}", 0), counts.get(f"topics_{splits[1]}", 0)
+    splits, first = (options.train_split, options.dev_split), steps[0]
     if options.collection:
         collection = load_collection(options.collection)
-        return len(collection.topics(splits[0])), len(collection.topics(splits[1]))
-    block, defaults = first.commands[0].options, SynthesizeOptions(corpus="", output="", without_llm=True)
-    # what is typed for a step, such as --synthesize.documents 60, is text until the step itself reads it
-    number = int(block.get("documents", defaults.documents)) * int(block.get("queries", defaults.queries))
-    share = float(block.get("dev_share", defaults.dev_share))
-    return round(number * (1 - share)), round(number * share)
+        train, dev = (len(collection.topics(split)) for split in splits)
+    elif first.name in done:
+        train, dev = (done[first.name].figures.get(f"topics_{split}", 0) for split in splits)
+    else:
+        block, defaults = first.commands[0].options, SynthesizeOptions(corpus="", output="", without_llm=True)
+        # what is typed for a step, such as --synthesize.documents 60, is text until the step itself reads it
+        number = int(block.get("documents", defaults.documents)) * int(block.get("queries", defaults.queries))
+        share = float(block.get("dev_share", defaults.dev_share))
+        train, dev = round(number * (1 - share)), round(number * share)
+    return train, dev
 
 
 def _new_tokens(step: Step, options: RoundsOptions, train: int, dev: int) -> int:
     """Topics x samples x the longest sample."""
     block = step.commands[0].options if step.commands else {}
     texts = {"order": train, "expand": train * options.samples, "measure": dev * options.samples}.get(step.kind, 0)
+    generator: Any = options.generator  # whose decoding all later ones have
     if step.kind == "synthesize" and not block.get("without_llm"):
-        texts = train + dev
+        texts, generator = train + dev, block.get("generator") or generator
     if step.kind == "preferences":
         defaults = CandidateOptions()
         texts = len(block.get("temperatures", defaults.temperatures)) * int(block.get("samples", defaults.samples))
         texts += "self" in block.get("rewards", SelectionOptions().rewards)  # the LLM's answer to query and positive
         texts *= min(train, int(block.get("queries") or train))
-    return texts * int(block.get("max_new_tokens") or _longest(block.get("generator"), options)) if texts else 0
-
-
-def _longest(spec: Any, options: RoundsOptions) -> int:
-    """The most tokens of a sample: those of the generator, or, where it is still to be made, of the first one."""
-    if isinstance(spec, Mapping):
-        return int(spec.get("decoding", {}).get("max_new_tokens", Decoding().max_new_tokens))
-    try:
-        return generator_config(spec or options.generator).decoding.max_new_tokens
-    except InputError:
-        return generator_config(options.generator).decoding.max_new_tokens
+    if isinstance(generator, Mapping):
+        longest = generator.get("decoding", {}).get("max_new_tokens", Decoding().max_new_tokens)
+    else:
+        longest = generator_config(generator).decoding.max_new_tokens
+    return texts * int(block.get("max_new_tokens") or longest)

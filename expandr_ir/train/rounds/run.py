@@ -11,6 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -18,17 +19,9 @@ import yaml
 from expandr_ir.config import generator_block
 from expandr_ir.errors import ExpandrError, InputError, PartlyDoneError
 from expandr_ir.io.files import atomic_write, exclusive, output_folder
-from expandr_ir.io.manifest import read_manifest
 from expandr_ir.train.rounds.config import RoundsOptions, claim_folder
 from expandr_ir.train.rounds.plan import Command, Step, plan
-from expandr_ir.train.rounds.report import (
-    Done,
-    forecast,
-    read_all_done,
-    read_done,
-    write_report,
-    write_scores,
-)
+from expandr_ir.train.rounds.report import Done, forecast, read_all_done, read_done, write_report, write_scores
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +31,6 @@ PR_SET_PDEATHSIG = 1
 
 LAUNCHED = ("train dpo", "train retriever")
 """Verbs that the options' launcher runs."""
-
-PARTLY = ("train synthesize", "train preferences", "train order")
-"""Verbs whose exit code 7, done in part, will do."""
 
 NO_PAIR = "queries gives a preference"
 """The words of `expandr train preferences` where no pair is left."""
@@ -57,31 +47,19 @@ class RoundsResult:
         return self.text
 
 
-@dataclass(frozen=True)
-class Ended:
-    """The exit code of a process, and the last lines it wrote."""
-
-    code: int
-    lines: tuple[str, ...]
-
-    def message(self) -> str:
-        """The error that a verb ended with: from its last "expandr: " on, else the last lines."""
-        starts = [place for place, line in enumerate(self.lines) if line.startswith("expandr: ")]
-        lines = self.lines[starts[-1] :] if starts else self.lines[-5:]
-        return "\n".join(lines).removeprefix("expandr: ") or "it said nothing"
-
-
 class StepFailedError(ExpandrError):
-    """A step's verb failed; it carries the verb's exit code."""
+    """A step's command failed: with the lines from its last "expandr: " on as message, else its last lines."""
 
-    def __init__(self, step: str, folder: Path, ended: Ended) -> None:
-        how = f"exit code {ended.code}" if ended.code >= 0 else f"killed by signal {-ended.code}"
-        self.ended = ended
-        self.exit_code = ended.code if ended.code in {2, 3, 4, 6, 7} else ExpandrError.exit_code
+    def __init__(self, folder: Path, code: int, lines: Sequence[str]) -> None:
+        starts = [place for place, line in enumerate(lines) if line.startswith("expandr: ")]
+        last = lines[starts[-1] :] if starts else lines[-5:]
+        self.message = "\n".join(last).removeprefix("expandr: ") or "it said nothing"
+        self.exit_code = code if code in {2, 3, 4, 6, 7} else ExpandrError.exit_code
+        how = f"exit code {code}" if code >= 0 else f"killed by signal {-code}"
         remedy = f"see {folder / LOG}; the same command goes on with this step"
-        if ended.code == PartlyDoneError.exit_code:
+        if code == PartlyDoneError.exit_code:
             remedy += "; with --skip-missing in another --output, what has no expansion is left out"
-        super().__init__(f"{step} failed ({how}): {ended.message()}", remedy=remedy)
+        super().__init__(f"{folder.parent.name}/{folder.name} failed ({how}): {self.message}", remedy=remedy)
 
 
 def rounds(options: RoundsOptions) -> RoundsResult:
@@ -97,7 +75,7 @@ def rounds(options: RoundsOptions) -> RoundsResult:
     if options.dry_run:
         claim_folder(output, options)
         return RoundsResult(forecast(steps, read_all_done(steps), options))
-    stopped = None
+    stopped, exit_code = None, 0
     with exclusive(output / ".lock", lambda: logger.warning("another process works in %s: waiting for it", output)):
         claim_folder(output, options)
         done = read_all_done(steps)
@@ -105,25 +83,24 @@ def rounds(options: RoundsOptions) -> RoundsResult:
             if step.name not in done:
                 logger.warning("%s ...", step.name)
                 try:
-                    done[step.name] = _perform(step, options, output.absolute() / step.name)
+                    done[step.name] = _perform(step, options)
                 except StepFailedError as error:
-                    if step.kind != "preferences" or not any(NO_PAIR in line for line in error.ended.lines):
+                    if step.kind != "preferences" or NO_PAIR not in error.message:
                         raise
-                    stopped = f"round {step.round} gave no usable pair: {error.ended.message()}"
-                    break
-                logger.warning("%s: %.0f s", step.name, done[step.name].seconds)
-                if step.kind == "measure":
-                    write_report(output, steps, done, options, None)
-            if stopped := stop_reason(step, steps, done, options):
+                    stopped = f"round {step.round} gave no usable pair: {error.message}"
+                else:
+                    logger.warning("%s: %.0f s", step.name, done[step.name].seconds)
+                    if step.kind == "measure":
+                        write_report(output, steps, done, options, None)
+            if stopped := stopped or stop_reason(step, steps, done, options):
                 break
         report = write_report(output, steps, done, options, stopped)
     if stopped:
         logger.warning("stopped: %s", stopped)
-    wants_pairs = stopped is not None and "usable pair" in stopped
-    if wants_pairs:
-        logger.warning("the models of the round before are the last good ones")
-    text = f"{report.read_text(encoding='utf-8')}{output}"
-    return RoundsResult(text, PartlyDoneError.exit_code if wants_pairs else 0)
+        if step.kind == "preferences":
+            logger.warning("the models of the round before are the last good ones")
+            exit_code = PartlyDoneError.exit_code
+    return RoundsResult(f"{report}{output}", exit_code)
 
 
 def stop_reason(step: Step, steps: Sequence[Step], done: Mapping[str, Done], options: RoundsOptions) -> str | None:
@@ -156,41 +133,32 @@ def write_generator(base: str, target: Path, *, folder: str, name: str) -> None:
         yaml.safe_dump(options, stream, sort_keys=False, allow_unicode=True)
 
 
-def _perform(step: Step, options: RoundsOptions, folder: Path) -> Done:
-    folder.mkdir(parents=True, exist_ok=True)
+def _perform(step: Step, options: RoundsOptions) -> Done:
+    """Runs the commands that are not complete; writes the file that is the rounds' own."""
+    step.folder.mkdir(parents=True, exist_ok=True)
     for command in step.commands:
-        if _is_complete(command):
+        if command.manifest():
             continue
-        ended = run_child(_argv(command, folder, options.launcher), folder)
-        may_be_partial = command.verb in PARTLY or (command.verb == "expand" and options.skip_missing)
-        if ended.code != 0 and not (may_be_partial and ended.code == PartlyDoneError.exit_code):
-            raise StepFailedError(step.name, folder, ended)
-        if not _is_complete(command):
+        _run(_words(command, step.folder, options.launcher), step.folder, may_be_partial=command.may_be_partial)
+        if not command.manifest():
             raise InputError(
                 f"{command.verb} wrote no {command.output} with its manifest",
                 expected="an output where the rounds look for it",
                 remedy=f"no `output` in the options of {step.kind}",
             )
-    if step.kind == "merge":
+    if step.result and step.kind == "merge":
         model = {name: step.models[name] for name in ("folder", "name")}
         if options.after_merge:
-            ended = run_child([word.format(**model) for word in options.after_merge], folder)
-            if ended.code != 0:
-                raise StepFailedError(step.name, folder, ended)
-        write_generator(step.models["base"], folder / "generator.yaml", **model)
-    if step.kind == "measure":
-        write_scores(step, options.dev_split, options.measure)
+            _run([word.format(**model) for word in options.after_merge], step.folder)
+        write_generator(step.models["base"], step.result, **model)
+    elif step.result:
+        write_scores(step, step.result, options.dev_split, options.measure)
     done = read_done(step)
     assert done
     return done
 
 
-def _is_complete(command: Command) -> bool:
-    manifest = read_manifest(command.output)
-    return command.output.exists() and manifest is not None and manifest.describes(command.output)
-
-
-def _argv(command: Command, folder: Path, launcher: Sequence[str]) -> list[str]:
+def _words(command: Command, folder: Path, launcher: Sequence[str]) -> list[str]:
     """The words that run a command, after writing its options into the step's folder."""
     options = folder / f"{command.verb.replace(' ', '-')}-{command.output.name}.yaml"
     with atomic_write(options) as stream:
@@ -199,14 +167,19 @@ def _argv(command: Command, folder: Path, launcher: Sequence[str]) -> list[str]:
     return [*front, *command.verb.split(), *command.arguments, "--config", str(options)]
 
 
-def run_child(argv: Sequence[str], folder: Path) -> Ended:
-    """Runs a command to its end, passes its lines on to stderr, and keeps them in the step's log.
+def _run(argv: Sequence[str], folder: Path, *, may_be_partial: bool = False) -> None:
+    code, lines = run_child(argv, folder)
+    if code != 0 and not (may_be_partial and code == PartlyDoneError.exit_code):
+        raise StepFailedError(folder, code, lines)
+
+
+def run_child(argv: Sequence[str], folder: Path) -> tuple[int, list[str]]:
+    """The exit code and last lines of a command, which go to stderr and into the step's log, too.
 
     Its memory, JVM and torch end with it. On Linux the child is killed when this process dies, however that comes
     about: two processes never write to one step.
     """
     lines: deque[str] = deque(maxlen=LINES_KEPT)
-    ours = os.getpid()
     with subprocess.Popen(
         argv,
         stdout=subprocess.PIPE,
@@ -215,7 +188,7 @@ def run_child(argv: Sequence[str], folder: Path) -> Ended:
         text=True,
         encoding="utf-8",
         errors="replace",
-        preexec_fn=lambda: _die_with(ours),  # noqa: PLW1509 - no threads are running here
+        preexec_fn=partial(_die_with, os.getpid()),  # noqa: PLW1509 - no threads are running here
     ) as child:
         assert child.stdout is not None
         try:
@@ -232,7 +205,7 @@ def run_child(argv: Sequence[str], folder: Path) -> Ended:
     except OSError:
         if child.returncode == 0:
             raise  # otherwise the child's own failure is reported, perhaps of the same full disk
-    return Ended(child.returncode, tuple(lines))
+    return child.returncode, list(lines)
 
 
 def _die_with(parent: int) -> None:
