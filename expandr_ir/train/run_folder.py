@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
 from expandr_ir.errors import ExpandrError, InputError
-from expandr_ir.io.files import atomic_write
+from expandr_ir.io.files import read_json, read_jsonl, write_json
 from expandr_ir.io.manifest import manifest_path
 
 logger = logging.getLogger(__name__)
@@ -75,9 +75,7 @@ def step_of(checkpoint: Path) -> int:
 
 def mark_complete(checkpoint: Path) -> None:
     """Writes the marker into a checkpoint that is whole now."""
-    with atomic_write(checkpoint / MARKER) as stream:
-        json.dump(_sizes(checkpoint), stream, indent=2)
-        stream.write("\n")
+    write_json(checkpoint / MARKER, _sizes(checkpoint))
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -119,7 +117,7 @@ def claim(folder: Path, settings: Mapping[str, Any], *, begun: bool) -> None:
     """Writes the settings of a new run, or refuses others than those of a run that has begun."""
     file = folder / SETTINGS
     settings = json.loads(json.dumps(settings))
-    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() and begun else settings
+    before = read_json(file) if file.is_file() and begun else settings
     if differing := sorted(name for name in {*before, *settings} if before.get(name) != settings.get(name)):
         first = differing[0]
         raise InputError(
@@ -128,9 +126,7 @@ def claim(folder: Path, settings: Mapping[str, Any], *, begun: bool) -> None:
             expected="the settings that it was begun with, to go on with it",
             remedy="another --output, or delete the folder",
         )
-    with atomic_write(file) as stream:
-        json.dump(settings, stream, indent=2, sort_keys=True)
-        stream.write("\n")
+    write_json(file, settings, sort_keys=True)
 
 
 def outcome_options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,21 +142,13 @@ def weights_file(folder: Path) -> Path | None:
 def weights_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a run's weights as plain data; empty where there is none."""
     weights = weights_file(folder)
-    if weights is None or not manifest_path(weights).is_file():
-        return {}
-    manifest: dict[str, Any] = json.loads(manifest_path(weights).read_text(encoding="utf-8"))
+    manifest: dict[str, Any] = read_json(manifest_path(weights)) if weights and manifest_path(weights).is_file() else {}
     return manifest
-
-
-def write_curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """Writes logged points as JSONL."""
-    with atomic_write(path) as stream:
-        stream.writelines(json.dumps(point) + "\n" for point in history)
 
 
 def read_curves(path: Path) -> list[dict[str, Any]]:
     """The logged points of a complete run, oldest first; none where there is no such file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    return [point for _, point in read_jsonl(path)] if path.is_file() else []
 
 
 def _short(value: Any) -> str:

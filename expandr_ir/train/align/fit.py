@@ -17,7 +17,7 @@ from trl import DPOTrainer, SFTTrainer
 
 from expandr_ir.errors import InputError
 from expandr_ir.generators.chat import model_errors
-from expandr_ir.io.files import atomic_write, output_folder, sha256_file, sha256_json
+from expandr_ir.io.files import atomic_write, output_folder, sha256_file, sha256_json, write_jsonl
 from expandr_ir.io.manifest import installed_versions, read_manifest, write_manifest
 from expandr_ir.runtime import pick_dtype, require
 from expandr_ir.train.align.heldout import Heldout, HeldoutScores
@@ -41,7 +41,6 @@ from expandr_ir.train.run_folder import (
     outcome_options,
     step_of,
     weights_file,
-    write_curves,
 )
 
 if TYPE_CHECKING:
@@ -154,7 +153,7 @@ def fit(
     manifest = facts | {"config": settings, "inputs": files, "versions": installed_versions()}
     with atomic_write(folder / CARD) as stream:
         stream.write(expander_card(folder.name, manifest, trainer.state.log_history, merged=False))
-    write_curves(folder / CURVES, trainer.state.log_history)
+    write_jsonl(folder / CURVES, trainer.state.log_history)
     weights = weights_file(folder)
     assert weights is not None
     write_manifest(weights, options=settings, inputs=inputs, seconds={"train": time.monotonic() - began}, **facts)

@@ -14,7 +14,7 @@ from expandr_ir.config import EncoderConfig, drop_none
 from expandr_ir.encoders import encoder_config
 from expandr_ir.encoders.weights import fingerprint, model_folder, read_json
 from expandr_ir.errors import InputError
-from expandr_ir.io.files import output_folder, sha256_json
+from expandr_ir.io.files import output_folder, sha256_json, write_jsonl
 from expandr_ir.io.manifest import read_manifest, write_manifest
 from expandr_ir.runtime import require
 from expandr_ir.train.card import CARD, retriever_card
@@ -64,7 +64,7 @@ def train_retriever(options: RetrieverOptions) -> RetrieverResult:
     from expandr_ir.train.retriever.dev import split_rows
     from expandr_ir.train.retriever.objective import pool_in_float32
     from expandr_ir.train.retriever.trainer import add_adapters, retriever_trainer
-    from expandr_ir.train.run_folder import claim, last_checkpoint, outcome_options, write_curves
+    from expandr_ir.train.run_folder import claim, last_checkpoint, outcome_options
 
     output = output_folder(options.output)
     rows, counts = retriever_rows(read_rows(options.data.rows, options.data.split), options.data)
@@ -100,7 +100,7 @@ def train_retriever(options: RetrieverOptions) -> RetrieverResult:
     if adapter is not None:
         adapter.merge_and_unload()
     result = _result(options, trainer, counts, float(trained.metrics["train_runtime"]))
-    write_curves(work / LOG, trainer.state.log_history)
+    write_jsonl(work / LOG, trainer.state.log_history)
     partial = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(str(partial), create_model_card=False)

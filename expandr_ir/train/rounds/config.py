@@ -12,7 +12,7 @@ import yaml
 
 from expandr_ir.config import JsonField, conf_path
 from expandr_ir.errors import InputError
-from expandr_ir.io.files import atomic_write
+from expandr_ir.io.files import read_json, write_json
 
 Phase: TypeAlias = Literal["expander", "retriever"]
 Block: TypeAlias = dict[str, JsonField]
@@ -111,7 +111,7 @@ def claim_folder(folder: Path, options: RoundsOptions) -> None:
     path = folder / "options.json"
     now = {name: value for name, value in asdict(options).items() if name not in MAY_CHANGE}
     if path.is_file():
-        begun_with, flat = _flat(json.loads(path.read_text(encoding="utf-8"))), _flat(now)
+        begun_with, flat = _flat(read_json(path)), _flat(now)
         differences = [
             f"{name}: {json.dumps(begun_with.get(name))[:80]}, now {json.dumps(flat.get(name))[:80]}"
             for name in sorted({*begun_with, *flat})
@@ -133,13 +133,6 @@ def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in options.items():
         values |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {f"{prefix}{name}": value}
     return values
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a value as indented JSON."""
-    with atomic_write(path) as stream:
-        json.dump(value, stream, indent=2, ensure_ascii=False)
-        stream.write("\n")
 
 
 def block_options(block: Block, fixed: dict[str, Any]) -> dict[str, Any]:

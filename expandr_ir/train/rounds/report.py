@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 from expandr_ir.collections import load_collection
 from expandr_ir.config import generator_config
 from expandr_ir.evaluate import score_run
-from expandr_ir.io.files import atomic_write
+from expandr_ir.io.files import read_json, write_json, write_text
 from expandr_ir.io.manifest import Manifest
 from expandr_ir.io.runs import read_run
 from expandr_ir.records import Decoding
@@ -21,7 +20,7 @@ from expandr_ir.train.align.candidates import CandidateOptions
 from expandr_ir.train.align.preference_files import SUMMARY
 from expandr_ir.train.align.rewards import SelectionOptions
 from expandr_ir.train.data.synthesize import SynthesizeOptions
-from expandr_ir.train.rounds.config import FIGURES, RoundsOptions, write_json
+from expandr_ir.train.rounds.config import FIGURES, RoundsOptions
 from expandr_ir.train.rounds.plan import Step
 
 DPO = ("heldout_reward", "heldout_mrr", "rewards/accuracies", "rewards/margins")
@@ -65,7 +64,7 @@ def read_done(step: Step) -> Done | None:
             tokens.update({name: round(count * share) for name, count in manifest.tokens.items()})
     if step.kind == "measure":
         assert step.result
-        return Done(seconds, tokens, {"dev": json.loads(step.result.read_text(encoding="utf-8"))["scores"]})
+        return Done(seconds, tokens, {"dev": read_json(step.result)["scores"]})
     return Done(seconds, tokens, {} if step.kind == "merge" else _figures(step, manifests[0]))
 
 
@@ -77,7 +76,7 @@ def read_all_done(steps: Sequence[Step]) -> dict[str, Done]:
 def _figures(step: Step, manifest: Manifest) -> dict[str, Any]:
     counts, details = manifest.counts, manifest.details
     if step.kind == "preferences":
-        summary = json.loads(step.commands[0].output.with_name(SUMMARY).read_text(encoding="utf-8"))
+        summary = read_json(step.commands[0].output.with_name(SUMMARY))
         rewards = summary["rewards"] or {}
         return {
             "pairs": counts["preferences"],
@@ -131,8 +130,7 @@ def write_report(
     }
     write_json(output / "rounds.json", data)
     text = _markdown(data)
-    with atomic_write(output / "rounds.md") as stream:
-        stream.write(text)
+    write_text(output / "rounds.md", text)
     return text
 
 

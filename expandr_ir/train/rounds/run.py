@@ -18,7 +18,7 @@ import yaml
 
 from expandr_ir.config import generator_block
 from expandr_ir.errors import ExpandrError, InputError, PartlyDoneError
-from expandr_ir.io.files import atomic_write, exclusive, output_folder
+from expandr_ir.io.files import exclusive, output_folder, write_text
 from expandr_ir.train.rounds.config import RoundsOptions, claim_folder
 from expandr_ir.train.rounds.plan import Command, Step, plan
 from expandr_ir.train.rounds.report import Done, forecast, read_all_done, read_done, write_report, write_scores
@@ -129,8 +129,7 @@ def write_generator(base: str, target: Path, *, folder: str, name: str) -> None:
     for key in ("revision", "adapter", "adapter_revision", "notes"):
         options.pop(key, None)
     options["model"] = name if options["engine"] == "api" else folder
-    with atomic_write(target) as stream:
-        yaml.safe_dump(options, stream, sort_keys=False, allow_unicode=True)
+    write_text(target, yaml.safe_dump(options, sort_keys=False, allow_unicode=True))
 
 
 def _perform(step: Step, options: RoundsOptions) -> Done:
@@ -161,8 +160,7 @@ def _perform(step: Step, options: RoundsOptions) -> Done:
 def _words(command: Command, folder: Path, launcher: Sequence[str]) -> list[str]:
     """The words that run a command, after writing its options into the step's folder."""
     options = folder / f"{command.verb.replace(' ', '-')}-{command.output.name}.yaml"
-    with atomic_write(options) as stream:
-        yaml.safe_dump(dict(command.options), stream, sort_keys=False, allow_unicode=True)
+    write_text(options, yaml.safe_dump(dict(command.options), sort_keys=False, allow_unicode=True))
     front = launcher if launcher and command.verb in LAUNCHED else [sys.executable, "-m", "expandr_ir"]
     return [*front, *command.verb.split(), *command.arguments, "--config", str(options)]
 
@@ -200,8 +198,7 @@ def run_child(argv: Sequence[str], folder: Path) -> tuple[int, list[str]]:
             child.terminate()
             raise
     try:
-        with atomic_write(folder / LOG) as stream:
-            stream.writelines(f"{line}\n" for line in ("$ " + " ".join(argv), *lines))
+        write_text(folder / LOG, "\n".join(["$ " + " ".join(argv), *lines, ""]))
     except OSError:
         if child.returncode == 0:
             raise  # otherwise the child's own failure is reported, perhaps of the same full disk

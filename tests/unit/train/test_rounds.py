@@ -254,20 +254,20 @@ def test_a_failure_without_error_has_its_last_lines(tmp_path, lines, message):
 
 
 def test_a_full_disk_loses_one_command_at_most(run, monkeypatch):
-    real = running.atomic_write
+    real = running.write_text
     writes = []
 
-    def full(path, *more):
+    def full(path, text):
         writes.append(path)
         if len(writes) == 10:
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        return real(path, *more)
+        real(path, text)
 
-    monkeypatch.setattr(running, "atomic_write", full)
+    monkeypatch.setattr(running, "write_text", full)
     with pytest.raises(OSError, match="No space left"):
         run(Verbs())
     assert writes[-1].name == "train-dpo-adapter_model.safetensors.yaml"
-    monkeypatch.setattr(running, "atomic_write", real)
+    monkeypatch.setattr(running, "write_text", real)
     verbs = Verbs()
     run(verbs)
     assert verbs.names[0] == "dpo"
