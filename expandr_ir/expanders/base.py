@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expandr_ir.config import GeneratorConfig, generator_config
-from expandr_ir.errors import InputError
+from expandr_ir.errors import ExpandrError, InputError
 from expandr_ir.expanders.calls import gather, join_texts
 from expandr_ir.expanders.config import ExpanderConfig, ExpandOptions, expander_config
-from expandr_ir.expanders.documents import best_judged, read_documents
-from expandr_ir.expanders.generate import generate, read_expansions, require_texts
-from expandr_ir.expanders.plan import Forecast, Plan, add_forecasts, make_plan
+from expandr_ir.expanders.generate import generate, read_expansions
+from expandr_ir.expanders.plan import Forecast, Plan, make_plan
 from expandr_ir.generators import Generator, load_generator
 from expandr_ir.io.expansions import Expansions
 from expandr_ir.io.topics import as_topics
 from expandr_ir.prompts import Prompt, load_prompt
 from expandr_ir.records import Decoding, Document, ExpandedTopic, Topic
 from expandr_ir.registry import find
-from expandr_ir.retrievers import BM25, SearchOptions
+from expandr_ir.retrievers import BM25
 from expandr_ir.store import Store
 
 if TYPE_CHECKING:
@@ -37,14 +37,7 @@ class Expander(AbstractContextManager["Expander"]):
 
     Use it as a context manager, or call `close`: it closes the generator and the store that it opened itself.
 
-    Args:
-        config: prompt, decoding, samples, and the search that the expansions are meant for.
-        generator: the LLM: a name of conf/generators, a YAML file, engine:model, its settings, or the generator itself;
-            None is the configuration's.
-        store: the expansion store, or its file; None is `options.store`.
-        collection: the documents for prompts that show passages or judged documents.
-        split: the split whose judged documents a prompt shows.
-        options: of this expansion; what is None is the configuration's.
+    The arguments are those of `load_expander`, which finds the method's class by its name.
     """
 
     def __init__(
@@ -59,12 +52,12 @@ class Expander(AbstractContextManager["Expander"]):
     ) -> None:
         self.config, self.collection, self.split = config, collection, split
         self.options = options or ExpandOptions()
-        self.generator_config: GeneratorConfig | None = None
+        self.samples = self.options.samples or config.samples
+        self.passages = self.options.passages or config.passages or DEFAULT_PASSAGES
         if generator is None or isinstance(generator, str):
             generator = generator_config(generator or config.generator)
-        if isinstance(generator, GeneratorConfig):
-            self.generator_config = generator
-        else:
+        self.generator_config = generator if isinstance(generator, GeneratorConfig) else None
+        if not isinstance(generator, GeneratorConfig):
             self.generator = generator  # a caller's own, which is not closed here
         self._store = store if store is not None else self.options.store
         self._calls: list[Expansions] | None = None
@@ -106,16 +99,6 @@ class Expander(AbstractContextManager["Expander"]):
             )
         return load_prompt(self.config.prompts[call])
 
-    @property
-    def samples(self) -> int:
-        """Texts of each topic and call."""
-        return self.options.samples or self.config.samples
-
-    @property
-    def passages(self) -> int:
-        """Documents that a prompt with {passages} shows."""
-        return self.options.passages or self.config.passages or DEFAULT_PASSAGES
-
     def expand(self, topics: Topics) -> Expansions:
         """The expansions of the topics; what is stored is not generated again.
 
@@ -128,8 +111,17 @@ class Expander(AbstractContextManager["Expander"]):
         """
         topics = as_topics(topics)
         self._calls = []
-        expansions = require_texts(gather(topics, self.expand_topics(topics), self._calls))
+        expansions = gather(topics, self.expand_topics(topics), self._calls)
         self._calls = None
+        if not expansions:
+            first = expansions.failures[0]
+            raise ExpandrError(
+                f"none of the {len(topics)} topics got an expansion; topic {first.topic_id}: {first.error}",
+                expected="a text for at least one topic",
+                remedy="--retry-refused asks again what was refused"
+                if first.refused
+                else "the same command tries again",
+            )
         expansions.seed = self.decoding.seed
         if self.collection:
             expansions.details["collection"] = self.collection.identity()
@@ -142,7 +134,10 @@ class Expander(AbstractContextManager["Expander"]):
             self.expand_topics(as_topics(topics))
         finally:
             self._forecasts = None
-        return add_forecasts(forecasts)
+        n_topics = [forecast.topics for forecast in forecasts]
+        # a call with fewer topics waits for texts of earlier ones
+        waits = min(n_topics) < max(n_topics) and any(forecast.to_generate for forecast in forecasts[:-1])
+        return replace(sum(forecasts[1:], start=forecasts[0]), more_calls=waits)
 
     def expand_topics(self, topics: dict[str, Topic]) -> Mapping[str, ExpandedTopic]:
         """The method itself: calls of `generate`, and their texts put together.
@@ -196,7 +191,7 @@ class Expander(AbstractContextManager["Expander"]):
     ) -> Plan:
         """The plan of `generate` with the same arguments."""
         return make_plan(
-            list(topics.values()),
+            topics,
             load_prompt(prompt) if isinstance(prompt, str) else prompt,
             self.generator,
             decoding or self.decoding,
@@ -219,7 +214,8 @@ class Expander(AbstractContextManager["Expander"]):
             for topic_id, passages in self.documents(prompt, {i: hits[i].doc_ids for i in topics}).items():
                 context[topic_id]["passages"] = passages
         if "document" in prompt.needs:
-            best = best_judged(topics, self._require_collection(prompt).qrels(self.split))
+            qrels = self._require_collection(prompt).qrels(self.split)
+            best = {topic_id: [_best_judged(topic_id, qrels.get(topic_id, {}))] for topic_id in topics}
             for topic_id, (document,) in self.documents(prompt, best).items():
                 context[topic_id]["document"] = document
         return context
@@ -229,12 +225,20 @@ class Expander(AbstractContextManager["Expander"]):
         return BM25(self._require_collection(prompt), **({"hits": self.passages} | options))
 
     def documents(self, prompt: Prompt, doc_ids: Mapping[str, Sequence[str]]) -> dict[str, list[Document]]:
-        """The documents of each topic as prompts show them."""
-        return read_documents(self._require_collection(prompt), doc_ids, self.config.passage_words)
+        """The documents of each topic as prompts show them, from their ids by topic_id.
 
-    def search_options(self, **overrides: Any) -> SearchOptions:
-        """The search that the expansions are meant for; overrides that are None change nothing."""
-        return self.config.search_options(**overrides)
+        Raises:
+            InputError: the collection lacks some of them.
+        """
+        collection, max_words = self._require_collection(prompt), self.config.passage_words
+        wanted = {doc_id for topic_doc_ids in doc_ids.values() for doc_id in topic_doc_ids}
+        documents = {doc.doc_id: doc for doc in collection.documents() if doc.doc_id in wanted} if wanted else {}
+        if missing := sorted(wanted - documents.keys()):
+            names = ", ".join(missing[:3])
+            raise InputError(f"{collection.spec} lacks the documents {names} ({len(missing)} in all)")
+        if max_words is not None:
+            documents = {i: replace(doc, text=" ".join(doc.text.split()[:max_words])) for i, doc in documents.items()}
+        return {topic_id: [documents[i] for i in topic_doc_ids] for topic_id, topic_doc_ids in doc_ids.items()}
 
     def close(self) -> None:
         """Closes the generator and the store, as far as this expander opened them."""
@@ -254,6 +258,14 @@ class Expander(AbstractContextManager["Expander"]):
         if self.collection:
             return self.collection
         raise InputError(f"prompt {prompt.id!r} shows documents", expected="a collection", remedy="--collection C")
+
+
+def _best_judged(topic_id: str, grades: Mapping[str, int]) -> str:
+    """The document with the topic's highest grade, the one with the lowest id where several have it."""
+    relevant = [(-grade, doc_id) for doc_id, grade in grades.items() if grade > 0]
+    if not relevant:
+        raise InputError(f"topic {topic_id!r} has no relevant document", expected="a positive grade in the qrels")
+    return min(relevant)[1]
 
 
 def load_expander(

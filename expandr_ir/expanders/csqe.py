@@ -22,6 +22,6 @@ class CSQE(Expander):
         """See `Expander.expand_topics`."""
         prompts = self.prompt_of("sentences"), self.prompt
         sentences, passages = (self.generate(p, topics, context=self.context(p, topics)) for p in prompts)
-        expanded = pool(topics.values(), [passages, sentences])
+        expanded = pool(topics, [passages, sentences])
         repeats = {topic_id: len(passages[topic_id].expansions) for topic_id in expanded if topic_id in passages}
         return {i: replace(topic, query_repeats=repeats.get(i, 1)) for i, topic in expanded.items()}

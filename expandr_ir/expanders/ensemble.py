@@ -26,4 +26,4 @@ class Ensemble(Expander):
             self.generate(self.prompt, topics, context={i: {**shown[i], "manner": manner} for i in topics})
             for manner in self.prompt.manners
         ]
-        return pool(topics.values(), calls)
+        return pool(topics, calls)

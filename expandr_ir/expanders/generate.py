@@ -14,8 +14,9 @@ from expandr_ir.errors import ExpandrError, InputError
 from expandr_ir.expanders.plan import Batch, Plan
 from expandr_ir.generators import Generator
 from expandr_ir.io.expansions import FAILED, Expansions, Failure
+from expandr_ir.io.files import sha256_json
 from expandr_ir.progress import progress
-from expandr_ir.records import ExpandedTopic, Expansion, Generation, GenerationRequest
+from expandr_ir.records import ExpandedTopic, Expansion, Generation
 from expandr_ir.store import Store, StoredGeneration
 from expandr_ir.store.leases import EXPIRY_S, Leases
 
@@ -35,15 +36,68 @@ def generate(
     """
     if generator.id != plan.generator:
         raise InputError(f"the generator is {generator.id}", expected=f"the plan's, {plan.generator}")
-    batches = [batch for batch in plan.batches if _due_keys(batch, plan)]
-    generated: set[str] = set()
+    work = _Work(plan, generator, store)
     try:
-        _generate_batches(batches, plan, generator, store, generated, expiry_s)
+        if plan.due:
+            with progress("samples", len(plan.due)) as advance:
+                work.run(Leases(store, expiry_s), advance)
     except (ExpandrError, KeyboardInterrupt):
-        if generated:
+        if work.generated:
             logger.warning("what was generated is stored; the same command goes on from there")
         raise
-    return read_expansions(plan, store, generated, max_words)
+    return read_expansions(plan, store, work.generated, max_words)
+
+
+class _Work:
+    """The generation of what a plan lacks; `generated` holds the keys of the new texts."""
+
+    def __init__(self, plan: Plan, generator: Generator, store: Store) -> None:
+        self._plan, self._generator, self._store = plan, generator, store
+        self.generated: set[str] = set()
+        self._start, self._tokens_out, self._failed = time.monotonic(), 0, 0
+
+    def run(self, leases: Leases, advance: Callable[..., None]) -> None:
+        """Generates batch by batch, those that other processes hold last."""
+        batches = [batch for batch in self._plan.batches if self._due_keys(batch)]
+        while batches:
+            held_by_others = []
+            for batch in batches:
+                with leases.hold(sha256_json([sample.key for r in batch for sample in r.samples])) as is_ours:
+                    if is_ours:
+                        self._generate(batch, advance)
+                    else:
+                        held_by_others.append(batch)
+            if len(held_by_others) == len(batches):
+                time.sleep(POLL_S)
+            batches = held_by_others
+
+    def _due_keys(self, batch: Batch) -> list[str]:
+        return [sample.key for request in batch for sample in request.samples if sample.key in self._plan.due]
+
+    def _generate(self, batch: Batch, advance: Callable[..., None]) -> None:
+        """Generates and stores the samples of a batch that no other process has answered since the plan."""
+        plan, due = self._plan, self._due_keys(batch)
+        stored = self._store.get(due)
+        still_due = {key for key in due if (stored[key].created if key in stored else None) == plan.due[key]}
+        advance(len(due) - len(still_due))
+        requests = [replace(r, samples=tuple(s for s in r.samples if s.key in still_due)) for r in batch]
+        requests = [request for request in requests if request.samples]
+        if not requests:
+            return
+        received: list[Generation] = []
+        try:
+            for generation in self._generator.generate(requests):
+                received.append(generation)
+                advance(1, self._note(generation))
+        finally:
+            self._store.put(received, requests, plan.generator, plan.prompt)
+            self.generated |= {g.key for g in received if g.finish_reason not in FAILED}
+
+    def _note(self, generation: Generation) -> str:
+        self._failed += generation.finish_reason in FAILED
+        self._tokens_out += generation.tokens_out or 0
+        rate = self._tokens_out / max(time.monotonic() - self._start, 1e-3)
+        return f"{rate:,.0f} tokens/s" + (f", {self._failed} failed" if self._failed else "")
 
 
 def read_expansions(
@@ -61,37 +115,28 @@ def read_expansions(
             row = stored.get(sample.key)
             if row is None:
                 errors[sample.key] = (False, "the generator gave no answer")
-            elif row.generation.finish_reason in FAILED:
-                reason = row.generation.finish_reason
+            elif (reason := row.generation.finish_reason) in FAILED:
                 errors[sample.key] = (reason == "refused", row.generation.error or reason)
             else:
-                expansions[sample.key] = _expansion(sample.sample, row, request, plan, max_words)
-    samples = {topic.topic_id: plan.requests[topic.topic_id].samples for topic in plan.topics}
-    topics = {
-        topic.topic_id: ExpandedTopic(topic, of_topic)
-        for topic in plan.topics
-        if (of_topic := tuple(expansions[s.key] for s in samples[topic.topic_id] if s.key in expansions))
-    }
-    failures = [Failure(i, s.sample, *errors[s.key]) for i in samples for s in samples[i] if s.key in errors]
-    missing = [topic_id for topic_id in samples if topic_id not in topics]
+                prompt_text = request.messages[-1].content
+                expansions[sample.key] = _expansion(sample.sample, row, prompt_text, plan, max_words)
+    samples = {topic_id: request.samples for topic_id, request in plan.requests.items()}
+    of_topic = {i: tuple(expansions[s.key] for s in samples[i] if s.key in expansions) for i in samples}
     texts = list(expansions.values())
     tokens = {"in": sum(t.tokens_in or 0 for t in texts), "out": sum(t.tokens_out or 0 for t in texts)}
-    refused = sum(is_refusal for is_refusal, _ in errors.values())
+    n_generated, n_refused = len(generated & expansions.keys()), sum(refused for refused, _ in errors.values())
     return Expansions(
-        topics,
-        missing=missing,
-        failures=failures,
+        {i: ExpandedTopic(plan.topics[i], topic_texts) for i, topic_texts in of_topic.items() if topic_texts},
+        missing=[topic_id for topic_id, topic_texts in of_topic.items() if not topic_texts],
+        failures=[Failure(i, s.sample, *errors[s.key]) for i in samples for s in samples[i] if s.key in errors],
         counts={
-            "topics": len(plan.topics),
-            "stored": len(texts) - len(generated & expansions.keys()),
-            "generated": len(generated & expansions.keys()),
-            "failed": len(errors) - refused,
-            "refused": refused,
+            "stored": len(texts) - n_generated,
+            "generated": n_generated,
+            "failed": len(errors) - n_refused,
+            "refused": n_refused,
             "empty": sum(not text.text for text in texts),
             "truncated": sum(text.extra["finish_reason"] == "length" for text in texts),
             **{f"tokens_{name}": n for name, n in tokens.items()},
-            "topics_missing": len(missing),
-            "topics_empty": sum(not any(e.text for e in topic.expansions) for topic in topics.values()),
         },
         reasons=dict(Counter(reason for text in texts for reason in text.reasons).most_common()),
         tokens=tokens,
@@ -100,90 +145,11 @@ def read_expansions(
     )
 
 
-def require_texts(expansions: Expansions) -> Expansions:
-    """The expansions; where no topic has a text, not even an empty one, an error."""
-    if not expansions:
-        first = expansions.failures[0]
-        raise ExpandrError(
-            f"none of the {expansions.counts['topics']} topics got an expansion; topic {first.topic_id}: {first.error}",
-            expected="a text for at least one topic",
-            remedy="--retry-refused asks again what was refused" if first.refused else "the same command tries again",
-        )
-    return expansions
-
-
-def _generate_batches(
-    batches: list[Batch], plan: Plan, generator: Generator, store: Store, generated: set[str], expiry_s: float
-) -> None:
-    """Generates batch by batch, those that other processes hold last; adds the new texts' keys to `generated`."""
-    if not batches:
-        return
-    leases = Leases(store, expiry_s)
-    with progress("samples", len(plan.due)) as advance:
-        counter = _SampleCounter(advance)
-        while batches:
-            held_by_others = []
-            for batch in batches:
-                with leases.hold(batch.key) as is_ours:
-                    if is_ours:
-                        _generate_batch(batch, plan, generator, store, counter, generated)
-                    else:
-                        held_by_others.append(batch)
-            if len(held_by_others) == len(batches):
-                time.sleep(POLL_S)
-            batches = held_by_others
-
-
-class _SampleCounter:
-    """Shows samples as they come, with tokens a second and failures."""
-
-    def __init__(self, advance: Callable[..., None]) -> None:
-        self.advance = advance
-        self._start, self._tokens_out, self._failed = time.monotonic(), 0, 0
-
-    def add(self, generation: Generation) -> None:
-        self._failed += generation.finish_reason in FAILED
-        self._tokens_out += generation.tokens_out or 0
-        rate = self._tokens_out / max(time.monotonic() - self._start, 1e-3)
-        self.advance(1, f"{rate:,.0f} tokens/s" + (f", {self._failed} failed" if self._failed else ""))
-
-
-def _due_keys(batch: Batch, plan: Plan) -> list[str]:
-    return [sample.key for request in batch.requests for sample in request.samples if sample.key in plan.due]
-
-
-def _generate_batch(
-    batch: Batch, plan: Plan, generator: Generator, store: Store, counter: _SampleCounter, generated: set[str]
-) -> None:
-    """Generates and stores the samples of a batch that no other process has answered since the plan."""
-    due = _due_keys(batch, plan)
-    stored = store.get(due)
-    still_due = {key for key in due if (stored[key].created if key in stored else None) == plan.due[key]}
-    counter.advance(len(due) - len(still_due))
-    requests = [
-        replace(request, samples=tuple(sample for sample in request.samples if sample.key in still_due))
-        for request in batch.requests
-    ]
-    requests = [request for request in requests if request.samples]
-    if not requests:
-        return
-    received: list[Generation] = []
-    try:
-        for generation in generator.generate(requests):
-            received.append(generation)
-            counter.add(generation)
-    finally:
-        store.put(received, requests, plan.generator, plan.prompt)
-        generated |= {g.key for g in received if g.finish_reason not in FAILED}
-
-
-def _expansion(
-    sample: int, row: StoredGeneration, request: GenerationRequest, plan: Plan, max_words: int | None
-) -> Expansion:
+def _expansion(sample: int, row: StoredGeneration, prompt_text: str, plan: Plan, max_words: int | None) -> Expansion:
     generation, text = row.generation, row.generation.text
     reasons: tuple[str, ...] = ()
     if not row.verbatim:
-        cleaned = clean(text, prompt_text=request.messages[-1].content, max_words=max_words)
+        cleaned = clean(text, prompt_text=prompt_text, max_words=max_words)
         text, reasons = cleaned.text, cleaned.reasons
     generator = {name: value for name, value in asdict(plan.generator).items() if value is not None}
     return Expansion(

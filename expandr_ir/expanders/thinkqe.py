@@ -40,7 +40,7 @@ class ThinkQE(Expander):
             calls.append(self.generate(self.prompt, {i: topics[i] for i in context}, context=context))
             for topic_id in context:
                 shown[topic_id].update(new[topic_id])
-            expanded |= {i: _with_repeats(topic) for i, topic in pool(topics.values(), calls).items()}
+            expanded |= {i: _with_repeats(topic) for i, topic in pool(topics, calls).items()}
         return {i: topic for i, topic in expanded.items() if topic.expansions}
 
 

@@ -61,7 +61,8 @@ def main():
     parser.add_argument("--words", type=int, default=100)
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
-    topics = [Topic(str(number), f"what is known about subject {number}") for number in range(options.topics)]
+    numbers = map(str, range(options.topics))
+    topics = {number: Topic(number, f"what is known about subject {number}") for number in numbers}
     writer = InstantWriter(options.words)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store.sqlite"

@@ -51,7 +51,7 @@ class SlowWriter:
 
 def work(arguments):
     """One process: plans and expands all topics, and prints what it got."""
-    topics = [Topic(str(number), f"subject {number}") for number in range(TOPICS)]
+    topics = {str(number): Topic(str(number), f"subject {number}") for number in range(TOPICS)}
     writer = SlowWriter(arguments.log, arguments.delay, arguments.words, arguments.together)
     prompt = Prompt(id="p", version=1, source="here", user="{topic}")
     if arguments.user:
