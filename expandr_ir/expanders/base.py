@@ -13,8 +13,7 @@ from expandr_ir.config import GeneratorConfig, generator_config
 from expandr_ir.errors import ExpandrError, InputError
 from expandr_ir.expanders.calls import gather, join_texts
 from expandr_ir.expanders.config import ExpanderConfig, ExpandOptions, expander_config
-from expandr_ir.expanders.generate import generate, read_expansions
-from expandr_ir.expanders.plan import Forecast, Plan, make_plan
+from expandr_ir.expanders.plan import Forecast, Plan
 from expandr_ir.generators import Generator, load_generator
 from expandr_ir.io.expansions import Expansions
 from expandr_ir.io.topics import as_topics
@@ -172,10 +171,10 @@ class Expander(AbstractContextManager["Expander"]):
             context = {i: {**(context or {}).get(i, {}), **texts[i]} for i in topics}
         plan = self.plan(prompt, topics, context=context, samples=samples, decoding=decoding)
         if self._forecasts is None:
-            expansions = generate(plan, self.generator, self.store, max_words=self.options.max_words)
+            expansions = plan.generate()
         else:
-            self._forecasts.append(plan.forecast(self.generator))
-            expansions = read_expansions(plan, self.store, max_words=self.options.max_words)
+            self._forecasts.append(plan.forecast())
+            expansions = plan.read()
         if self._calls is not None:
             self._calls.append(expansions)
         return expansions
@@ -190,7 +189,7 @@ class Expander(AbstractContextManager["Expander"]):
         decoding: Decoding | None = None,
     ) -> Plan:
         """The plan of `generate` with the same arguments."""
-        return make_plan(
+        return Plan(
             topics,
             load_prompt(prompt) if isinstance(prompt, str) else prompt,
             self.generator,
@@ -198,8 +197,7 @@ class Expander(AbstractContextManager["Expander"]):
             samples or self.samples,
             self.store,
             context=context,
-            retry_refused=self.options.retry_refused,
-            batch_samples=self.options.batch_samples,
+            options=self.options,
         )
 
     def context(self, prompt: Prompt, topics: Mapping[str, Topic]) -> dict[str, dict[str, Any]]:

@@ -12,8 +12,7 @@ import time
 from argparse import ArgumentParser
 from pathlib import Path
 
-from expandr_ir.expanders.generate import generate
-from expandr_ir.expanders.plan import make_plan
+from expandr_ir.expanders.plan import Plan
 from expandr_ir.prompts import load_prompt
 from expandr_ir.records import Decoding, Generation, GeneratorId, Topic
 from expandr_ir.store import Store
@@ -41,9 +40,9 @@ def once(path, topics, samples, writer):
     """Seconds of a whole run: open, plan, expand, rows."""
     started = time.perf_counter()
     with Store.open(path) as store:
-        made = make_plan(topics, load_prompt("passage"), writer, Decoding(), samples=samples, store=store)
+        made = Plan(topics, load_prompt("passage"), writer, Decoding(), samples=samples, store=store)
         planned = time.perf_counter()
-        expanded = generate(made, writer, store)
+        expanded = made.generate()
         written = sum(1 for _ in expanded.rows())
     ended = time.perf_counter()
     counts = expanded.counts

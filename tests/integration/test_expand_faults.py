@@ -18,8 +18,8 @@ import pytest
 
 import expandr_ir
 from expandr_ir.errors import ExpandrError
-from expandr_ir.expanders.generate import generate
-from expandr_ir.expanders.plan import make_plan
+from expandr_ir.expanders import ExpandOptions
+from expandr_ir.expanders.plan import Plan
 from expandr_ir.prompts import Prompt
 from expandr_ir.records import Decoding, Generation, GeneratorId, Topic
 from expandr_ir.store import Store
@@ -58,8 +58,8 @@ def work(arguments):
         os.seteuid(arguments.user)
     try:
         with Store.open(arguments.store) as store:
-            made = make_plan(topics, prompt, writer, Decoding(), samples=1, store=store, batch_samples=BATCH)
-            expanded = generate(made, writer, store)
+            options = ExpandOptions(batch_samples=BATCH)
+            expanded = Plan(topics, prompt, writer, Decoding(), 1, store, options=options).generate()
     except ExpandrError as error:
         sys.exit(f"{error.exit_code}: {error}")
     texts = {one.topic.topic_id: [expansion.text for expansion in one.expansions] for one in expanded.values()}

@@ -134,7 +134,7 @@ def preferences(options: PreferencesOptions) -> PreferencesSummary:
     with open_expanders(options, options.generator, with_answers="answer" in options.evidence()) as expanders:
         calls = generation_calls(options, rows, *expanders)
         if options.dry_run:
-            forecast = reduce(add, [expander.plan(**call).forecast(expander.generator) for expander, call in calls])
+            forecast = reduce(add, [expander.plan(**call).forecast() for expander, call in calls])
             figures = n_rows | {"queries": len(rows)} | {n: v for n, v in forecast.rows().items() if n != "topics"}
             return PreferencesSummary(figures, options.format)
         encoder = None

@@ -65,7 +65,7 @@ class QueryWriter:
 
     def forecast(self) -> dict[str, int]:
         """The work of writing; verdicts are not counted, since there are no queries yet."""
-        forecasts = [self.writer.plan(**arguments).forecast(self.writer.generator) for _, arguments in self._requests()]
+        forecasts = [self.writer.plan(**arguments).forecast() for _, arguments in self._requests()]
         total = sum(forecasts[1:], start=forecasts[0]).rows()
         return {name: count for name, count in total.items() if name != "topics"}
 

@@ -9,9 +9,8 @@ from dataclasses import replace
 import pytest
 
 from expandr_ir.errors import ExpandrError, InputError
-from expandr_ir.expanders import generate as module
-from expandr_ir.expanders.generate import generate
-from expandr_ir.expanders.plan import make_plan
+from expandr_ir.expanders import ExpandOptions, Plan
+from expandr_ir.expanders import plan as module
 from expandr_ir.prompts import Prompt
 from expandr_ir.records import Decoding, Document, Generation, GeneratorId, Topic
 from expandr_ir.store import Store
@@ -60,11 +59,12 @@ def store(tmp_path):
 
 def planned(store, topics=TOPICS, samples=2, writer=None, decoding=None, **options):
     by_id = {topic.topic_id: topic for topic in topics}
-    return make_plan(by_id, PROMPT, writer or Writer(), decoding or Decoding(), samples, store, **options)
+    given = (by_id, PROMPT, writer or Writer(), decoding or Decoding(), samples, store)
+    return Plan(*given, options=ExpandOptions(**options))
 
 
 def run(store, writer, **options):
-    return generate(planned(store, writer=writer, **options), writer, store)
+    return planned(store, writer=writer, **options).generate()
 
 
 def texts(expanded):
@@ -80,13 +80,12 @@ ALL = {topic.topic_id: [f"{topic.text} by writer {sample}" for sample in range(2
 def test_plan_of_an_empty_store(store):
     made = planned(store, samples=3)
     assert (made.finish_reasons, len(made.due)) == ({}, 18)
-    forecast = made.forecast(Writer())
+    forecast = made.forecast()
     assert (forecast.topics, forecast.stored, forecast.to_generate) == (6, 0, 18)
     assert forecast.prompt_tokens == 6 * 5  # "Write about subject number 0."
     assert forecast.new_tokens == 18 * 512
     assert made.requests["t4"].messages[-1].content == "Write about subject number 4."
     assert made.requests["t4"].decoding.stop == ("END",)
-    assert made.prompt == "passage@3"
 
 
 def test_batches_hold_whole_requests_and_do_not_depend_on_what_is_stored(store):
@@ -121,10 +120,10 @@ def test_context_reaches_the_prompt_by_topic_id(store):
     prompt = Prompt(id="p", version=1, source="here", user="{topic}: {document}")
     context = {topic.topic_id: {"document": Document("d", "", f"body {topic.topic_id}")} for topic in TOPICS}
     topics = {topic.topic_id: topic for topic in TOPICS}
-    made = make_plan(topics, prompt, Writer(), Decoding(), samples=1, store=store, context=context)
+    made = Plan(topics, prompt, Writer(), Decoding(), samples=1, store=store, context=context)
     assert made.requests["t2"].messages[-1].content == "subject number 2: body t2"
     with pytest.raises(InputError, match="t0"):
-        make_plan(topics, prompt, Writer(), Decoding(), samples=1, store=store)
+        Plan(topics, prompt, Writer(), Decoding(), samples=1, store=store)
 
 
 # Expanding
@@ -144,8 +143,8 @@ def test_each_topic_once_in_order_with_its_expansions_by_sample(store):
 def test_more_samples_generate_only_the_new_ones(store):
     run(store, Writer(), samples=4)
     writer = Writer()
-    assert planned(store, samples=4).forecast(writer).prompt_tokens == 0
-    forecast = planned(store, samples=8).forecast(writer)
+    assert planned(store, samples=4).forecast().prompt_tokens == 0
+    forecast = planned(store, samples=8).forecast()
     assert (forecast.stored, forecast.to_generate, forecast.prompt_tokens) == (24, 24, 6 * 5)
     expanded = run(store, writer, samples=8)
     assert sorted(writer.written) == [(topic.text, sample) for topic in TOPICS for sample in range(4, 8)]
@@ -165,13 +164,6 @@ def test_equal_prompts_share_their_generations(store):
     assert expanded.counts["generated"] == 4
 
 
-def test_another_generator_than_the_plans(store):
-    other = Writer()
-    other.id = GeneratorId("fake", "other")
-    with pytest.raises(InputError, match="the plan's"):
-        generate(planned(store), other, store)
-
-
 def test_progress(store, monkeypatch):
     run(store, Writer(), topics=TOPICS[:1])
     seen = []
@@ -181,7 +173,7 @@ def test_progress(store, monkeypatch):
         yield lambda n=1, note="": seen.append((description, total, n, note.split(", ")[1:]))
 
     monkeypatch.setattr(module, "progress", progress)
-    generate(planned(store, topics=TOPICS[:3]), Writer({("t1", 0): FAILED}), store)
+    run(store, Writer({("t1", 0): FAILED}), topics=TOPICS[:3])
     assert [(total, n) for _, total, n, _ in seen if n] == [(4, 1)] * 4
     assert seen[-1][3] == ["1 failed"]
 
@@ -208,7 +200,7 @@ def test_failures_are_listed_and_not_served(store):
 def test_a_later_run_tries_errors_again_and_refusals_when_asked(store):
     run(store, Writer({("t1", 0): FAILED, ("t1", 1): REFUSED}))
     made = planned(store)
-    forecast = made.forecast(Writer())
+    forecast = made.forecast()
     assert (forecast.stored, forecast.failed_before, forecast.refused_before, len(made.due)) == (10, 1, 1, 1)
     writer = Writer()
     assert texts(run(store, writer))["t1"] == ["subject number 1 by writer 0"]
@@ -255,13 +247,13 @@ def test_a_sample_that_was_never_answered(store):
 
 
 def test_a_full_disk_while_expanding(store):
-    made = planned(store, batch_samples=4)
+    writer = Writer({("t0", 0): {"text": "x" * 50_000}})
+    made = planned(store, writer=writer, batch_samples=4)
     with store.reading() as connection:
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {pages + 1}")
-    writer = Writer({("t0", 0): {"text": "x" * 50_000}})
     with pytest.raises(ExpandrError, match="no space is left"):
-        generate(made, writer, store)
+        made.generate()
     assert len(writer.calls) == 1
 
 
@@ -288,8 +280,7 @@ def test_texts_are_stored_raw_and_cleaned_when_they_are_read(store):
 
 
 def test_max_words(store):
-    writer = Writer()
-    expanded = generate(planned(store), writer, store, max_words=2)
+    expanded = run(store, Writer(), max_words=2)
     assert texts(expanded)["t3"] == ["subject number", "subject number"]
     assert expanded.reasons["length"] == 12
 
@@ -327,9 +318,9 @@ def test_rows_of_an_expansions_file(store):
 
 
 def test_what_another_process_failed_at_meanwhile_is_not_tried_again(store):
-    made = planned(store)
-    run(store, Writer({("t1", 0): FAILED}))
     writer = Writer()
-    expanded = generate(made, writer, store)
+    made = planned(store, writer=writer)
+    run(store, Writer({("t1", 0): FAILED}))
+    expanded = made.generate()
     assert writer.calls == []
     assert [(one.topic_id, one.sample) for one in expanded.failures] == [("t1", 0)]

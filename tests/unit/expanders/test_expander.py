@@ -123,7 +123,7 @@ def test_an_empty_text_is_an_expansion_and_none_at_all_is_an_error(collection, t
     with load_expander(generator=recorded(tmp_path, "t2"), store=store, collection=collection) as expander:
         found = expander.expand(collection.topics())
     assert list(found) == ["t2"]
-    assert found.missing == ("t1",)
+    assert (found.missing, found.counts["topics_missing"], found.counts["topics_empty"]) == (("t1",), 1, 1)
     assert isinstance(found["t2"], ExpandedTopic)
     assert found.details["collection"]["spec"] == str(tmp_path)
     with (
