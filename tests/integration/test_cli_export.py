@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -17,57 +16,47 @@ pytestmark = pytest.mark.java
 
 
 @pytest.fixture
-def stock(monkeypatch):
-    """Runs Pyserini's own search; returns topic_id -> doc_ids."""
+def both(expandr, monkeypatch):
+    """The same search by us and, with exported topics, by Pyserini itself: topic_id -> doc_ids of each."""
     monkeypatch.setattr(sys, "argv", list(sys.argv))
 
-    def search(index, topics, output, *more):
-        arguments = ["search.lucene", "--index", index, "--topics", topics, "--output", output, "--hits", "1000"]
-        assert pyserini.main([*arguments, "--batch-size", "64", "--threads", "2", *more]) == 0
-        return ids(output)
+    def search(collection, expansions, *ours, theirs=()):
+        given = ["--collection", collection, "--expansions", expansions]
+        index = expandr("index", "--collection", collection).out.splitlines()[0]
+        expandr("search", *given, *ours, "--hits", "100", "--output", "ours.run")
+        aggregation = ours if "--aggregation" in ours else ()
+        expandr("export", "topics", *given, *aggregation, "--output", "topics.json")
+        stock = ["search.lucene", "--index", index, "--topics", "topics.json", "--output", "theirs.run", *theirs]
+        assert pyserini.main([*stock, "--hits", "100", "--batch-size", "64", "--threads", "2"]) == 0
+        runs = [read_run("ours.run"), read_run("theirs.run")]
+        return [{topic_id: hits.doc_ids for topic_id, hits in run.items()} for run in runs]
 
     return search
 
 
-def ids(run):
-    return {topic_id: hits.doc_ids for topic_id, hits in read_run(Path(run)).items()}
-
-
 @pytest.mark.slow  # Pyserini reads one stored field a hit
 @pytest.mark.parametrize("aggregation", sorted(TEXTUAL))
-def test_the_run_is_the_same_for_every_aggregation_that_is_a_text(expandr, tmp_path, stock, aggregation):
-    given = ["--collection", "demo", "--expansions", expansions_path(), "--aggregation", aggregation]
-    index = expandr("index", "--collection", "demo").out.splitlines()[0]
-    expandr("search", *given, "--output", "ours.run")
-    expandr("export", "topics", *given, "--output", "topics.json")
-    theirs = stock(index, str(tmp_path / "topics.json"), str(tmp_path / "theirs.run"))
-    ours = ids(tmp_path / "ours.run")
+def test_the_run_is_the_same_for_every_aggregation_that_is_a_text(both, aggregation):
+    ours, theirs = both("demo", expansions_path(), "--aggregation", aggregation)
     assert len(ours) == 153
     assert theirs == ours
 
 
-def test_ids_line_breaks_and_own_documents_survive(expandr, tmp_path, stock):
+def test_ids_line_breaks_and_own_documents_survive(both, tmp_path):
     folder = tmp_path / "tiny"
     (folder / "qrels").mkdir(parents=True)
     texts = {"007": "cats\nand \t dogs", "1e3": "ein Fuß, ünïcödé", "a.b": "cats again"}
-    rows = [json.dumps({"_id": doc_id, "text": text}) + "\n" for doc_id, text in texts.items()]
-    (folder / "corpus.jsonl").write_text("".join(rows))
-    (folder / "queries.jsonl").write_text("".join(rows))
+    rows = "".join(json.dumps({"_id": doc_id, "text": text}) + "\n" for doc_id, text in texts.items())
+    (folder / "corpus.jsonl").write_text(rows)
+    (folder / "queries.jsonl").write_text(rows)
     judged = "".join(f"{topic_id}\ta.b\t1\n" for topic_id in texts)
     (folder / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
-    expanded = [
-        json.dumps({"topic_id": topic_id, "text": f"{text}\r\nFuß und \U0001f600 cats"}) + "\n"
-        for topic_id, text in texts.items()
-    ]
-    (tmp_path / "e.jsonl").write_text("".join(expanded))
-    given = ["--collection", folder, "--expansions", "e.jsonl"]
-    index = expandr("index", "--collection", folder).out.splitlines()[0]
-    expandr("export", "topics", *given, "--output", "topics.json")
-    for choice, more in {"keep": [], "remove": ["--remove-query"]}.items():
-        expandr("search", *given, "--own-document", choice, "--output", "ours.run")
-        theirs = stock(index, str(tmp_path / "topics.json"), str(tmp_path / "theirs.run"), *more)
-        assert theirs == ids(tmp_path / "ours.run")
-        assert all((one in found) == (choice == "keep") for one, found in theirs.items())
+    expanded = ({"topic_id": topic_id, "text": f"{text}\r\nFuß \U0001f600 cats"} for topic_id, text in texts.items())
+    (tmp_path / "e.jsonl").write_text("".join(json.dumps(row) + "\n" for row in expanded))
+    for choice, options in {"keep": [], "remove": ["--remove-query"]}.items():
+        ours, theirs = both(folder, "e.jsonl", "--own-document", choice, theirs=options)
+        assert theirs == ours
+        assert all((topic_id in doc_ids) == (choice == "keep") for topic_id, doc_ids in ours.items())
 
 
 def test_weights_have_no_text_and_the_export_says_so(expandr, tmp_path):
