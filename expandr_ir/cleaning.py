@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from expandr_ir.boilerplate import is_refusal, lead_in_end, offer_start
-from expandr_ir.errors import InputError
+from expandr_ir.errors import check_number
 
 Reason: TypeAlias = Literal[
     "encoding",  # lone surrogates, NUL and other control characters
@@ -45,8 +45,7 @@ def clean(raw: str, prompt_text: str | None = None, max_words: int | None = None
     `prompt_text` is the user message that it answers: its last lines are recognised when they are said again. At most
     `max_words` words are kept, as white space separates them.
     """
-    if max_words is not None and max_words < 1:
-        raise InputError(f"max_words is {max_words}", expected="1 or more")
+    check_number("max_words", max_words, least=1)
     echoes = _echoes(prompt_text or "")
     text, reasons = raw, set[Reason]()
     while True:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 from expandr_ir import registry
 from expandr_ir.blocks import load_block
 from expandr_ir.errors import InputError, unknown_name
 from expandr_ir.records import Decoding
-
-T = TypeVar("T")
 
 JsonField: TypeAlias = str | int | float | bool | list[Any] | dict[str, Any] | None
 """A field of a JSON object; str goes first, so that a string that looks like JSON stays a string."""

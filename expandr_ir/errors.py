@@ -74,6 +74,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     )
 
 
+def some(ids: Iterable[str]) -> str:
+    """The first five ids, in a message."""
+    listed = list(ids)
+    return ", ".join(listed[:5]) + (", ..." if len(listed) > 5 else "")
+
+
 _LIMITS = {
     "least": (operator.ge, "{} or more"),
     "above": (operator.gt, "above {}"),

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from expandr_ir import registry
-from expandr_ir.errors import ExpandrError, InputError
+from expandr_ir.errors import ExpandrError, InputError, check_fields, some
 from expandr_ir.records import ExpandedTopic
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ class DenseOptions:
     separator: str | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.expansion_weight <= 1:
-            raise InputError(f"expansion_weight is {self.expansion_weight}", expected="a share, from 0 to 1")
+        check_fields(self, "expansion_weight", least=0, most=1)
 
 
 def none(topic: Vectors, expansions: Vectors, options: DenseOptions) -> Vectors:  # noqa: ARG001
@@ -90,14 +89,7 @@ VECTORIAL = frozenset(DENSE) - {"concat"}
 
 @cache
 def dense_aggregation(name: str) -> Callable[..., Any]:
-    """The dense aggregation of a name.
-
-    All but `concat` are functions of f(q), shape (dim,), all f(di), shape (N, dim), and DenseOptions to one vector of
-    shape (dim,).
-
-    Raises:
-        InputError: an unknown name; the nearest one is suggested.
-    """
+    """The dense aggregation of a name: of f(q), shape (dim,), f(di), shape (N, dim), and options to shape (dim,)."""
     function: Callable[..., Any] = registry.find("expandr_ir.aggregations.dense", name, DENSE, kind="aggregation")
     return function
 
@@ -110,17 +102,6 @@ def dense_vectors(
     Each distinct text is encoded once, all in one go: topics and the texts of `concat` as queries, expansions in the
     role that the encoder's configuration gives them. An empty expansion counts as the topic's own vector (in `concat`
     it is left out); a topic whose expansions are all empty is searched alone, exactly as without expansions.
-
-    Args:
-        name: the aggregation.
-        topics: by topic_id.
-        encoder: the encoder of topics and expansions.
-        options: the numbers.
-
-    Raises:
-        InputError: an unknown name, a topic without an expansion, a tokenizer without a separator, or what the encoder
-            raises.
-        ExpandrError: a vector is not finite, or has no length where it is to be normalised.
     """
     import numpy as np
 
@@ -130,8 +111,7 @@ def dense_vectors(
     missing = [key for key in topics if not texts[key]]
     if name != "none" and missing:
         raise InputError(
-            f"the aggregation {name!r} has no expansion of {len(missing)} of {len(topics)} topics: "
-            + ", ".join(missing[:5]),
+            f"the aggregation {name!r} has no expansion of {len(missing)} of {len(topics)} topics: {some(missing)}",
             expected="an expansion of every topic; it may be empty",
             remedy="--expansions FILE" if len(missing) == len(topics) else "--skip-missing",
         )

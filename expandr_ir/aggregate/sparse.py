@@ -9,7 +9,7 @@ from functools import cache
 from typing import Literal, TypeAlias
 
 from expandr_ir import registry
-from expandr_ir.errors import InputError
+from expandr_ir.errors import InputError, check_fields
 from expandr_ir.records import ExpandedTopic, SparseQuery
 
 Analyze: TypeAlias = Callable[[str], list[str]]
@@ -35,10 +35,8 @@ class SparseOptions:
     def __post_init__(self) -> None:
         if self.repeats != "row" and self.repeats < 1:
             raise InputError(f"repeats is {self.repeats}", expected="1 or more, or row: the topic is never dropped")
-        if self.beta < 1:
-            raise InputError(f"beta is {self.beta}", expected="1 or more")
-        if not 0 <= self.weight <= 1:
-            raise InputError(f"weight is {self.weight}", expected="the topic's share, from 0 to 1")
+        check_fields(self, "beta", least=1)
+        check_fields(self, "weight", least=0, most=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +69,7 @@ def expansion(given: SparseInput) -> str:
 
 
 def repeat(given: SparseInput) -> str:
-    """The topic n times, then all expansions: q x n + d1 ... dN (Query2doc, arXiv 2303.07678, has one expansion).
-
-    Raises:
-        InputError: the repeats are the row's, and this topic's row says none.
-    """
+    """The topic n times, then all expansions: q x n + d1 ... dN (Query2doc, arXiv 2303.07678, has one expansion)."""
     repeats = given.options.repeats
     if repeats == "row":
         row = given.expanded.query_repeats
@@ -110,9 +104,6 @@ def weighted(given: SparseInput) -> dict[str, float]:
 
     |x| counts the terms of x, so that neither a long expansion nor a long topic weighs more. Terms of weight 0 are left
     out. Where the topic or every expansion has no terms at all (stop words only), the other has all the weight.
-
-    Raises:
-        InputError: no analyzer was given.
     """
     if given.analyze is None:
         raise InputError(
@@ -146,11 +137,7 @@ TEXTUAL = frozenset(SPARSE) - {"weighted"}
 
 @cache
 def sparse_aggregation(name: str) -> Callable[[SparseInput], SparseQuery]:
-    """The sparse aggregation of a name: a function of a SparseInput to a text, or to weights of analysed terms.
-
-    Raises:
-        InputError: an unknown name; the nearest one is suggested.
-    """
+    """The sparse aggregation of a name: a function of a SparseInput to a text, or to weights of analysed terms."""
     function: Callable[[SparseInput], SparseQuery]
     function = registry.find("expandr_ir.aggregations.sparse", name, SPARSE, kind="aggregation")
     return function
@@ -159,19 +146,7 @@ def sparse_aggregation(name: str) -> Callable[[SparseInput], SparseQuery]:
 def sparse_query(
     name: str, expanded: ExpandedTopic, options: SparseOptions, analyze: Analyze | None = None
 ) -> SparseQuery:
-    """The query of a topic: a text to be analysed, or weights of terms that are analysed already.
-
-    A topic whose expansions are all empty, or that has none, is searched alone, exactly as without expansions.
-
-    Args:
-        name: the aggregation.
-        expanded: the topic with its expansions.
-        options: the numbers.
-        analyze: the analyzer of the index, which `weighted` needs.
-
-    Raises:
-        InputError: an unknown name, or what the aggregation raises.
-    """
+    """The query of a topic; where all its expansions are empty, or it has none, exactly the topic alone."""
     aggregate, topic = sparse_aggregation(name), expanded.topic.text
     texts = [expansion.text for expansion in expanded.expansions if expansion.text.strip()]
     return aggregate(SparseInput(topic, texts, options, analyze, expanded)) if texts else topic

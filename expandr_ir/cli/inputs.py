@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from expandr_ir.collections import Collection, load_collection
-from expandr_ir.errors import InputError
+from expandr_ir.errors import InputError, check_number
 from expandr_ir.io.expansions import read_expansions
 from expandr_ir.io.topics import read_topics
 from expandr_ir.records import ExpandedTopic, Topic
@@ -39,8 +39,7 @@ class TopicSource:
 
     def load_topics(self, collection: Collection | None, limit: int | None = None) -> dict[str, Topic]:
         """The topics of the file, else of the collection's split; the first `limit` of them, or all."""
-        if limit is not None and limit < 1:
-            raise InputError(f"limit is {limit}", expected="1 or more")
+        check_number("limit", limit, least=1)
         if self.topics_field and not self.topics:
             raise InputError("--topics-field without --topics", expected="--topics FILE.jsonl")
         if self.topics:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from expandr_ir import registry
 from expandr_ir.collections.facts import CollectionFacts, all_facts
-from expandr_ir.errors import InputError, unknown_name
+from expandr_ir.errors import InputError, some, unknown_name
 from expandr_ir.io.qrels import SplitReport, split_report
 from expandr_ir.records import Document, Qrels, Topic
 
@@ -24,7 +24,7 @@ GROUP = "expandr_ir.collections"
 SCHEMES = {
     "irds": "expandr_ir.collections.irds:IrdsCollection",
     "pyserini": "expandr_ir.collections.pyserini_names:PyseriniCollection",
-    "demo": "expandr_ir.demo.collection:DemoCollection",
+    "demo": "expandr_ir.demo:DemoCollection",
 }
 """Classes by scheme, called with the text behind the colon; installed packages add theirs by entry points of GROUP."""
 
@@ -86,8 +86,7 @@ class Collection(ABC):
         qrels = self._read_qrels(split)
         judged = {topic_id: topic for topic_id, topic in topics.items() if topic_id in qrels}
         if not judged:
-            examples = [", ".join(list(ids)[:3]) + ", ..." * (len(ids) > 3) for ids in (topics, qrels)]
-            differ = f"no topic has judgements; topics are {examples[0]}, judged are {examples[1]}"
+            differ = f"no topic has judgements; topics are {some(topics)}, judged are {some(qrels)}"
             raise InputError(f"{self.spec}, split {split}: {differ}", expected="topics and qrels of one collection")
         return judged
 

@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 
 from expandr_ir.collections import Collection
 from expandr_ir.collections.facts import match_irds
-from expandr_ir.errors import ExpandrError, InputError, MissingResourceError, unknown_name
+from expandr_ir.errors import InputError, MissingResourceError, unknown_name
 from expandr_ir.io.files import sha256_file, sha256_json
 from expandr_ir.io.qrels import add_judgement
 from expandr_ir.io.topics import add_topic, check_id
@@ -101,34 +101,31 @@ class IrdsCollection(Collection):
 
     @contextmanager
     def _reading(self, part: str) -> Iterator[None]:
+        """Adds a remedy where ir_datasets can neither find nor fetch a file, or cannot read it."""
         try:
             yield
         except (OSError, *DAMAGE) as error:
-            raise self._explained(part, error) or error from error
-
-    def _explained(self, part: str, error: BaseException) -> ExpandrError | None:
-        """The error with a remedy where ir_datasets can neither find nor fetch a file, or cannot read it."""
-        if address := _address(error):
-            place, md5, is_small = _place_of(address, self._group)
-            setting = " and set IR_DATASETS_SMALL_FILE_SIZE=0" if is_small else ""
-            return MissingResourceError(
-                f"{self.spec}: its {part} are not on this machine, and {address} could not be fetched",
-                expected=f"the file {place}" + (f" (md5 {md5})" if md5 else ""),
-                remedy=f"fetch {address} where there is a network, place it at {place}{setting}",
-            )
-        if isinstance(error, FileNotFoundError):
-            return MissingResourceError(
-                f"{self.spec}: its {part} are not there",
-                expected=f"the file or folder {error.filename or error}",
-                remedy=f"read how to get it: https://ir-datasets.com/{self._group}.html",
-            )
-        if isinstance(error, DAMAGE):
-            return InputError(
+            if address := _address(error):
+                place, md5, is_small = _place_of(address, self._group)
+                setting = " and set IR_DATASETS_SMALL_FILE_SIZE=0" if is_small else ""
+                raise MissingResourceError(
+                    f"{self.spec}: its {part} are not on this machine, and {address} could not be fetched",
+                    expected=f"the file {place}" + (f" (md5 {md5})" if md5 else ""),
+                    remedy=f"fetch {address} where there is a network, place it at {place}{setting}",
+                ) from error
+            if isinstance(error, FileNotFoundError):
+                raise MissingResourceError(
+                    f"{self.spec}: its {part} are not there",
+                    expected=f"the file or folder {error.filename or error}",
+                    remedy=f"read how to get it: https://ir-datasets.com/{self._group}.html",
+                ) from error
+            if not isinstance(error, DAMAGE):
+                raise
+            raise InputError(
                 f"{self.spec}: ir_datasets cannot read its {part} ({type(error).__name__}: {error})",
                 expected="complete files in ir_datasets' own formats",
                 remedy=f"look at {_irds_home() / self._group}; take a broken file away and fetch it again",
-            )
-        return None
+            ) from error
 
 
 def _irds_home() -> Path:
@@ -155,8 +152,8 @@ def _place_of(address: str, group: str) -> tuple[Path, str | None, bool]:
 
     groups = ir_datasets.util.DownloadConfig.contents()
     entries = ((name, entry) for name in sorted(groups, key=lambda n: n != group) for entry in groups[name].values())
-    match: tuple[str, dict[str, Any]] = next((pair for pair in entries if pair[1].get("url") == address), ("", {}))
-    name, entry = match
+    missing: tuple[str, dict[str, Any]] = "", {}
+    name, entry = next((pair for pair in entries if pair[1].get("url") == address), missing)
     md5 = entry.get("expected_md5")
     if "cache_path" in entry:
         return _irds_home() / name / entry["cache_path"], md5, False

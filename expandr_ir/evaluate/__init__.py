@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from expandr_ir.errors import InputError, NotInstalledError
+from expandr_ir.errors import InputError, NotInstalledError, some
 from expandr_ir.io.runs import as_trec_eval_ranks
 from expandr_ir.records import Hits, Qrels
 
@@ -63,15 +63,23 @@ def score_run(run: Mapping[str, Hits], qrels: Qrels, measures: Sequence[str], *,
     judged = {topic_id: grades for topic_id, grades in qrels.items() if grades}
     rankings = {topic_id: hits for topic_id, hits in run.items() if len(hits)}
     _check_overlap(parsed, judged, rankings, name)
-    ranked = {topic_id: _as_scores(hits) for topic_id, hits in rankings.items() if topic_id in judged}
+    ranked: dict[str, dict[str, int]] = {}  # falling whole numbers, so that no back end orders ties in its own way
+    for topic_id, hits in rankings.items():
+        if topic_id in judged:
+            doc_ids = as_trec_eval_ranks(hits).doc_ids
+            ranked[topic_id] = dict(zip(doc_ids, range(len(doc_ids), 0, -1), strict=True))
     values: dict[Any, dict[str, float]] = {back_end: {} for back_end in parsed.values()}
     for metric in ir_measures.iter_calc(list(values), judged, ranked):
         values[metric.measure][metric.query_id] = float(metric.value)
     per_topic = {
         measure: {topic_id: values[back_end][topic_id] for topic_id in judged} for measure, back_end in parsed.items()
     }
+    totals = {measure: back_end.aggregator() for measure, back_end in parsed.items()}
+    for measure, total in totals.items():
+        for value in per_topic[measure].values():
+            total.add(value)
     return Scores(
-        means={measure: _aggregate(parsed[measure], per_topic[measure]) for measure in parsed},
+        means={measure: float(total.result()) for measure, total in totals.items()},
         per_topic=per_topic,
         missing=tuple(topic_id for topic_id in judged if topic_id not in rankings),
         unjudged=tuple(topic_id for topic_id in run if topic_id not in judged),
@@ -91,19 +99,6 @@ def coverage_notes(scores: Mapping[str, Scores]) -> list[str]:
     return notes
 
 
-def _as_scores(hits: Hits) -> dict[str, int]:
-    """The ranking as falling whole numbers, so that no back end can order ties in its own way."""
-    ranked = as_trec_eval_ranks(hits)
-    return {doc_id: len(ranked) - at for at, doc_id in enumerate(ranked.doc_ids)}
-
-
-def _aggregate(measure: Any, values: dict[str, float]) -> float:
-    total = measure.aggregator()
-    for value in values.values():
-        total.add(value)
-    return float(total.result())
-
-
 def _check_overlap(parsed: dict[str, Any], judged: Qrels, rankings: Mapping[str, Hits], name: str) -> None:
     if not parsed:
         raise InputError("no measure is given", expected="at least one, such as nDCG@10")
@@ -113,15 +108,10 @@ def _check_overlap(parsed: dict[str, Any], judged: Qrels, rankings: Mapping[str,
         raise InputError(f"{name} holds no hit", expected="at least one hit")
     if judged.keys().isdisjoint(rankings):
         raise InputError(
-            f"no topic of {name} is judged: it has {_some(rankings)}, the qrels have {_some(judged)}",
+            f"no topic of {name} is judged: it has {some(rankings)}, the qrels have {some(judged)}",
             expected="a run and qrels of the same topics",
             remedy="name the collection and split that the run was made with",
         )
-
-
-def _some(ids: Mapping[str, Any]) -> str:
-    first = ", ".join(map(repr, list(ids)[:3]))
-    return f"{first} ... ({len(ids)} topics)" if len(ids) > 3 else first
 
 
 def _parse(name: str) -> Any:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from expandr_ir.errors import InputError
+from expandr_ir.errors import InputError, check_number
 from expandr_ir.evaluate import DEFAULT_MEASURES, Scores, coverage_notes, score_run
 from expandr_ir.evaluate.significance import RESAMPLES, holm, randomisation_test, t_test
 from expandr_ir.io.manifest import Manifest
@@ -188,32 +188,57 @@ def compare_scores(
     seed: int = 0,
     randomise: bool = True,
 ) -> Comparison:
-    """`compare` on scores, so that runs can be read and let go in turn; the randomisation test takes most of the time.
-
-    Without `randomise`, p_randomisation is None.
-    """
-    if examples < 0:
-        raise InputError(f"examples is {examples}", expected="0 or more")
+    """`compare` on scores, so that runs can be read and let go in turn; without `randomise`, no p_randomisation."""
+    check_number("examples", examples, least=0)
     topics, expansions, manifests = topics or {}, expansions or {}, manifests or {}
+    measures = tuple(base.means)
+    # By topic id, so that the order of the qrels changes no random test.
+    topic_ids = sorted(base.per_topic[measures[0]])
     differences = {
-        (name, measure): _differences(base, scores[name], measure) for name in scores for measure in base.means
+        (name, measure): [run.per_topic[measure][i] - base.per_topic[measure][i] for i in topic_ids]
+        for name, run in scores.items()
+        for measure in measures
     }
     t_tests = {pair: t_test(values) for pair, values in differences.items()}
     corrected = holm(t_tests)
     compared = []
     for name, run in scores.items():
         outcomes = []
-        for measure in base.means:
-            pair = name, measure
-            p_randomisation = randomisation_test(differences[pair], seed) if randomise else None
-            p_values = t_tests[pair], p_randomisation, corrected[pair]
-            outcomes.append(_outcome(measure, base.means[measure], run.means[measure], differences[pair], p_values))
-        changes = _changes(base, run, topics, expansions.get(name, {}))
-        helped = tuple([change for change in changes if change.difference >= TIE][:examples])
-        hurt = tuple([change for change in reversed(changes) if change.difference <= -TIE][:examples])
+        for measure in measures:
+            before, after, changes = base.means[measure], run.means[measure], differences[name, measure]
+            wins, losses = sum(change >= TIE for change in changes), sum(change <= -TIE for change in changes)
+            outcomes.append(
+                Outcome(
+                    measure=measure,
+                    baseline=before,
+                    mean=after,
+                    difference=after - before,
+                    relative=(after - before) / before if before else None,
+                    p_t_test=t_tests[name, measure],
+                    p_randomisation=randomisation_test(changes, seed) if randomise else None,
+                    p_holm=corrected[name, measure],
+                    wins=wins,
+                    ties=len(changes) - wins - losses,
+                    losses=losses,
+                )
+            )
+        changed = []
+        for topic_id, difference in zip(topic_ids, differences[name, measures[0]], strict=True):
+            text = topics[topic_id].text if topic_id in topics else None
+            before, after = base.per_topic[measures[0]][topic_id], run.per_topic[measures[0]][topic_id]
+            texts = tuple(expansions.get(name, {}).get(topic_id, ()))
+            changed.append(TopicChange(topic_id, text, before, after, difference, texts))
+        changed.sort(key=lambda change: -change.difference)
+        helped = tuple([change for change in changed if change.difference >= TIE][:examples])
+        hurt = tuple([change for change in reversed(changed) if change.difference <= -TIE][:examples])
         compared.append(ComparedRun(name, run, cost_of(manifests.get(name)), tuple(outcomes), helped, hurt))
+    notes = ["one topic alone is judged: the tests cannot be computed"] if len(topic_ids) < 2 else []
+    notes += coverage_notes({baseline_name: base, **scores})
+    for result in compared:
+        if all(outcome.ties == len(topic_ids) for outcome in result.outcomes):
+            notes.append(f"{result.name}: scores as the baseline does, on every topic and measure")
     return Comparison(
-        measures=tuple(base.means),
+        measures=measures,
         topics=base.topics,
         baseline_name=baseline_name,
         baseline=base,
@@ -222,7 +247,7 @@ def compare_scores(
         family=sum(p is not None for p in t_tests.values()),
         resamples=RESAMPLES,
         seed=seed,
-        notes=tuple(_notes({baseline_name: base, **scores}, compared)),
+        notes=tuple(notes),
     )
 
 
@@ -235,46 +260,3 @@ def cost_of(manifest: Manifest | None) -> Cost:
         seconds=sum(manifest.seconds.values()) / topics if manifest.seconds else None,
         tokens=sum(manifest.tokens.values()) / topics if manifest.tokens else None,
     )
-
-
-def _differences(base: Scores, run: Scores, measure: str) -> list[float]:
-    """Run - baseline for each topic, by topic id, so that the order of the qrels changes no random test."""
-    before, after = base.per_topic[measure], run.per_topic[measure]
-    return [after[topic_id] - before[topic_id] for topic_id in sorted(before)]
-
-
-def _outcome(
-    measure: str,
-    before: float,
-    after: float,
-    differences: list[float],
-    p_values: tuple[float | None, float | None, float | None],
-) -> Outcome:
-    wins, losses = sum(value >= TIE for value in differences), sum(value <= -TIE for value in differences)
-    relative = (after - before) / before if before else None
-    ties = len(differences) - wins - losses
-    return Outcome(measure, before, after, after - before, relative, *p_values, wins, ties, losses)
-
-
-def _changes(
-    base: Scores, run: Scores, topics: Mapping[str, Topic], expansions: Mapping[str, Sequence[str]]
-) -> list[TopicChange]:
-    """Every topic's change on the first measure, from the most helped to the most hurt."""
-    measure = next(iter(base.means))
-    before, after = base.per_topic[measure], run.per_topic[measure]
-    changes = []
-    for topic_id in sorted(before):
-        text = topics[topic_id].text if topic_id in topics else None
-        scores = before[topic_id], after[topic_id], after[topic_id] - before[topic_id]
-        changes.append(TopicChange(topic_id, text, *scores, tuple(expansions.get(topic_id, ()))))
-    return sorted(changes, key=lambda change: -change.difference)
-
-
-def _notes(scores: Mapping[str, Scores], compared: Sequence[ComparedRun]) -> Iterator[str]:
-    topics = compared[0].scores.topics
-    if topics < 2:
-        yield "one topic alone is judged: the tests cannot be computed"
-    yield from coverage_notes(scores)
-    for run in compared:
-        if all(outcome.ties == topics for outcome in run.outcomes):
-            yield f"{run.name}: scores as the baseline does, on every topic and measure"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expandr_ir.errors import InputError
+from expandr_ir.errors import InputError, some
 from expandr_ir.io.files import read_jsonl, text_field, write_jsonl
 from expandr_ir.io.manifest import write_manifest
 from expandr_ir.records import ExpandedTopic, Expansion, Topic
@@ -21,12 +21,12 @@ FAILED = ("error", "refused")
 """Finish reasons of rows that hold no text to serve."""
 
 _READ = frozenset({"topic_id", "query", "topic_text", "query_repeats", "text", "texts", "sample"})
-_DETAILS: dict[str, type | tuple[type, ...]] = {
-    "raw": str,
-    "reasons": list,
-    "key": str,
-    "tokens_in": int,
-    "tokens_out": int,
+_DETAILS: dict[str, tuple[type, ...]] = {
+    "raw": (str,),
+    "reasons": (list,),
+    "key": (str,),
+    "tokens_in": (int,),
+    "tokens_out": (int,),
     "seconds": (int, float),
 }
 """Fields with the origin of a row's one text, with their JSON types."""
@@ -44,6 +44,7 @@ class Failure:
     error: str
 
 
+@dataclass(repr=False, eq=False)
 class Expansions(dict[str, ExpandedTopic]):
     """Topics with their expansions, by topic_id; every topic has at least one expansion, maybe an empty one.
 
@@ -60,24 +61,20 @@ class Expansions(dict[str, ExpandedTopic]):
         seed: the run's seed, where known.
     """
 
-    def __init__(
-        self,
-        topics: Mapping[str, ExpandedTopic],
-        *,
-        missing: Sequence[str] = (),
-        failures: Sequence[Failure] = (),
-        counts: Mapping[str, int] | None = None,
-        reasons: Mapping[str, int] | None = None,
-        tokens: Mapping[str, int] | None = None,
-        seconds: float | None = None,
-        details: Mapping[str, Any] | None = None,
-        seed: int | None = None,
-    ) -> None:
+    topics: InitVar[Mapping[str, ExpandedTopic]]
+    _: KW_ONLY
+    missing: Sequence[str] = ()
+    failures: Sequence[Failure] = ()
+    counts: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+    seconds: float | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+
+    def __post_init__(self, topics: Mapping[str, ExpandedTopic]) -> None:
         super().__init__(topics)
-        self.missing, self.failures = tuple(missing), tuple(failures)
-        self.counts, self.reasons = dict(counts or {}), dict(reasons or {})
-        self.tokens, self.seconds = dict(tokens or {}), seconds
-        self.details, self.seed = dict(details or {}), seed
+        self.missing, self.failures = tuple(self.missing), tuple(self.failures)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """A JSON object for each expansion, as a file holds them; with `raw` where cleaning changed the text."""
@@ -161,8 +158,8 @@ def read_expansions(path: str | Path, topics: Mapping[str, Topic], skip_missing:
     repeats: dict[str, int] = {}
     other_ids: dict[str, None] = {}
     failed = other_rows = 0
-    for number, row in read_jsonl(path):
-        where = f"{path}, line {number}"
+    for line, row in read_jsonl(path):
+        where = f"{path}, line {line}"
         topic_id = text_field(row, ("topic_id",), where)
         topic = topics.get(topic_id)
         if topic is None:
@@ -174,7 +171,13 @@ def read_expansions(path: str | Path, topics: Mapping[str, Topic], skip_missing:
             failed += 1
             continue
         add_expansions(samples.setdefault(topic_id, {}), row, where)
-        _add_repeats(repeats, topic_id, row, where)
+        if row.get("query_repeats") is not None:
+            number = _whole_number("query_repeats", row["query_repeats"], 1, where)
+            if repeats.setdefault(topic_id, number) != number:
+                raise InputError(
+                    f"{where}: topic {topic_id!r} has query_repeats {number}, but {repeats[topic_id]} before",
+                    expected="one number for a topic",
+                )
     missing = tuple(topic_id for topic_id in topics if topic_id not in samples)
     if not samples or (missing and not skip_missing):
         raise _not_expanded(path, missing, list(other_ids), failed, len(topics))
@@ -202,38 +205,18 @@ def check_topic_text(row: Mapping[str, Any], topic: Topic, where: str) -> None:
 
 def add_expansions(samples: dict[int, Expansion], row: dict[str, Any], where: str) -> None:
     """Adds a row's texts to the expansions of its topic, by sample; a repeated sample is an error."""
-    texts = _texts(row, where)
-    details = _details(row, where) if "text" in row else {}
-    first = row.get("sample", len(samples))
-    if not isinstance(first, int) or isinstance(first, bool) or first < 0:
-        raise InputError(f"{where}: 'sample' is {first!r}", expected="a whole number from 0")
-    read = _READ | _DETAILS.keys() if "text" in row else _READ
-    extra = {name: value for name, value in row.items() if name not in read}
-    for sample, text in enumerate(texts, start=first):
-        if sample in samples:
-            found = f"{where}: topic {row['topic_id']!r} has sample {sample} a second time"
-            raise InputError(found, expected="each sample of a topic once")
-        samples[sample] = Expansion(sample, text, extra=extra, **details)
-
-
-def _texts(row: dict[str, Any], where: str) -> list[str]:
+    field, form = ("text", '"..."') if "text" in row else ("texts", '["...", "..."], with one text or more')
     if ("text" in row) == ("texts" in row):
-        raise InputError(
-            f"{where}: {'both text and texts' if 'text' in row else 'neither text nor texts'} among its fields "
-            f"{', '.join(sorted(row))}",
-            expected="one of them",
-        )
-    texts = [row["text"]] if "text" in row else row["texts"]
+        fault = "both text and texts" if "text" in row else "neither text nor texts"
+        raise InputError(f"{where}: {fault} among its fields {', '.join(sorted(row))}", expected="one of them")
+    texts = [row["text"]] if field == "text" else row["texts"]
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        field, form = ("text", '"..."') if "text" in row else ("texts", '["...", "..."], with one text or more')
         raise InputError(f"{where}: {field!r} is {json.dumps(row[field])[:40]}", expected=form)
-    return texts
-
-
-def _details(row: dict[str, Any], where: str) -> dict[str, Any]:
-    details = {name: row[name] for name in _DETAILS if row.get(name) is not None}
+    details: dict[str, Any] = {}
+    if field == "text":
+        details = {name: row[name] for name in _DETAILS if row.get(name) is not None}
     for name, value in details.items():
-        if not isinstance(value, _DETAILS[name]) or isinstance(value, bool):
+        if type(value) not in _DETAILS[name]:
             raise InputError(
                 f"{where}: {name!r} is a {type(value).__name__}",
                 expected=f"{name!r} as `expandr expand` writes it",
@@ -241,37 +224,33 @@ def _details(row: dict[str, Any], where: str) -> dict[str, Any]:
             )
     if "reasons" in details:
         details["reasons"] = tuple(details["reasons"])
-    return details
+    read = _READ | _DETAILS.keys() if field == "text" else _READ
+    extra = {name: value for name, value in row.items() if name not in read}
+    first = _whole_number("sample", row.get("sample", len(samples)), 0, where)
+    for sample, text in enumerate(texts, start=first):
+        if sample in samples:
+            fault = f"{where}: topic {row['topic_id']!r} has sample {sample} a second time"
+            raise InputError(fault, expected="each sample of a topic once")
+        samples[sample] = Expansion(sample, text, extra=extra, **details)
 
 
-def _add_repeats(repeats: dict[str, int], topic_id: str, row: dict[str, Any], where: str) -> None:
-    value = row.get("query_repeats")
-    if value is None:
-        return
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{where}: 'query_repeats' is {value!r}", expected="a whole number from 1")
-    if repeats.setdefault(topic_id, value) != value:
-        raise InputError(
-            f"{where}: topic {topic_id!r} has query_repeats {value}, but {repeats[topic_id]} before",
-            expected="one number for a topic",
-        )
+def _whole_number(name: str, value: Any, least: int, where: str) -> int:
+    if type(value) is not int or value < least:
+        raise InputError(f"{where}: {name!r} is {value!r}", expected=f"a whole number from {least}")
+    return value
 
 
 def _not_expanded(path: Path, missing: tuple[str, ...], other_ids: list[str], failed: int, topics: int) -> InputError:
     if other_ids and len(missing) == topics and not failed:
         return InputError(
-            f"{path}: expansions of other topics; it has {_some(other_ids)}, these are {_some(missing)}",
+            f"{path}: expansions of other topics; it has {some(other_ids)}, these are {some(missing)}",
             expected="a file for these topics",
             remedy=_NAME_THE_SPLIT,
         )
     return InputError(
-        f"{path}: {len(missing)} of {topics} topics have no expansion: {_some(missing)}"
+        f"{path}: {len(missing)} of {topics} topics have no expansion: {some(missing)}"
         + (f"; {failed} rows say that no text came" if failed else ""),
         expected="a row for every topic; an empty text is a row",
         remedy="write the missing ones with `expandr expand`"
         + (", or leave these topics out: --skip-missing" if len(missing) < topics else ""),
     )
-
-
-def _some(ids: Sequence[str]) -> str:
-    return ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")

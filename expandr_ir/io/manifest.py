@@ -96,15 +96,7 @@ def write_manifest(
 ) -> Manifest:
     """The manifest of a complete output, after writing it beside the output.
 
-    Args:
-        output: the file or folder, which must be there.
-        options: the dataclass, or mapping, of every option with its value.
-        inputs: files by role; their hashes are computed here, a folder has none, and a missing one is left out.
-        seeds: by the thing they seed.
-        counts: "topics" is the divisor of seconds and tokens for the mean of a topic.
-        seconds: wall time by stage.
-        tokens: of the LLM, "in" and "out".
-        details: further plain data.
+    The hashes of `inputs`, files by role, are computed here; a folder has none, and a missing file is left out.
     """
     command, started = _COMMAND.get((["python"], datetime.now(UTC)))
     config = asdict(options) if is_dataclass(options) else options  # type: ignore[arg-type]
@@ -147,12 +139,12 @@ def read_manifest(output: Path) -> Manifest | None:
 def generation_costs(topics: Iterable[ExpandedTopic]) -> tuple[dict[str, float], dict[str, int]]:
     """The summed seconds ("generate") and tokens ("in", "out") of the topics' expansions, where they are known."""
     expansions = [expansion for topic in topics for expansion in topic.expansions]
-    seconds = [expansion.seconds for expansion in expansions if expansion.seconds is not None]
-    tokens_in = [expansion.tokens_in for expansion in expansions if expansion.tokens_in is not None]
-    tokens_out = [expansion.tokens_out for expansion in expansions if expansion.tokens_out is not None]
-    tokens = {"in": tokens_in, "out": tokens_out}
-    known = {name: sum(counts) for name, counts in tokens.items() if counts}
-    return {"generate": sum(seconds)} if seconds else {}, known
+    seconds, tokens_in, tokens_out = (
+        [value for expansion in expansions if (value := getattr(expansion, name)) is not None]
+        for name in ("seconds", "tokens_in", "tokens_out")
+    )
+    tokens = {name: sum(counts) for name, counts in (("in", tokens_in), ("out", tokens_out)) if counts}
+    return {"generate": sum(seconds)} if seconds else {}, tokens
 
 
 def installed_versions() -> dict[str, str]:

@@ -8,6 +8,7 @@ import math
 import re
 from array import array
 from collections.abc import Container, Mapping, Sequence
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ _WHITESPACE = re.compile(r"[ \t\r\n\f\v]+")
 _BLOCK = 1 << 20
 
 
+@dataclass(repr=False, eq=False)
 class Run(dict[str, Hits]):
     """Rankings by topic_id, best hit first, and their origin.
 
@@ -39,20 +41,16 @@ class Run(dict[str, Hits]):
         tokens: of the expansions, "in" and "out", where known.
     """
 
-    def __init__(
-        self,
-        rankings: Mapping[str, Hits] | None = None,
-        *,
-        name: str = "run",
-        details: Mapping[str, Any] | None = None,
-        seconds: Mapping[str, float] | None = None,
-        counts: Mapping[str, int] | None = None,
-        tokens: Mapping[str, int] | None = None,
-    ) -> None:
+    rankings: InitVar[Mapping[str, Hits] | None] = None
+    _: KW_ONLY
+    name: str = "run"
+    details: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self, rankings: Mapping[str, Hits] | None) -> None:
         super().__init__(rankings or {})
-        self.name = name
-        self.details, self.seconds = dict(details or {}), dict(seconds or {})
-        self.counts, self.tokens = dict(counts or {}), dict(tokens or {})
 
     def save(
         self,

@@ -30,13 +30,8 @@ _BLANK = re.compile(r"[ \t\r\n\f\v]")
 def as_topics(topics: Topics) -> dict[str, Topic]:
     """Topics by topic_id.
 
-    Args:
-        topics: topic_id -> Topic or text; a list of texts (ids count from 1); one text (id "1"); a file, as a Path or
-            as a text that names one by its ending; or a DataFrame with one of ID_FIELDS and one of TEXT_FIELDS.
-
-    Raises:
-        InputError: no topics, an id or text that is missing or blank, an id twice, or another type.
-        MissingResourceError: a file that is not there.
+    They come as a mapping to Topics or texts, a list of texts (ids count from 1), one text (id "1"), a file (a Path, or
+    a text that ends like one), or a DataFrame with one of ID_FIELDS and one of TEXT_FIELDS.
     """
     if isinstance(topics, Path):
         return read_topics(topics)

@@ -112,7 +112,7 @@ def test_a_measure_whose_back_end_is_missing() -> None:
         (RUN, {"1": {}}, ["AP"], "the qrels hold no judgement"),
         ({}, QRELS, ["AP"], "bm25 holds no hit"),
         ({"1": Hits([], [])}, QRELS, ["AP"], "bm25 holds no hit"),
-        (RUN, {"7": {"a": 1}}, ["AP"], "no topic of bm25 is judged: it has '1', '2', the qrels have '7'"),
+        (RUN, {"7": {"a": 1}}, ["AP"], "no topic of bm25 is judged: it has 1, 2, the qrels have 7"),
     ],
 )
 def test_bad_input(run: Rankings, qrels: Qrels, measures: list[str], message: str) -> None:
