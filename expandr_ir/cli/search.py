@@ -88,10 +88,12 @@ def fuse_runs(options: FuseOptions) -> None:
     if len(options.runs) < 2:
         raise InputError(f"{len(options.runs)} run is named", expected="two or more: expandr fuse RUN RUN ...")
     output = output_file(options.output, options.runs)
-    fused = fuse(options.method, [read_run(name) for name in options.runs], options.fuse, options.hits)
-    run = Run(fused.run, name=options.method, counts=fused.counts)
+    runs = [read_run(name) for name in options.runs]
+    fused = fuse(options.method, runs, options.fuse, options.hits)
+    partly = sum(not all(len(run.get(topic_id, ())) for run in runs) for topic_id in fused)
+    run = Run(fused, name=options.method, counts={"topics": len(fused), "topics_without_hits_in_a_run": partly})
     inputs = {f"run {number}": name for number, name in enumerate(options.runs, start=1)}
     run.save(output, tag=options.tag, options=options, inputs=inputs)
-    if partly := fused.counts["topics_without_hits_in_a_run"]:
+    if partly:
         logger.warning("%d topics have hits in some runs only", partly)
-    logger.info("%s: %d topics of %d runs", options.output, fused.counts["topics"], len(options.runs))
+    logger.info("%s: %d topics of %d runs", options.output, len(fused), len(options.runs))

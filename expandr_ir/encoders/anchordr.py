@@ -180,13 +180,8 @@ def bucket(distance: Tensor, buckets: int) -> Tensor:
 
 class FairseqTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
     """Texts to ids: punctuation is set apart, the text lower-cased and cut by SentencePiece (sp.model), and fairseq's
-    dictionary (dict.txt, one "PIECE COUNT" a line) gives the pieces their ids, from 4 on.
-
-    Args:
-        sp_path: the SentencePiece model.
-        dict_path: the dictionary.
-        lower: lower-case the text.
-        n_sentinel_tokens: how many <sen000>, <sen001>, ... follow the dictionary.
+    dictionary (dict.txt, one "PIECE COUNT" a line) gives the pieces their ids, from 4 on. Sentinels (<sen000>, ...)
+    follow the dictionary.
     """
 
     vocab_files_names = {"sp_path": "sp.model", "dict_path": "dict.txt"}  # noqa: RUF012  (a transformers hook)

@@ -24,9 +24,6 @@ def assemble(config: EncoderConfig, folder: Path) -> tuple[SentenceTransformer, 
 
     The model carries its prefixes as prompts and its similarity, so that a copy saved with `save_pretrained` is an
     encoder without a configuration of its own.
-
-    Raises:
-        InputError: the folder does not say what the configuration leaves open, or cannot be used as configured.
     """
     normalize_module = require("sentence_transformers.sentence_transformer.modules").Normalize
     try:

@@ -87,11 +87,7 @@ class Forward:
     .99997 (MiniLM), which moved nDCG@10 on SciFact by up to .0024. sentence-transformers' own `encode` takes 1.65-2.0
     times as long (docs/benchmarks.md): it batches by texts, not by tokens.
 
-    Args:
-        model: from tokens to `sentence_embedding`.
-        device: where it goes.
-        precision: of the transformer's matrix products.
-        batch_tokens: most tokens of one batch, padding counted; None is what suits the device.
+    `batch_tokens` is the most tokens of one batch, padding counted; None is what suits the device.
     """
 
     def __init__(
@@ -101,11 +97,7 @@ class Forward:
         self.batch_tokens = batch_tokens or (CPU_TOKENS if device.type == "cpu" else GPU_TOKENS)
 
     def encode(self, texts: Sequence[str], max_length: int) -> tuple[Vectors, int]:
-        """The vectors, float32 array of shape (len(texts), dim), in order, and how many texts were cut.
-
-        Raises:
-            ExpandrError: a vector that is not finite, or the device has no memory for one text.
-        """
+        """The vectors, float32 array of shape (len(texts), dim), in order, and how many texts were cut."""
         vectors = np.empty((len(texts), self.model.get_embedding_dimension()), dtype=np.float32)
         starts = range(0, len(texts), WINDOW)
         windows = [texts[start : start + WINDOW] for start in starts]

@@ -20,12 +20,8 @@ class FirstDecoderToken(InputModule):  # type: ignore[misc]
     """Texts to `sentence_embedding`: encode, then decode one step from the start token and take its last hidden state.
 
     sentence-transformers alone would load such a folder as T5's encoder with mean pooling. Folders saved with this
-    module are loaded by `load_encoder`; their modules.json names it, so that the class stays in this file.
-
-    Args:
-        network: transformers' T5Model, or AnchorDR's FairseqT5.
-        tokenizer: its tokenizer.
-        max_seq_length: longest text in tokens.
+    module are loaded by `load_encoder`; their modules.json names it, so that the class stays in this file. The network
+    is transformers' T5Model, or AnchorDR's FairseqT5.
     """
 
     config_file_name = "first_decoder_token.json"

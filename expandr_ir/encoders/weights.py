@@ -63,10 +63,6 @@ def convert(model: str, revision: str | None = None) -> Path:
 
     The pickle is read with `weights_only`, which builds tensors and runs no code. A folder is converted in place, a hub
     id under EXPANDR_HOME.
-
-    Raises:
-        MissingResourceError: there are no pickled weights.
-        InputError: the file holds more than tensors.
     """
     import torch
     from safetensors.torch import save_file

@@ -28,8 +28,10 @@ class Lookup:
         self._add(topics)
 
     @classmethod
-    def of_texts(cls, expansions: Mapping[str, Sequence[str]]) -> Lookup:
+    def of(cls, expansions: Lookup | Mapping[str, Sequence[str]]) -> Lookup:
         """The lookup of given expansions: a topic's text -> its expansions."""
+        if isinstance(expansions, Lookup):
+            return expansions
         for topic, texts in expansions.items():
             if isinstance(texts, str):
                 raise InputError(f"the expansions of {topic!r} are one string", expected="a list of strings")
@@ -90,8 +92,6 @@ class Live:
         expander = self._expander
         expansions = expander.generate(expander.prompt, topics, context=expander.context(expander.prompt, topics))
         for topic_id in expansions.missing:
-            failure = next(failure for failure in expansions.failures if failure.topic_id == topic_id)
-            raise ExpandrError(
-                f"{expander.generator.id.model} wrote nothing for {topics[topic_id].text!r}: {failure.error}"
-            )
+            failure = next(failure.error for failure in expansions.failures if failure.topic_id == topic_id)
+            raise ExpandrError(f"{expander.generator.id.model} wrote nothing for {topics[topic_id].text!r}: {failure}")
         return list(expansions.values())

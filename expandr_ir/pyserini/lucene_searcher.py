@@ -39,7 +39,7 @@ class ExpandRLuceneSearcher(LuceneSearcher):  # type: ignore[misc]
     ) -> None:
         sparse_aggregation(aggregation)  # refused here where it does not exist
         super().__init__(index_dir, **pyserini)
-        self.lookup = expansions if isinstance(expansions, Lookup) else Lookup.of_texts(expansions)
+        self.lookup = Lookup.of(expansions)
         self.aggregation = aggregation
         self.options = options or SparseOptions()
 

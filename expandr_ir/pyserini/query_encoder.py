@@ -90,7 +90,7 @@ class ExpandRQueryEncoder(QueryEncoder):  # type: ignore[misc]
         dense_aggregation(aggregation)  # refused here where it does not exist
         self.has_model = True
         self.encoder = load_encoder(encoder) if isinstance(encoder, str) else encoder
-        self.lookup = expansions if isinstance(expansions, Lookup) else Lookup.of_texts(expansions)
+        self.lookup = Lookup.of(expansions)
         self.aggregation = aggregation
         self.options = options or DenseOptions()
         self._vectors: dict[str, NDArray[np.float32]] = {}

@@ -81,14 +81,25 @@ class SingleRetriever(RetrieverOptions, Retriever):
         clock = Clock()
         rankings = self.rank(expanded, name, clock)
         seconds, tokens = generation_costs(expanded.values())
-        kept = remove_own_document(rankings) if self.removes_own_document else rankings
+        removes = self.own_document == "remove"
+        if self.own_document == "auto" and self.collection is not None:
+            removes = self.collection.remove_own_document
+        remaining = remove_own_document(rankings) if removes else rankings
         return Run(
-            kept,
+            remaining,
             name=f"{self.label}-{name}",
             details={self.label: self.details()},
             seconds={f"{self.label} {stage}": s for stage, s in clock.seconds.items()} | seconds,
             tokens=tokens,
-            counts=_counts(expanded, kept) | {"own_documents_removed": _n_hits(rankings) - _n_hits(kept)},
+            counts={
+                "topics": len(expanded),
+                "topics_searched_alone": sum(
+                    bool(topic.expansions) and not any(expansion.text.strip() for expansion in topic.expansions)
+                    for topic in expanded.values()
+                ),
+                "topics_without_hits": sum(not hits for hits in remaining.values()),
+                "own_documents_removed": sum(map(len, rankings.values())) - sum(map(len, remaining.values())),
+            },
         )
 
     @abstractmethod
@@ -111,13 +122,6 @@ class SingleRetriever(RetrieverOptions, Retriever):
                 remedy="--expansions FILE",
             )
         return aggregation or (self.default_aggregation if has_expansions else "none")
-
-    @property
-    def removes_own_document(self) -> bool:
-        """Reports that a document whose id is the topic's is left out."""
-        if self.own_document == "auto":
-            return self.collection is not None and self.collection.remove_own_document
-        return self.own_document == "remove"
 
 
 class Clock:
@@ -158,16 +162,3 @@ def select_fields(options: Any, block: type[Any]) -> dict[str, Any]:
 def nothing_to_search() -> InputError:
     """The error of a search without a collection and without an index."""
     return InputError("there is nothing to search in", expected="a collection or an index", remedy="--collection C")
-
-
-def _counts(topics: Mapping[str, ExpandedTopic], rankings: Rankings) -> dict[str, int]:
-    alone = (t for t in topics.values() if t.expansions and not any(e.text.strip() for e in t.expansions))
-    return {
-        "topics": len(topics),
-        "topics_searched_alone": sum(1 for _ in alone),
-        "topics_without_hits": sum(not len(rankings.get(topic_id, ())) for topic_id in topics),
-    }
-
-
-def _n_hits(rankings: Rankings) -> int:
-    return sum(map(len, rankings.values()))

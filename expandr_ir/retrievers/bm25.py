@@ -52,6 +52,8 @@ class BM25Options(SparseOptions, RetrieverOptions):
         RetrieverOptions.__post_init__(self)
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads is {self.threads}", expected="1 or more")
+        if self.rm3 and self.rocchio:
+            raise InputError("RM3 and Rocchio at once", expected="one of them")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +98,8 @@ class BM25(BM25Options, SingleRetriever):
         """The open searcher of the index."""
         from expandr_ir.retrievers.lucene.searcher import LuceneSearcher, RM3Options, RocchioOptions
 
-        rm3, rocchio = RM3Options() if self.rm3 else None, RocchioOptions() if self.rocchio else None
-        return LuceneSearcher(self.lucene_index, *self.parameters, rm3=rm3, rocchio=rocchio)
+        feedback = RM3Options() if self.rm3 else RocchioOptions() if self.rocchio else None
+        return LuceneSearcher(self.lucene_index, *self.parameters, feedback)
 
     @cached_property
     def lucene_index(self) -> LuceneIndex:
@@ -125,7 +127,7 @@ def sparse_queries(name: str, topics: Mapping[str, ExpandedTopic], options: Spar
     @cache
     def terms() -> dict[str, list[str]]:
         """The analysed terms of every text, all analysed in one go when the first one is asked for."""
-        from expandr_ir.retrievers.lucene.analysis import analyze
+        from expandr_ir.retrievers.lucene.searcher import analyze
 
         texts = {topic.topic.text for topic in topics.values()}
         texts |= {expansion.text for topic in topics.values() for expansion in topic.expansions}

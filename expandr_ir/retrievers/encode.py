@@ -41,20 +41,9 @@ def encode_corpus(
 ) -> CorpusVectors:
     """The vectors of a collection's documents, encoded where they are not there yet.
 
-    Each shard appears complete or not at all, and the manifest last. A killed run goes on at the first missing shard:
-    the documents of a shard are encoded together, so that the vectors are those of an uninterrupted run. Processes
-    that encode into the same folder share the shards; each returns when all are there.
-
-    Args:
-        collection: the documents.
-        encoder: documents -> vectors.
-        directory: where; None is the `vectors` folder of `files.home()`, keyed by the encoder and the documents, so
-            that neither a changed model nor a changed corpus meets stale vectors.
-        shard_documents: documents of a shard; a GPU is busier with larger ones, such as 65,536. A folder that was
-            begun keeps its own number.
-
-    Raises:
-        InputError: `directory` holds the vectors of another encoder or corpus.
+    Each shard appears complete or not at all, and the manifest last. A killed run goes on at the first missing shard,
+    and processes that encode into the same folder share the shards. `directory` keeps the number of documents a shard
+    that it was begun with; None is a folder of the cache, keyed by the encoder and the documents.
     """
     if shard_documents < 1:
         raise InputError(f"{shard_documents} documents a shard", expected="1 or more")
@@ -85,13 +74,13 @@ class _BusyError(Exception):
     """Another process encodes this shard."""
 
 
-def _leave_it() -> None:
+def _raise_busy() -> None:
     raise _BusyError
 
 
 def _encode_shards(directory: Path, collection: Collection, encoder: Encoder, plan: Mapping[str, Any]) -> int:
     """The number of shards, when all are there: first those that no other process is at, then the others' remains."""
-    for on_wait in (_leave_it, None):
+    for on_wait in (_raise_busy, None):
         number, busy = -1, False
         stream = collection.documents()
         with progress("documents encoded", collection.facts.documents) as advance:
@@ -173,21 +162,8 @@ class EncodeCorpusOptions:
     encode: EncodeOptions = field(default_factory=EncodeOptions)
 
 
-@dataclass(frozen=True)
-class EncodedCorpus:
-    """The vectors, and the folders that they were exported to; printed as `expandr encode` shows it."""
-
-    vectors: CorpusVectors
-    exports: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        counts = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in self.vectors.counts.items())
-        about = f"{len(self.vectors):,} vectors of {self.vectors.dim} dimensions; {counts}"
-        return "\n".join([str(self.vectors.folder), about, *self.exports])
-
-
-def encode(options: EncodeCorpusOptions) -> EncodedCorpus:
-    """The vectors of a collection, encoded where they are not there yet, and exported."""
+def encode(options: EncodeCorpusOptions) -> str:
+    """Encodes a collection where it is not encoded yet, exports it, and returns what is there."""
     folder = output_folder(options.output) if options.output else None
     collection = load_collection(options.collection)
     run_options = None if options.encode == EncodeOptions() else options.encode
@@ -197,4 +173,4 @@ def encode(options: EncodeCorpusOptions) -> EncodedCorpus:
         vectors.to_pyserini_faiss(Path(options.faiss))
     if options.jsonl:
         vectors.to_pyserini_jsonl(Path(options.jsonl), collection.documents())
-    return EncodedCorpus(vectors, tuple(filter(None, (options.faiss, options.jsonl))))
+    return "\n".join(filter(None, (str(vectors), options.faiss, options.jsonl)))

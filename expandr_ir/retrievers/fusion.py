@@ -38,14 +38,6 @@ class FusionOptions:
     normalization: Normalization = "min-max"
 
 
-@dataclass(frozen=True)
-class Fused:
-    """A fused run, and counts: "topics", and "topics_without_hits_in_a_run", those that not every run has hits for."""
-
-    run: Rankings
-    counts: dict[str, int]
-
-
 def rrf(runs: Sequence[Rankings], k: float = RANK_OFFSET) -> Rankings:
     """The sum of 1 / (k + rank) over the runs that have the document, ranks counted from 1.
 
@@ -95,18 +87,19 @@ def weighted(
     return _by_topic(runs, score)
 
 
-def fuse(method: str, runs: Sequence[Rankings], options: FusionOptions, hits: int) -> Fused:
-    """The fused run of two or more, with at most `hits` documents a topic; numbers of other methods are errors."""
-    if method not in METHODS:
-        raise unknown_name("fusion", method, METHODS)
-    if len(runs) < 2:
-        raise InputError(f"{len(runs)} run to fuse", expected="two or more")
+def find_fusion(name: str) -> Callable[[Sequence[Rankings], FusionOptions], Rankings]:
+    """The fusion of that name; an unknown one is an error that suggests the nearest."""
+    if name not in METHODS:
+        raise unknown_name("fusion", name, METHODS)
+    return METHODS[name]
+
+
+def fuse(method: str, runs: Sequence[Rankings], options: FusionOptions, hits: int) -> Rankings:
+    """The fused run, with at most `hits` documents a topic; numbers of other methods are errors."""
     if hits < 1:
         raise InputError(f"hits = {hits}", expected="1 or more")
-    fused = METHODS[method](runs, options)
-    incomplete = sum(not all(len(run.get(topic_id, ())) for run in runs) for topic_id in fused)
-    run = {topic_id: Hits(full.doc_ids[:hits], full.scores[:hits]) for topic_id, full in fused.items()}
-    return Fused(run, {"topics": len(run), "topics_without_hits_in_a_run": incomplete})
+    fused = find_fusion(method)(runs, options)
+    return {topic_id: Hits(full.doc_ids[:hits], full.scores[:hits]) for topic_id, full in fused.items()}
 
 
 def _rrf(runs: Sequence[Rankings], options: FusionOptions) -> Rankings:
@@ -134,8 +127,6 @@ def _weights(options: FusionOptions, runs: Sequence[Rankings]) -> list[float] | 
 
 
 def _checked(weights: Sequence[float] | None, runs: Sequence[Rankings], default: float) -> Sequence[float]:
-    if not runs:
-        raise InputError("there are no runs to fuse", expected="at least one")
     if weights is None:
         return [default] * len(runs)
     if len(weights) != len(runs):

@@ -6,12 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from expandr_ir.errors import InputError, unknown_name
+from expandr_ir.errors import InputError
 from expandr_ir.io.runs import Run
-from expandr_ir.retrievers.base import Clock, Retriever, Searchable, SingleRetriever, as_expanded, select_fields
+from expandr_ir.retrievers.base import (
+    Clock,
+    Retriever,
+    Searchable,
+    SingleRetriever,
+    as_expanded,
+    select_fields,
+)
 from expandr_ir.retrievers.bm25 import BM25, BM25Options
 from expandr_ir.retrievers.dense import Dense, DenseRetrieverOptions
-from expandr_ir.retrievers.fusion import METHODS, FusionOptions, fuse
+from expandr_ir.retrievers.fusion import FusionOptions, find_fusion, fuse
 
 if TYPE_CHECKING:
     from expandr_ir.collections import Collection
@@ -42,8 +49,7 @@ class Hybrid(Retriever):
         fuse: FusionOptions | None = None,
         hits: int = 1000,
     ) -> None:
-        if fusion not in METHODS:
-            raise unknown_name("fusion", fusion, METHODS)
+        find_fusion(fusion)
         if len(retrievers) * (1 + with_topics_alone) < 2:
             raise InputError(f"{len(retrievers)} retriever to fuse", expected="two or more, or with_topics_alone")
         self.retrievers: Sequence[SingleRetriever] = retrievers
@@ -56,7 +62,7 @@ class Hybrid(Retriever):
         alone = [retriever.search(expanded, "none") for retriever in self.retrievers if self.with_topics_alone]
         runs = alone + [retriever.search(expanded) for retriever in self.retrievers]
         clock = Clock()
-        rankings = fuse(self.fusion, runs, self.fuse, self.hits).run
+        rankings = fuse(self.fusion, runs, self.fuse, self.hits)
         clock.lap("fuse")
         seconds: dict[str, float] = dict(clock.seconds)
         for run in runs:
@@ -70,7 +76,7 @@ class Hybrid(Retriever):
             tokens=runs[0].tokens,
             counts=runs[0].counts
             | {
-                "topics_without_hits": sum(not len(rankings.get(topic_id, ())) for topic_id in expanded),
+                "topics_without_hits": sum(not hits for hits in rankings.values()),
                 "own_documents_removed": sum(run.counts["own_documents_removed"] for run in runs),
             },
         )
@@ -102,8 +108,7 @@ class SearchOptions(BM25Options, DenseRetrieverOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.fusion not in METHODS:
-            raise unknown_name("fusion", self.fusion, METHODS)
+        find_fusion(self.fusion)
         if self.retriever == "hybrid" and self.aggregation:
             raise InputError(
                 f"the aggregation {self.aggregation!r} of a hybrid search",

@@ -15,9 +15,17 @@ from expandr_ir.errors import InputError
 from expandr_ir.io.files import sha256_json
 from expandr_ir.jvm import prebuilt_index
 from expandr_ir.records import Hits
-from expandr_ir.retrievers import formats
-from expandr_ir.retrievers.formats import HnswOptions
-from expandr_ir.retrievers.vectors import PLAN, CorpusVectors, IndexKind
+from expandr_ir.retrievers.vectors import (
+    PLAN,
+    CorpusVectors,
+    HnswOptions,
+    IndexKind,
+    faiss_vectors,
+    is_faiss_folder,
+    open_vectors,
+    read_faiss,
+    read_faiss_manifest,
+)
 from expandr_ir.runtime import require
 
 if TYPE_CHECKING:
@@ -55,18 +63,12 @@ class DenseSearchOptions:
 
 @dataclass(frozen=True, eq=False)
 class DenseIndex:
-    """Vectors of a corpus, ready to be searched.
-
-    Args:
-        folder, ids, dim: as of `CorpusVectors`.
-        encoder: the identity of the encoder that made them; None where it is not known.
-        nearest: finds rows.
-    """
+    """Vectors of a corpus, ready to be searched."""
 
     folder: Path
     ids: NDArray[np.bytes_] = field(repr=False)
     dim: int
-    encoder: Mapping[str, Any] | None = field(repr=False)
+    encoder: Mapping[str, Any] | None = field(repr=False)  # the identity of the one that made them, where it is known
     nearest: Nearest = field(repr=False)
 
     def __len__(self) -> int:
@@ -86,19 +88,14 @@ class DenseIndex:
             raise InputError(problem, expected="vectors and topics of one encoder", remedy=remedy)
 
     def search(self, topics: Mapping[str, NDArray[np.float32]], hits: int = 1000) -> dict[str, Hits]:
-        """The rankings by topic_id, in the topics' order. Equal scores are ordered by document id.
-
-        Args:
-            topics: by topic_id, a vector, float32 array of shape (dim,).
-            hits: documents of a ranking.
-
-        Raises:
-            InputError: a vector of another dimension, of zeros, or not finite; or more hits than a GPU finds.
-        """
-        if hits < 1:
-            raise InputError(f"hits = {hits}", expected="1 or more")
+        """The rankings by topic_id, in the topics' order. Equal scores are ordered by document id."""
         for topic_id, vector in topics.items():
-            self._check_topic(topic_id, vector)
+            if vector.shape != (self.dim,):
+                problem, expected = f"topic {topic_id}: a vector of shape {vector.shape}", f"{self.dim} numbers"
+                raise InputError(problem, expected=expected, remedy=f"name the encoder that made {self.folder}")
+            if not np.isfinite(vector).all() or not vector.any():
+                fault = "of zeros" if np.isfinite(vector).all() else "that is not finite"
+                raise InputError(f"topic {topic_id}: a vector {fault}", expected="a vector with a direction")
         run: dict[str, Hits] = {}
         pending = iter(topics)
         while chunk := list(itertools.islice(pending, TOPICS_AT_ONCE)):
@@ -107,14 +104,6 @@ class DenseIndex:
             run.update(zip(chunk, map(self._hits, scores, rows), strict=True))
         return run
 
-    def _check_topic(self, topic_id: str, vector: NDArray[np.float32]) -> None:
-        if vector.shape != (self.dim,):
-            problem, expected = f"topic {topic_id}: a vector of shape {vector.shape}", f"{self.dim} numbers"
-            raise InputError(problem, expected=expected, remedy=f"name the encoder that made {self.folder}")
-        if not np.isfinite(vector).all() or not vector.any():
-            what = "of zeros" if np.isfinite(vector).all() else "that is not finite"
-            raise InputError(f"topic {topic_id}: a vector {what}", expected="a vector with a direction")
-
     def _hits(self, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> Hits:
         scores, ids = scores[rows >= 0], self.ids[rows[rows >= 0]]
         order = np.lexsort((ids, -scores))
@@ -122,26 +111,20 @@ class DenseIndex:
 
 
 def open_dense(source: Path | str | CorpusVectors, options: DenseSearchOptions | None = None) -> DenseIndex:
-    """The index of these vectors: given, in a folder, or in a FAISS folder of any kind, which is searched as it is.
-
-    Raises:
-        MissingResourceError: there is no such folder.
-        InputError: it holds no vectors, its parts do not fit each other, or the options do not fit it.
-        NotInstalledError: FAISS is not installed.
-    """
+    """The index of these vectors: given, in a folder, or in a FAISS folder of any kind, which is searched as it is."""
     options = options or DenseSearchOptions()
     if not isinstance(source, CorpusVectors):
         folder = Path(source).expanduser()
-        if formats.is_faiss_folder(folder):
-            index, ids = formats.read_faiss(folder)
-            if not formats.is_flat(index):
+        if is_faiss_folder(folder):
+            index, ids = read_faiss(folder)
+            if type(index).__name__ not in {"IndexFlat", "IndexFlatIP"} or index.metric_type:  # 0: the inner product
                 return _faiss_index(folder, index, ids, options)
-            source = formats.faiss_vectors(folder, index, ids)
+            source = faiss_vectors(folder, index, ids)
         else:
-            source = formats.open_vectors(folder)
+            source = open_vectors(folder)
     if options.kind == "hnsw":
         graph = _graph(source, options.hnsw)
-        return _faiss_index(graph, *formats.read_faiss(graph), options)
+        return _faiss_index(graph, *read_faiss(graph), options)
     return DenseIndex(source.folder, source.ids, source.dim, source.manifest.get("encoder"), _exact(source, options))
 
 
@@ -187,7 +170,7 @@ def _faiss_index(folder: Path, index: Any, ids: NDArray[np.bytes_], options: Den
         scores, rows = index.search(topics, hits)
         return sign * scores, rows
 
-    return DenseIndex(folder, ids, index.d, formats.read_faiss_manifest(folder).get("encoder"), nearest)
+    return DenseIndex(folder, ids, index.d, read_faiss_manifest(folder).get("encoder"), nearest)
 
 
 def _graph(vectors: CorpusVectors, options: HnswOptions) -> Path:

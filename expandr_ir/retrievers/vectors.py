@@ -1,47 +1,66 @@
-"""The vectors of a corpus: kept on disk, read shard by shard, whoever wrote them."""
+"""The vectors of a corpus: kept on disk, read shard by shard, and Pyserini's two formats of them."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
+import os
+import shutil
+import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expandr_ir.errors import InputError
+from expandr_ir.errors import InputError, MissingResourceError
+from expandr_ir.io.files import read_jsonl, text_field
+from expandr_ir.io.manifest import installed_versions
 from expandr_ir.records import Document
-
-if TYPE_CHECKING:
-    from expandr_ir.retrievers.formats import HnswOptions
+from expandr_ir.runtime import require
 
 PLAN, IDS, MANIFEST = "plan.json", "ids.npy", "manifest.json"
+ROWS_AT_ONCE = 8192
 
 IndexKind: TypeAlias = Literal["flat", "hnsw"]
 
 
-@dataclass(frozen=True, eq=False)
-class CorpusVectors:
-    """The vectors of a corpus, in the order of its documents.
+@dataclass(frozen=True)
+class HnswOptions:
+    """An HNSW graph (Malkov and Yashunin 2018); m and ef_construction are those of Anserini's regressions.
 
     Args:
-        folder: where they stand.
-        ids: the documents' ids as UTF-8, array of shape (n,).
-        dim: the vectors' dimension.
-        manifest: how they were made; {} where that is not known.
-        shards: reads the vectors anew: float32 arrays of shape (some, dim), in the order of the ids.
+        m: neighbours of a document.
+        ef_construction: candidates while the graph is built.
+        ef_search: candidates of a search; at least as many as hits are taken.
     """
 
+    m: int = 16
+    ef_construction: int = 100
+    ef_search: int = 100
+
+
+@dataclass(frozen=True, eq=False)
+class CorpusVectors:
+    """The vectors of a corpus, in the order of its documents."""
+
     folder: Path
-    ids: NDArray[np.bytes_] = field(repr=False)
+    ids: NDArray[np.bytes_] = field(repr=False)  # the documents' ids as UTF-8
     dim: int
-    manifest: Mapping[str, Any] = field(repr=False)
-    shards: Callable[[], Iterator[NDArray[np.float32]]] = field(repr=False)
+    manifest: Mapping[str, Any] = field(repr=False)  # {} where it is not known how they were made
+    shards: Callable[[], Iterator[NDArray[np.float32]]] = field(repr=False)  # reads arrays of shape (some, dim) anew
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in self.counts.items())
+        return f"{self.folder}\n{len(self):,} vectors of {self.dim} dimensions; {counts}"
 
     @property
     def counts(self) -> dict[str, int]:
@@ -64,28 +83,69 @@ class CorpusVectors:
         return zeros
 
     def to_pyserini_faiss(self, folder: Path, kind: IndexKind = "flat", hnsw: HnswOptions | None = None) -> None:
-        """Writes what `python -m pyserini.search.faiss --index` reads: the files `index` and `docid`, and a manifest.
+        """Writes a new folder that `python -m pyserini.search.faiss --index` reads: `index`, `docid`, a manifest."""
+        hnsw = hnsw or HnswOptions()
+        for doc_id in map(bytes.decode, self.ids.tolist()):
+            if doc_id != doc_id.rstrip() or len(doc_id.splitlines()) != 1:
+                raise InputError(
+                    f"document id {doc_id!r}: Pyserini reads one id a line, and loses white space at its end",
+                    expected="ids that end in no white space and have no line end",
+                    remedy="rename the document",
+                )
+        with _new_folder(folder) as temporary:
+            (temporary / "docid").write_bytes(b"".join(doc_id + b"\n" for doc_id in self.ids.tolist()))
+            if kind == "flat":
+                self._write_flat(temporary / "index")
+            else:  # in memory, and built by all cores: two graphs are never quite alike
+                faiss = require("faiss", "cpu")
+                index = faiss.IndexHNSWFlat(self.dim, hnsw.m, faiss.METRIC_INNER_PRODUCT)
+                index.hnsw.efConstruction = hnsw.ef_construction
+                for shard in self.shards():
+                    index.add(np.ascontiguousarray(shard))
+                faiss.write_index(index, str(temporary / "index"))
+            manifest = {key: value for key, value in self.manifest.items() if key not in {"shards", "shard_documents"}}
+            manifest |= {"kind": kind, "versions": installed_versions()}
+            manifest |= {"hnsw": asdict(hnsw)} if kind == "hnsw" else {}
+            (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
-        The folder must be new, and appears complete or not at all. A flat index is written shard by shard; an HNSW
-        graph needs its vectors in memory, and all cores build it: two are never quite alike.
+    def _write_flat(self, path: Path) -> None:
+        """Writes FAISS's file of an IndexFlatIP without holding it in memory."""
+        rows, dim = len(self), self.dim
+        with path.open("wb") as stream:
+            # Kind, dimension, rows, two unread numbers, trained, metric (0: inner product), count of numbers to come.
+            stream.write(struct.pack("<4siqqqBiQ", b"IxFI", dim, rows, 1 << 20, 1 << 20, 1, 0, rows * dim))
+            for shard in self.shards():
+                stream.write(np.ascontiguousarray(shard, dtype="<f4").tobytes())
 
-        Raises:
-            InputError: the folder is there already, or an id that Pyserini would read as another one.
-            NotInstalledError: FAISS is needed for the graph, and not installed.
-        """
-        from expandr_ir.retrievers.formats import HnswOptions, write_faiss
+    def to_pyserini_jsonl(self, folder: Path, documents: Iterable[Document]) -> None:
+        """Writes a new folder with what `python -m pyserini.encode` writes: "id", "contents" and "vector" by line."""
+        texts = iter(documents)
+        rows = (row for shard in self.shards() for row in shard)
+        with _new_folder(folder) as temporary, (temporary / "embeddings.jsonl").open("w", encoding="utf-8") as stream:
+            for doc_id, row in zip(map(bytes.decode, self.ids), rows, strict=True):
+                document = next(texts, None)
+                if document is None or document.doc_id != doc_id:
+                    other = "the end" if document is None else repr(document.doc_id)
+                    raise InputError(f"documents and vectors differ: {other} where {doc_id!r} was expected")
+                contents = f"{document.title}\n{document.text}"
+                # Pyserini reads "id", Anserini's dense indexers read "docid".
+                line = {"id": doc_id, "docid": doc_id, "contents": contents, "vector": row.tolist()}
+                stream.write(json.dumps(line) + "\n")
 
-        write_faiss(self, folder, kind, hnsw or HnswOptions())
 
-    def to_pyserini_jsonl(self, folder: Path, documents: Iterable[Document] | None = None) -> None:
-        """Writes what `python -m pyserini.encode` writes: `embeddings.jsonl` of "id", "contents" and "vector".
-
-        The folder must be new, and appears complete or not at all. "contents" are title, line end and text of the
-        corpus' documents, or "" without them.
-        """
-        from expandr_ir.retrievers.formats import write_jsonl
-
-        write_jsonl(self, folder, documents)
+def open_vectors(folder: str | Path) -> CorpusVectors:
+    """The vectors in a folder: encoded here, Pyserini's FAISS folder (`index`, `docid`), or its JSONL."""
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise MissingResourceError(f"{folder} is not there", expected="a folder of vectors", remedy="expandr encode")
+    if (folder / PLAN).exists():
+        return open_shards(folder)
+    if is_faiss_folder(folder):
+        return faiss_vectors(folder, *read_faiss(folder))
+    if paths := sorted(folder.glob("*.jsonl")):
+        return _jsonl_vectors(folder, paths)
+    expected = "a folder of expandr encode, Pyserini's FAISS folder (index, docid), or its embeddings.jsonl"
+    raise InputError(f"{folder} holds no vectors", expected=expected)
 
 
 def open_shards(folder: Path) -> CorpusVectors:
@@ -101,6 +161,11 @@ def open_shards(folder: Path) -> CorpusVectors:
         if len(shape) != 2 or shape[1] != manifest["dim"]:
             raise InputError(f"{path}: an array of shape {shape}", expected=f"vectors of {manifest['dim']} dimensions")
     return CorpusVectors(folder, load_array(folder / IDS), manifest["dim"], manifest, lambda: map(load_array, paths))
+
+
+def shard_path(folder: Path, number: int, part: Literal["vectors.npy", "ids.npy", "json"]) -> Path:
+    """A file of a shard; the json is its record, which is written last."""
+    return folder / f"{number:06d}.{part}"
 
 
 def load_array(path: Path) -> NDArray[Any]:
@@ -121,6 +186,92 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged ({error})", remedy=f"delete {path.parent} and make it again") from error
 
 
-def shard_path(folder: Path, number: int, part: Literal["vectors.npy", "ids.npy", "json"]) -> Path:
-    """A file of a shard; the json is its record, which is written last."""
-    return folder / f"{number:06d}.{part}"
+def is_faiss_folder(folder: Path) -> bool:
+    """Reports Pyserini's FAISS folder, complete or not."""
+    return (folder / "index").exists() or (folder / "docid").exists()
+
+
+def read_faiss(folder: Path) -> tuple[Any, NDArray[np.bytes_]]:
+    """The FAISS index of a Pyserini folder, memory-mapped where FAISS can, and the ids of its rows as UTF-8."""
+    faiss = require("faiss", "cpu")
+    for name in ("index", "docid"):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder} has no file {name!r}", expected="Pyserini's FAISS folder: index and docid")
+    try:
+        index = faiss.read_index(str(folder / "index"), faiss.IO_FLAG_MMAP_IFC)
+    except RuntimeError as error:
+        problem = f"{folder / 'index'}: FAISS cannot read this index ({str(error).splitlines()[0]})"
+        raise InputError(problem, expected="a complete index, of vectors of numbers (not of bits)") from error
+    with (folder / "docid").open("rb") as stream:
+        ids = [line.decode().rstrip().encode() for line in stream]  # as Pyserini reads them
+    if len(ids) != index.ntotal:
+        problem = f"{folder}: the index has {index.ntotal} vectors, and docid has {len(ids)} ids"
+        raise InputError(problem, expected="one id for each vector", remedy="make index and docid together again")
+    if not all(ids):
+        raise InputError(f"{folder / 'docid'}, line {ids.index(b'') + 1}: no id", expected="one id a line")
+    return index, np.array(ids)
+
+
+def faiss_vectors(folder: Path, index: Any, ids: NDArray[np.bytes_]) -> CorpusVectors:
+    """The vectors that a FAISS index keeps as they were; checked to be finite where they were not written here."""
+    if type(index).__name__ not in {"IndexFlat", "IndexFlatIP", "IndexFlatL2", "IndexHNSWFlat"}:
+        raise InputError(
+            f"{folder}: a FAISS index of the kind {type(index).__name__}",
+            expected="a flat index or an HNSW graph over one: others do not keep the vectors as they were",
+            remedy="search it as it is, or encode the collection",
+        )
+
+    def shards() -> Iterator[NDArray[np.float32]]:
+        starts = range(0, len(ids), ROWS_AT_ONCE)
+        return (index.reconstruct_n(start, min(ROWS_AT_ONCE, len(ids) - start)) for start in starts)
+
+    vectors = CorpusVectors(folder, ids, index.d, read_faiss_manifest(folder), shards)
+    if not vectors.manifest:
+        vectors.check()
+    return vectors
+
+
+def read_faiss_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder that was written here; {} of any other."""
+    return read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
+
+
+def _jsonl_vectors(folder: Path, paths: list[Path]) -> CorpusVectors:
+    """Vectors in JSON lines of "id" and "vector"; parsed anew at each reading."""
+    dim, ids = 0, dict[str, None]()
+    for where, row in _jsonl_rows(paths):
+        vector, doc_id = row.get("vector"), text_field(row, ("id",), where)
+        is_vector = isinstance(vector, list) and vector and len(vector) == (dim or len(vector))
+        if not is_vector or not all(isinstance(value, int | float) and math.isfinite(value) for value in vector):
+            raise InputError(f"{where}: no vector of {dim or 'some'} finite numbers", expected='"vector": [...]')
+        dim = len(vector)
+        if doc_id in ids:
+            raise InputError(f"{where}: document {doc_id!r} a second time", expected="each document once")
+        ids[doc_id] = None
+    if not ids:
+        raise InputError(f"{folder} holds no vector", expected="at least one line")
+    return CorpusVectors(folder, np.array([doc_id.encode() for doc_id in ids]), dim, {}, partial(_jsonl_shards, paths))
+
+
+def _jsonl_shards(paths: list[Path]) -> Iterator[NDArray[np.float32]]:
+    vectors = (row["vector"] for _, row in _jsonl_rows(paths))
+    while rows := list(itertools.islice(vectors, ROWS_AT_ONCE)):
+        yield np.array(rows, dtype=np.float32)
+
+
+def _jsonl_rows(paths: Iterable[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((f"{path}, line {number}", row) for path in paths for number, row in read_jsonl(path))
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that takes the name of a new one when the block ends without an error."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is there already", expected="a new folder", remedy="name another, or delete it")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

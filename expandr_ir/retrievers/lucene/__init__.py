@@ -30,16 +30,7 @@ class IndexStats:
 
 
 class LuceneIndex:
-    """An open Lucene index, as of the commit that was the newest when it was opened.
-
-    Args:
-        path: its folder.
-        fields: "multifield" where it was built so, and is searched so unless told otherwise.
-
-    Raises:
-        MissingResourceError: there is no such folder.
-        InputError: it is no Lucene index, it is damaged, of another Lucene, or it has no field `contents`.
-    """
+    """An open Lucene index, as of the commit that was the newest when it was opened."""
 
     def __init__(self, path: Path, fields: Fields) -> None:
         self.path, self.fields = path, fields

@@ -64,17 +64,13 @@ def cached_index(collection: Collection, fields: Fields = "flat") -> LuceneIndex
 
     Its key is made of the collection's fingerprint, the fields and Anserini's version: a changed collection never meets
     an old index.
-
-    Raises:
-        InputError: the collection has no documents, or its index was damaged since.
-        ExpandrError: not every document came to be in the index.
     """
     fingerprint = collection.fingerprint()
     key = sha256_json([fingerprint, fields, anserini_version()])
     name = re.sub(r"[^\w.-]+", "-", collection.name)
     directory = home() / "indexes" / f"{name}-{fields}-{key[:16]}"
     if not directory.exists():
-        _build(collection.documents(), fields, directory, fingerprint, 1, collection.facts.documents)
+        return build_index(collection.documents(), fields, directory, fingerprint, total=collection.facts.documents)
     try:
         if read_index_manifest(directory).get("fingerprint") != fingerprint:
             raise InputError(f"{directory} is not the index of {collection.name}", expected="its fingerprint inside")
@@ -85,39 +81,25 @@ def cached_index(collection: Collection, fields: Fields = "flat") -> LuceneIndex
 
 
 def build_index(
-    documents: Iterable[Document], fields: Fields, directory: Path, fingerprint: str, threads: int = 1
+    documents: Iterable[Document],
+    fields: Fields,
+    directory: Path,
+    fingerprint: str,
+    threads: int = 1,
+    total: int | None = None,
 ) -> LuceneIndex:
     """The index of these documents, in a new folder that appears there complete or not at all.
 
     Of two processes that build the same index at once, one waits for the other; both get its index. What a killed
-    process left is deleted by the next one, which says so.
-
-    Args:
-        documents: read once, as a stream; each id once, as `Collection.documents` makes sure.
-        fields: "flat" (title and text in one field) or "multifield" (in two).
-        directory: a new folder.
-        fingerprint: identifies the documents; recorded in the manifest.
-        threads: Anserini's indexing threads.
-
-    Raises:
-        InputError: `directory` exists, there are no documents, or all are empty.
-        ExpandrError: not every document came to be in the index.
+    process left is deleted by the next one, which says so. `total` is the number of documents, for the progress.
     """
-    if directory.exists():
-        problem, remedy = f"{directory} is there already", "open it, name another, or delete it"
-        raise InputError(problem, expected="a new folder", remedy=remedy)
-    _build(documents, fields, directory, fingerprint, threads, None)
-    return open_index(directory)
-
-
-def _build(
-    documents: Iterable[Document], fields: Fields, directory: Path, fingerprint: str, threads: int, total: int | None
-) -> None:
-    """Builds in a folder beside `directory`, and renames it when it is complete."""
     waiting = "another process builds %s: waiting for it"
     with exclusive(directory.with_name(f".{directory.name}.lock"), lambda: logger.warning(waiting, directory)):
-        if directory.exists() and read_index_manifest(directory).get("fingerprint") == fingerprint:
-            return  # another process was faster
+        if directory.exists():
+            if read_index_manifest(directory).get("fingerprint") == fingerprint:
+                return open_index(directory)  # another process was faster
+            problem, remedy = f"{directory} is there already", "open it, name another, or delete it"
+            raise InputError(problem, expected="a new folder", remedy=remedy)
         building = directory.with_name(f".{directory.name}.building")
         if building.exists():
             logger.warning("starts anew: an earlier run was stopped (%s)", building)
@@ -135,6 +117,7 @@ def _build(
             (building / "index").rename(directory)
         finally:
             shutil.rmtree(building, ignore_errors=True)
+    return open_index(directory)
 
 
 def _write_corpus(documents: Iterable[Document], corpus: Path, total: int | None) -> int:

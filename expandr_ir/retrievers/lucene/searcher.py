@@ -1,26 +1,42 @@
-"""BM25 search of a Lucene index, with the runs that Pyserini gives: ids, order, scores and ties."""
+"""Anserini's English analysis; BM25 search of a Lucene index, with Pyserini's runs: ids, order, scores and ties."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from expandr_ir.errors import InputError, unknown_name
+from expandr_ir.errors import InputError
 from expandr_ir.jvm import in_java, java_class, java_text
 from expandr_ir.records import Hits, SparseQuery
 from expandr_ir.retrievers.lucene import REBUILD, LuceneIndex, handles
-from expandr_ir.retrievers.lucene.analysis import default_analyzer
 
 if TYPE_CHECKING:
     import numpy as np
 
 TOPICS_AT_ONCE, HITS_AT_ONCE = 200, 200_000
 """Bounds of a chunk, which stands in Java's memory as a whole; between two chunks Ctrl-C is heard."""
+
+TEXTS_AT_ONCE = 10_000
+
+
+def default_analyzer() -> Any:
+    """The Java Analyzer of Anserini's indexes: English, Porter's stemmer, stopwords removed."""
+    return java_class("io.anserini.index.IndexCollection").DEFAULT_ANALYZER
+
+
+def analyze(texts: Sequence[str]) -> list[list[str]]:
+    """The terms of each text, in the text's order, as Anserini indexes and searches them."""
+    terms: list[list[str]] = []
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        with in_java("analysing texts"):
+            chunk = java_class("java.util.Arrays").asList(*map(java_text, texts[start : start + TEXTS_AT_ONCE]))
+            terms += handles.run_in_threads(_terms(), chunk, os.cpu_count() or 1).toArray()
+    return terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,44 +64,24 @@ class RocchioOptions:
 
 
 class LuceneSearcher:
-    """BM25 over one index (Robertson et al. 1994, as Lucene's BM25Similarity computes it).
+    """BM25 over one index (Robertson et al. 1994, as Lucene's BM25Similarity computes it), in the index's fields.
 
-    Args:
-        index: what to search.
-        k1, b: BM25's parameters; the defaults are Pyserini's.
-        fields: boost of each field searched; None searches `contents`, and `title` too in a multifield index.
-        rm3, rocchio: pseudo-relevance feedback before the search that counts, by Anserini's own rerankers.
-
-    Raises:
-        InputError: k1 or a boost is negative, b is not in [0, 1], the index has no such field or no document vectors
-            for feedback, or both kinds of feedback are named.
+    With `feedback`, Anserini's own reranker expands each text before the search that counts.
     """
 
     def __init__(
-        self,
-        index: LuceneIndex,
-        k1: float = 0.9,
-        b: float = 0.4,
-        fields: Mapping[str, float] | None = None,
-        rm3: RM3Options | None = None,
-        rocchio: RocchioOptions | None = None,
+        self, index: LuceneIndex, k1: float = 0.9, b: float = 0.4, feedback: RM3Options | RocchioOptions | None = None
     ) -> None:
         if not (0 <= k1 < math.inf and 0 <= b <= 1):
             raise InputError(f"BM25 with k1 = {k1} and b = {b}", expected="k1 >= 0 and 0 <= b <= 1")
-        if rm3 and rocchio:
-            raise InputError("RM3 and Rocchio at once", expected="one of them")
-        if fields is None and index.fields == "multifield":
-            fields = {"contents": 1.0, "title": 1.0}
-        for field in fields or ():
-            if field not in index.field_names:
-                raise unknown_name(f"field of {index.path}", field, index.field_names)
-        self.index, self._feedback = index, rm3 or rocchio
+        self.index, self._feedback = index, feedback
         with in_java(f"opening {index.path}"):
             self._searcher = java_class("org.apache.lucene.search.IndexSearcher")(
                 index.reader, signature="(Lorg/apache/lucene/index/IndexReader;)V"
             )
             self._searcher.setSimilarity(java_class("org.apache.lucene.search.similarities.BM25Similarity")(k1, b))
-            self._fields = java_weights(fields, "boosts of fields") if fields else "contents"
+            boosts = dict.fromkeys(("contents", "title"), 1.0)
+            self._fields = java_weights(boosts, "boosts") if index.fields == "multifield" else "contents"
             self._generator = java_class("io.anserini.search.query.BagOfWordsQueryGenerator")()
             if java_class("org.apache.lucene.index.MultiDocValues").getBinaryValues(index.reader, "id") is None:
                 raise InputError(
@@ -93,29 +89,21 @@ class LuceneSearcher:
                     expected="an index built by Anserini or Pyserini with Lucene 9 or newer",
                     remedy=REBUILD,
                 )
-            if self._feedback and index.reader.termVectors().get(0) is None:
+            if feedback and index.reader.termVectors().get(0) is None:
                 raise InputError(
                     "this index has no document vectors, which feedback is made of",
                     expected="an index built with -storeDocvectors, as `expandr index` builds it",
                 )
-            self._reranker: Any = _reranker(self._feedback) if self._feedback else None
+            self._reranker: Any = _reranker(feedback) if feedback else None
 
     def search(
         self, queries: Mapping[str, SparseQuery], hits: int = 1000, threads: int | None = None
     ) -> dict[str, Hits]:
         """The rankings by topic_id, in the queries' order; a query without any term of the index has no hits.
 
-        Args:
-            queries: by topic_id, a text to analyse, or weights of terms that are analysed already; a term of weight 0
-                is not searched.
-            hits: most documents of a ranking.
-            threads: Java threads that share the topics; None takes one for each core.
-
-        Raises:
-            InputError: a weight is negative or not finite, `hits` is not positive, or feedback has only weights.
+        A query is a text to analyse, or weights of terms that are analysed already. Java's `threads` share the topics;
+        None takes one for each core.
         """
-        if hits < 1:
-            raise InputError(f"hits = {hits}", expected="at least 1")
         threads = threads or os.cpu_count() or 1
         with in_java(f"searching {self.index.path}"):
             top = self._top(hits)
@@ -226,6 +214,17 @@ def _reranker(options: RM3Options | RocchioOptions) -> Any:
         options
     )  # in the order of the constructors, which take a "write to the log" before the last
     return java_class(f"io.anserini.rerank.lib.{kind}")(default_analyzer(), None, "contents", *numbers, False, last)
+
+
+@cache
+def _terms() -> Any:
+    """A handle from a collection of texts to the list of the arrays of their terms."""
+    analyzer, text = "Lorg/apache/lucene/analysis/Analyzer;", "Ljava/lang/String;"
+    analyze_text = handles.static_method(
+        "io.anserini.analysis.AnalyzerUtils", "analyze", f"({analyzer}{text})Ljava/util/List;"
+    )
+    to_array = handles.method("java.util.List", "toArray", "()[Ljava/lang/Object;")
+    return handles.mapper(handles.chain(handles.bind(analyze_text, 0, default_analyzer()), to_array))
 
 
 def _ties_by_id() -> Any:
