@@ -22,7 +22,7 @@ from torch.nn.functional import relu, scaled_dot_product_attention
 from transformers import PreTrainedTokenizer, T5Config
 from transformers.modeling_outputs import BaseModelOutput
 
-from expandr_ir.encoders.weights import parameter_names, read_json
+from expandr_ir.encoders.weights import parameter_names, read_settings
 from expandr_ir.errors import InputError
 from expandr_ir.runtime import require
 
@@ -203,7 +203,7 @@ class FairseqTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
     def of_folder(cls, folder: Path) -> FairseqTokenizer:
         """The tokenizer of a folder; values that tokenizer_config.json lacks are AnchorDR's."""
         options = {"lower": True, "n_sentinel_tokens": 512}
-        options |= {k: v for k, v in (read_json(folder / "tokenizer_config.json") or {}).items() if k in options}
+        options |= {k: v for k, v in read_settings(folder / "tokenizer_config.json").items() if k in options}
         return cls(str(folder / "sp.model"), str(folder / "dict.txt"), **options)  # type: ignore[arg-type]
 
     @property

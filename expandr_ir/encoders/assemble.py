@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expandr_ir.config import EncoderConfig
-from expandr_ir.encoders.weights import read_json
+from expandr_ir.encoders.weights import read_settings
 from expandr_ir.errors import InputError
 from expandr_ir.runtime import require
 
@@ -59,7 +59,7 @@ def _modules(config: EncoderConfig, folder: Path) -> list[nn.Module]:
     from expandr_ir.encoders.readout import FirstDecoderToken
 
     library = require("sentence_transformers.sentence_transformer.modules")
-    entries = read_json(folder / "modules.json") or []
+    entries = read_settings(folder / "modules.json")
     normalize = [library.Normalize()] if any(entry["type"].endswith(".Normalize") for entry in entries) else []
     first_type = entries[0]["type"] if entries and config.pooling is None else ""
     if config.pooling == "first-decoder-token" or first_type.endswith(".FirstDecoderToken"):
@@ -91,7 +91,7 @@ def _modules(config: EncoderConfig, folder: Path) -> list[nn.Module]:
 
 
 def _with_folder_values(config: EncoderConfig, folder: Path, *, normalized: bool) -> EncoderConfig:
-    settings = read_json(folder / "config_sentence_transformers.json") or {}
+    settings = read_settings(folder / "config_sentence_transformers.json")
     prompts = settings.get("prompts") or {}
     passage = next((prompts[name] for name in ("document", "passage", "corpus") if prompts.get(name)), "")
     similarity = config.similarity or settings.get("similarity_fn_name") or ("dot" if config.pooling else "cosine")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5Model
 
 from expandr_ir.encoders.anchordr import FairseqT5, FairseqTokenizer
-from expandr_ir.encoders.weights import read_json
+from expandr_ir.encoders.weights import read_settings
 from expandr_ir.errors import InputError
 
 
@@ -37,7 +37,7 @@ class FirstDecoderToken(InputModule):  # type: ignore[misc]
     def of_folder(cls, folder: Path, max_seq_length: int | None = None) -> FirstDecoderToken:
         """The module of a checkpoint's folder; AnchorDR's network is told by its parameters' names."""
         length = max_seq_length or cls.load_config(str(folder), local_files_only=True).get("max_seq_length", 512)
-        kind = (read_json(folder / "config.json") or {}).get("model_type")
+        kind = read_settings(folder / "config.json").get("model_type")
         if kind != "t5":
             raise InputError(f"{folder} holds a {kind}", expected="a T5, where pooling is first-decoder-token")
         if FairseqT5.fits(folder):

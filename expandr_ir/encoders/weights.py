@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from expandr_ir.config import EncoderConfig
 from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.io.files import home, sha256_file, sha256_json
+from expandr_ir.io.files import home, read_json, sha256_file, sha256_json
 from expandr_ir.runtime import require
 
 PACKAGE = "package:"
@@ -97,14 +96,9 @@ def converted_folder(model: str, revision: str | None) -> Path:
     return home() / "models" / f"{model.replace('/', '--')}@{revision or 'main'}"
 
 
-def read_json(path: Path) -> Any:
-    """The content of one of a model's configuration files; None where there is no such file."""
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: {error}", expected="JSON", remedy="fetch the model again") from error
+def read_settings(path: Path) -> Any:
+    """The content of one of a model's configuration files; {} where there is no such file."""
+    return read_json(path, "fetch the model again") if path.is_file() else {}
 
 
 def locate_model(config: EncoderConfig, *, fetch: bool = True) -> Path:

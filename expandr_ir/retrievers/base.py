@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from expandr_ir.errors import InputError
+from expandr_ir.errors import InputError, check_fields
 from expandr_ir.io.manifest import generation_costs
 from expandr_ir.io.runs import Run, remove_own_document
 from expandr_ir.io.topics import as_topics
@@ -42,8 +42,7 @@ class RetrieverOptions:
     own_document: Literal["auto", "remove", "keep"] = "auto"
 
     def __post_init__(self) -> None:
-        if self.hits < 1:
-            raise InputError(f"hits is {self.hits}", expected="1 or more")
+        check_fields(self, "hits", least=1)
 
 
 class Retriever(ABC):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from expandr_ir import jvm
 from expandr_ir.aggregate import SparseOptions, sparse_aggregation, sparse_query
 from expandr_ir.collections.facts import CollectionFacts
-from expandr_ir.errors import InputError
+from expandr_ir.errors import InputError, check_fields
 from expandr_ir.records import ExpandedTopic, Rankings, SparseQuery
 from expandr_ir.retrievers.base import Clock, RetrieverOptions, SingleRetriever, nothing_to_search
 
@@ -50,8 +50,7 @@ class BM25Options(SparseOptions, RetrieverOptions):
     def __post_init__(self) -> None:
         SparseOptions.__post_init__(self)
         RetrieverOptions.__post_init__(self)
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"threads is {self.threads}", expected="1 or more")
+        check_fields(self, "threads", least=1)
         if self.rm3 and self.rocchio:
             raise InputError("RM3 and Rocchio at once", expected="one of them")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 from expandr_ir.collections import Collection, load_collection
 from expandr_ir.config import EncodeOptions
 from expandr_ir.encoders import Encoder, load_encoder
-from expandr_ir.errors import ExpandrError, InputError
-from expandr_ir.io.files import atomic_write, exclusive, home, output_folder, sha256_json
+from expandr_ir.errors import ExpandrError, InputError, check_number
+from expandr_ir.io.files import atomic_write, exclusive, home, output_folder, sha256_json, write_json
 from expandr_ir.io.manifest import installed_versions
 from expandr_ir.progress import progress
 from expandr_ir.records import Document
@@ -28,7 +27,7 @@ from expandr_ir.retrievers.vectors import (
     CorpusVectors,
     load_array,
     open_shards,
-    read_json,
+    read_record,
     shard_path,
 )
 
@@ -45,16 +44,15 @@ def encode_corpus(
     and processes that encode into the same folder share the shards. `directory` keeps the number of documents a shard
     that it was begun with; None is a folder of the cache, keyed by the encoder and the documents.
     """
-    if shard_documents < 1:
-        raise InputError(f"{shard_documents} documents a shard", expected="1 or more")
+    check_number("shard_documents", shard_documents, least=1)
     key = {"encoder": encoder.identity(), "fingerprint": collection.fingerprint()}
     if directory is None:
         name = re.sub(r"[^\w.-]+", "-", collection.name)
         directory = home() / "vectors" / f"{name}-{sha256_json(key)[:16]}"
     with exclusive(directory / ".plan.lock"):
         if not (directory / PLAN).is_file():
-            _write_json(directory / PLAN, key | {"dim": encoder.dim, "shard_documents": shard_documents})
-    plan = read_json(directory / PLAN)
+            write_json(directory / PLAN, key | {"dim": encoder.dim, "shard_documents": shard_documents})
+    plan = read_record(directory / PLAN)
     for part, noun in (("encoder", "encoder"), ("fingerprint", "collection")):
         if sha256_json(plan[part]) != sha256_json(key[part]):
             problem, expected = f"{directory} holds vectors of another {noun}", f"{part} {key[part]}, not {plan[part]}"
@@ -63,10 +61,10 @@ def encode_corpus(
         shards = range(_encode_shards(directory, collection, encoder, plan))
         ids = [load_array(shard_path(directory, number, "ids.npy")) for number in shards]
         _write_array(directory / IDS, np.concatenate(ids))
-        records = [read_json(shard_path(directory, number, "json")) for number in shards]
+        records = [read_record(shard_path(directory, number, "json")) for number in shards]
         counts = {name: sum(record[name] for record in records) for name in records[0]}
         versions = installed_versions()
-        _write_json(directory / MANIFEST, plan | {"shards": len(shards), "counts": counts, "versions": versions})
+        write_json(directory / MANIFEST, plan | {"shards": len(shards), "counts": counts, "versions": versions})
     return open_shards(directory)
 
 
@@ -125,18 +123,12 @@ def _encode_shard(folder: Path, number: int, documents: Sequence[Document], enco
         "empty": encoder.empty["documents"] - empty,
         "zero": int((~vectors.any(axis=1)).sum()),
     }
-    _write_json(shard_path(folder, number, "json"), counts)
+    write_json(shard_path(folder, number, "json"), counts)
 
 
 def _write_array(path: Path, array: NDArray[Any]) -> None:
     with atomic_write(path, "wb") as stream:
         np.save(stream, array)
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    with atomic_write(path) as stream:
-        json.dump(value, stream, indent=2)
-        stream.write("\n")
 
 
 @dataclass(frozen=True, kw_only=True)

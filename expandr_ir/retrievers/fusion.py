@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from expandr_ir.errors import InputError, unknown_name
+from expandr_ir.errors import InputError, check_number, unknown_name
 from expandr_ir.records import Hits, Rankings
 
 RANK_OFFSET = 60.0
@@ -96,8 +96,7 @@ def find_fusion(name: str) -> Callable[[Sequence[Rankings], FusionOptions], Rank
 
 def fuse(method: str, runs: Sequence[Rankings], options: FusionOptions, hits: int) -> Rankings:
     """The fused run, with at most `hits` documents a topic; numbers of other methods are errors."""
-    if hits < 1:
-        raise InputError(f"hits = {hits}", expected="1 or more")
+    check_number("hits", hits, least=1)
     fused = find_fusion(method)(runs, options)
     return {topic_id: Hits(full.doc_ids[:hits], full.scores[:hits]) for topic_id, full in fused.items()}
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.io.files import read_jsonl, text_field
+from expandr_ir.io.files import read_json, read_jsonl, text_field, write_json
 from expandr_ir.io.manifest import installed_versions
 from expandr_ir.records import Document
 from expandr_ir.runtime import require
@@ -106,7 +106,7 @@ class CorpusVectors:
             manifest = {key: value for key, value in self.manifest.items() if key not in {"shards", "shard_documents"}}
             manifest |= {"kind": kind, "versions": installed_versions()}
             manifest |= {"hnsw": asdict(hnsw)} if kind == "hnsw" else {}
-            (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+            write_json(temporary / MANIFEST, manifest)
 
     def _write_flat(self, path: Path) -> None:
         """Writes FAISS's file of an IndexFlatIP without holding it in memory."""
@@ -154,7 +154,7 @@ def open_shards(folder: Path) -> CorpusVectors:
         remedy = "run the same expandr encode again: it goes on where it stopped"
         expected = f"a file {MANIFEST}, which is written last"
         raise InputError(f"{folder}: these vectors are not complete", expected=expected, remedy=remedy)
-    manifest = read_json(folder / MANIFEST)
+    manifest = read_record(folder / MANIFEST)
     paths = [shard_path(folder, number, "vectors.npy") for number in range(manifest["shards"])]
     for path in paths:
         shape = load_array(path).shape
@@ -178,12 +178,9 @@ def load_array(path: Path) -> NDArray[Any]:
     return array
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file."""
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error})", remedy=f"delete {path.parent} and make it again") from error
+def read_record(path: Path) -> dict[str, Any]:
+    """The object in one of the JSON files beside vectors."""
+    return dict(read_json(path, f"delete {path.parent} and make it again"))
 
 
 def is_faiss_folder(folder: Path) -> bool:
@@ -233,7 +230,7 @@ def faiss_vectors(folder: Path, index: Any, ids: NDArray[np.bytes_]) -> CorpusVe
 
 def read_faiss_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a folder that was written here; {} of any other."""
-    return read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
+    return read_record(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
 
 
 def _jsonl_vectors(folder: Path, paths: list[Path]) -> CorpusVectors:
@@ -241,8 +238,11 @@ def _jsonl_vectors(folder: Path, paths: list[Path]) -> CorpusVectors:
     dim, ids = 0, dict[str, None]()
     for where, row in _jsonl_rows(paths):
         vector, doc_id = row.get("vector"), text_field(row, ("id",), where)
-        is_vector = isinstance(vector, list) and vector and len(vector) == (dim or len(vector))
-        if not is_vector or not all(isinstance(value, int | float) and math.isfinite(value) for value in vector):
+        if (
+            not isinstance(vector, list)
+            or len(vector) != (dim or len(vector) or 1)
+            or not all(isinstance(value, int | float) and math.isfinite(value) for value in vector)
+        ):
             raise InputError(f"{where}: no vector of {dim or 'some'} finite numbers", expected='"vector": [...]')
         dim = len(vector)
         if doc_id in ids:

@@ -24,9 +24,8 @@ from expandr_ir.collections import load_collection
 from expandr_ir.jvm import find_java, import_pyserini, java_class
 from expandr_ir.records import Hits, Rankings
 from expandr_ir.retrievers.lucene import LuceneIndex
-from expandr_ir.retrievers.lucene.analysis import default_analyzer
 from expandr_ir.retrievers.lucene.indexing import build_index
-from expandr_ir.retrievers.lucene.searcher import LuceneSearcher
+from expandr_ir.retrievers.lucene.searcher import LuceneSearcher, default_analyzer
 
 HITS = 1000
 

@@ -5,12 +5,12 @@ Imports errors, records, jvm, progress, io and collections.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from expandr_ir.errors import InputError, MissingResourceError
+from expandr_ir.io.files import read_json
 from expandr_ir.jvm import LOCK, java_class, prebuilt_index
 
 Fields: TypeAlias = Literal["flat", "multifield"]
@@ -78,12 +78,7 @@ def open_named(name: str) -> LuceneIndex:
 
 def read_index_manifest(path: Path) -> dict[str, Any]:
     """The manifest of an index that was built here; {} for any other folder."""
-    try:
-        return dict(json.loads((path / MANIFEST).read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except ValueError as error:
-        raise InputError(f"{path / MANIFEST} is no manifest ({error})", remedy=REBUILD) from error
+    return dict(read_json(path / MANIFEST, REBUILD)) if (path / MANIFEST).is_file() else {}
 
 
 def _open_reader(path: Path) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 from expandr_ir import jvm
 from expandr_ir.collections import Collection, load_collection
 from expandr_ir.errors import ExpandrError, InputError
-from expandr_ir.io.files import exclusive, home, sha256_json
+from expandr_ir.io.files import exclusive, home, sha256_json, write_json
 from expandr_ir.io.manifest import installed_versions
 from expandr_ir.jvm import REMEDIES, anserini_version, in_java, java_class, java_text
 from expandr_ir.progress import progress
@@ -177,7 +177,7 @@ def _complete(folder: Path, count: int, empty: int, fields: Fields, fingerprint:
         "fingerprint": fingerprint,
         "versions": installed_versions() | {"anserini": anserini_version()},
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / MANIFEST, manifest)
 
 
 def _check_count(indexed: int, empty: int, count: int, reason: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from expandr_ir.config import EncoderConfig, drop_none
 from expandr_ir.encoders import encoder_config
-from expandr_ir.encoders.weights import fingerprint, model_folder, read_json
+from expandr_ir.encoders.weights import fingerprint, model_folder, read_settings
 from expandr_ir.errors import InputError
 from expandr_ir.io.files import output_folder, sha256_json, write_jsonl
 from expandr_ir.io.manifest import read_manifest, write_manifest
@@ -141,7 +141,7 @@ def _result(options: RetrieverOptions, trainer: Any, counts: Mapping[str, int], 
 
 def _complete(output: Path, settings: Mapping[str, Any], options: RetrieverOptions) -> RetrieverResult:
     """The result of a training that is complete; its manifest is written where a kill came before it."""
-    training: dict[str, Any] = (read_json(output / TRAINING) if output.is_dir() else None) or {}
+    training: dict[str, Any] = read_settings(output / TRAINING)
     if training.pop("settings", None) != settings:
         raise InputError(
             f"{output} is there already, and not of these options and rows",

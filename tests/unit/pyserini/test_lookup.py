@@ -27,10 +27,10 @@ def test_an_unknown_text_is_named():
 
 
 def test_texts_at_hand():
-    lookup = Lookup.of_texts({"do fleas jump": ["Fleas leap.", ""]})
+    lookup = Lookup.of({"do fleas jump": ["Fleas leap.", ""]})
     assert lookup.topics["do fleas jump"] == expanded("do fleas jump", "do fleas jump", "Fleas leap.", "")
     with pytest.raises(InputError, match="one string"):
-        Lookup.of_texts({"do fleas jump": "Fleas leap."})
+        Lookup.of({"do fleas jump": "Fleas leap."})
 
 
 def test_topics_of_one_text_share_their_expansions():

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from test_vectors import Corpus, FakeEncoder
 
 from expandr_ir.errors import InputError, MissingResourceError, NotInstalledError
 from expandr_ir.records import Hits
 from expandr_ir.retrievers import nearest
-from expandr_ir.retrievers.formats import HnswOptions
-from expandr_ir.retrievers.nearest import DenseIndex, DenseSearchOptions, open_dense, open_named_dense
-from expandr_ir.retrievers.vectors import CorpusVectors
+from expandr_ir.retrievers.encode import encode_corpus
+from expandr_ir.retrievers.nearest import DenseSearchOptions, open_dense, open_named_dense
+from expandr_ir.retrievers.vectors import CorpusVectors, HnswOptions
 
 
 def in_memory(rows, ids=(), shard=1024):
@@ -46,10 +47,7 @@ def test_hits_have_the_largest_dot_products_and_ties_go_by_document_id():
         "7": Hits(["c", "b", "a", "z"], [3.0, 2.0, 0.5, 0.5]),
     }
     assert list(run) == ["007", "7"]
-
-
-def test_no_topics_are_an_empty_run():
-    assert open_dense(in_memory([[1, 0]])).search({}) == {}
+    assert index.search({}) == {}
 
 
 whole = st.integers(-3, 3).map(float)
@@ -63,15 +61,14 @@ whole = st.integers(-3, 3).map(float)
     hits=st.integers(1, 45),
 )
 def test_equal_to_brute_force(rows, topics, shard, hits):
-    asked = {topic_id: row for topic_id, row in by_topic(topics).items() if row.any()}
-    run = open_dense(in_memory(rows, shard=shard)).search(asked, hits)
-    for topic_id, row in asked.items():
+    vectors = {topic_id: row for topic_id, row in by_topic(topics).items() if row.any()}
+    run = open_dense(in_memory(rows, shard=shard)).search(vectors, hits)
+    for topic_id, row in vectors.items():
         products = {f"d{number}": float(value) for number, value in enumerate(rows @ row)}
-        found = run[topic_id]
-        assert found.scores == sorted(products.values(), reverse=True)[:hits]
-        assert found.scores == [products[doc_id] for doc_id in found.doc_ids]
-        assert found.doc_ids == sorted(found.doc_ids, key=lambda doc_id: (-products[doc_id], doc_id))
-        assert len(set(found.doc_ids)) == len(found.doc_ids)
+        ranking = run[topic_id]
+        assert ranking.scores == sorted(products.values(), reverse=True)[:hits]
+        assert ranking.scores == [products[doc_id] for doc_id in ranking.doc_ids]
+        assert ranking.doc_ids == sorted(set(ranking.doc_ids), key=lambda doc_id: (-products[doc_id], doc_id))
 
 
 @pytest.mark.parametrize("count", [5, 40])
@@ -84,18 +81,13 @@ def test_streamed_search_is_faiss_in_memory_bit_for_bit(monkeypatch, count):
     run = open_dense(in_memory(rows)).search(by_topic(topics), hits=300)
     index = faiss.IndexFlatIP(24)
     index.add(rows)
-    scores, found = index.search(topics, 300)
-    assert run == {
-        f"{number:03d}": Hits([f"d{row}" for row in found[number]], scores[number].tolist()) for number in range(count)
-    }
+    scores, places = index.search(topics, 300)
+    rankings = [Hits([f"d{row}" for row in places[number]], scores[number].tolist()) for number in range(count)]
+    assert run == by_topic(rankings)
 
 
 @pytest.fixture
 def sharded(tmp_path):
-    from test_vectors import Corpus, FakeEncoder
-
-    from expandr_ir.retrievers.encode import encode_corpus
-
     return encode_corpus(Corpus(300), FakeEncoder(), tmp_path / "vectors", shard_documents=64)
 
 
@@ -106,7 +98,7 @@ def topics():
 
 def test_every_form_gives_the_same_run(sharded, topics, tmp_path):
     sharded.to_pyserini_faiss(tmp_path / "faiss")
-    sharded.to_pyserini_jsonl(tmp_path / "jsonl")
+    sharded.to_pyserini_jsonl(tmp_path / "jsonl", Corpus(300).documents())
     expected = open_dense(sharded).search(topics, 50)
     assert len(expected["000"]) == 50
     for source in (sharded.folder, tmp_path / "faiss", str(tmp_path / "jsonl")):
@@ -118,13 +110,12 @@ def test_hnsw_is_built_once_and_finds_what_flat_finds(sharded, topics):
     flat, graph = open_dense(sharded), open_dense(sharded, options)
     assert graph.folder == sharded.folder / "hnsw-16-100"
     built = (graph.folder / "index").stat().st_mtime_ns
-    again = open_dense(sharded.folder, options)
-    assert (again.folder / "index").stat().st_mtime_ns == built
+    run = open_dense(sharded.folder, options).search(topics, 10)
+    assert (graph.folder / "index").stat().st_mtime_ns == built
     expected = flat.search(topics, 10)
-    found = again.search(topics, 10)
-    same = sum(len(set(found[topic_id].doc_ids) & set(hits.doc_ids)) for topic_id, hits in expected.items())
+    same = sum(len(set(run[topic_id].doc_ids) & set(hits.doc_ids)) for topic_id, hits in expected.items())
     assert same >= 0.95 * 10 * len(topics)
-    assert open_dense(graph.folder).search(topics, 10) == found, "a folder of a graph is searched as it is"
+    assert open_dense(graph.folder).search(topics, 10) == run, "a folder of a graph is searched as it is"
 
 
 def write_index(folder, index, rows):
@@ -137,20 +128,15 @@ def write_index(folder, index, rows):
     return folder
 
 
-def test_an_index_of_distances_ranks_the_nearest_first(tmp_path):
+def test_other_indexes_are_searched_as_they_are(tmp_path):
     import faiss
 
     rows = np.array([[3, 0], [1, 1], [1, 0]], dtype=np.float32)
     folder = write_index(tmp_path / "l2", faiss.IndexFlatL2(2), rows)
     assert open_dense(folder).search({"1": np.array([1.0, 0.0])}) == {"1": Hits(["d2", "d1", "d0"], [0.0, -1.0, -4.0])}
-
-
-def test_a_compressed_index_is_searched_as_it_is(tmp_path):
-    import faiss
-
-    rows = np.eye(4, dtype=np.float32)
     index = faiss.IndexScalarQuantizer(4, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-    run = open_dense(write_index(tmp_path / "fp16", index, rows)).search({"1": np.array([0, 0, 2.0, 1.0])}, hits=2)
+    folder = write_index(tmp_path / "fp16", index, np.eye(4, dtype=np.float32))
+    run = open_dense(folder).search({"1": np.array([0, 0, 2.0, 1.0])}, hits=2)
     assert run == {"1": Hits(["d2", "d3"], [2.0, 1.0])}
 
 
@@ -170,16 +156,13 @@ def test_topics_that_cannot_be_searched_are_named(vector, message):
         index.search({"1": np.array([1.0, 0.0]), "007": np.array(vector)})
 
 
-def test_options_that_do_not_fit(sharded, tmp_path):
+def test_options_that_do_not_fit(sharded, tmp_path, monkeypatch):
     import faiss
 
-    with pytest.raises(InputError, match="hits = 0"):
-        open_dense(sharded).search({"1": np.ones(8)}, hits=0)
-    with pytest.raises(InputError, match="'tpu', and FAISS finds"):
-        open_dense(sharded, DenseSearchOptions(device="tpu"))
-    with pytest.raises(InputError, match="'cuda:99'"):
-        open_dense(sharded, DenseSearchOptions(device="cuda:99"))
-    sharded.to_pyserini_jsonl(tmp_path / "jsonl")
+    for device in ("tpu", "cuda:99"):
+        with pytest.raises(InputError, match=f"'{device}', and FAISS finds"):
+            open_dense(sharded, DenseSearchOptions(device=device))
+    sharded.to_pyserini_jsonl(tmp_path / "jsonl", Corpus(300).documents())
     with pytest.raises(InputError, match="has no HNSW graph"):
         open_dense(tmp_path / "jsonl", DenseSearchOptions(kind="hnsw"))
     folder = write_index(tmp_path / "l2", faiss.IndexFlatL2(8), random_rows(3, 8, 0))
@@ -187,17 +170,12 @@ def test_options_that_do_not_fit(sharded, tmp_path):
         open_dense(folder, DenseSearchOptions(kind="hnsw"))
     with pytest.raises(MissingResourceError, match="is not there"):
         open_dense(tmp_path / "nothing")
-
-
-def test_faiss_is_asked_for_when_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(NotInstalledError, match=r"pip install 'expandr-ir\[cpu\]'"):
-        open_dense(in_memory([[1, 0]]))
+        open_dense(sharded)
 
 
 def test_an_index_knows_its_encoder(sharded, tmp_path):
-    from test_vectors import FakeEncoder
-
     sharded.to_pyserini_faiss(tmp_path / "faiss")
     for index in (open_dense(sharded), open_dense(tmp_path / "faiss"), open_dense(sharded, DenseSearchOptions("hnsw"))):
         index.check_encoder(FakeEncoder())
@@ -206,13 +184,6 @@ def test_an_index_knows_its_encoder(sharded, tmp_path):
         replace(index, encoder=None).check_encoder(FakeEncoder("p: "))
         with pytest.raises(InputError, match="vectors of 9 dimensions, and the encoder makes 8"):
             replace(index, dim=9).check_encoder(FakeEncoder())
-
-
-def as_run(found):
-    return {
-        topic_id: Hits([hit.docid for hit in hits], [float(hit.score) for hit in hits])
-        for topic_id, hits in found.items()
-    }
 
 
 @pytest.mark.java
@@ -224,28 +195,17 @@ def test_pyserini_searches_our_folder_and_gives_the_same_run(sharded, topics, tm
     searcher = import_pyserini("pyserini.search.faiss").FaissSearcher(str(tmp_path / "faiss"), None)
     if kind == "hnsw":
         searcher.set_hnsw_ef_search(100)
-    theirs = as_run(searcher.batch_search(np.stack(list(topics.values())), list(topics), k=20))
-    assert open_dense(tmp_path / "faiss").search(topics, 20) == theirs
-
-
-@pytest.mark.java
-def test_anserini_indexes_our_jsonl(sharded, tmp_path):
-    from expandr_ir.jvm import in_java, java_class
-
-    sharded.to_pyserini_jsonl(tmp_path / "jsonl")
-    options = ["-collection", "JsonDenseVectorCollection", "-generator", "DenseVectorDocumentGenerator"]
-    options += ["-input", str(tmp_path / "jsonl"), "-index", str(tmp_path / "index"), "-quiet"]
-    with in_java("indexing vectors"):
-        java_class("io.anserini.index.IndexFlatDenseVectors").main(options)
-        folder = java_class("java.nio.file.Paths").get(str(tmp_path / "index"))
-        directory = java_class("org.apache.lucene.store.FSDirectory").open(folder)
-        assert java_class("org.apache.lucene.index.DirectoryReader").open(directory).numDocs() == 300
+    theirs = searcher.batch_search(np.stack(list(topics.values())), list(topics), k=20)
+    assert open_dense(tmp_path / "faiss").search(topics, 20) == {
+        topic_id: Hits([hit.docid for hit in hits], [float(hit.score) for hit in hits])
+        for topic_id, hits in theirs.items()
+    }
 
 
 @pytest.mark.java
 def test_named_indexes(sharded, topics, tmp_path, monkeypatch):
     sharded.to_pyserini_faiss(tmp_path / "faiss")
-    index: DenseIndex = open_named_dense(str(tmp_path / "faiss"))
+    index = open_named_dense(str(tmp_path / "faiss"))
     with pytest.raises(
         InputError, match=r"unknown folder or Pyserini FAISS index.*\n.*\nTry: beir-v1.0.0-scifact.contriever"
     ):

@@ -20,50 +20,55 @@ DOCUMENTS = {"d1": "fleas jump high", "d2": "dogs have fleas", "t1": "fleas and 
 def collection(tmp_path_factory):
     folder = tmp_path_factory.mktemp("collections") / "pets"
     (folder / "qrels").mkdir(parents=True)
-    rows = [{"_id": one, "text": text} for one, text in DOCUMENTS.items()]
+    rows = [{"_id": doc_id, "text": text} for doc_id, text in DOCUMENTS.items()]
     (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    asked = [{"_id": "t1", "text": "fleas"}, {"_id": "t2", "text": "the"}]
-    (folder / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    topics = [{"_id": "t1", "text": "fleas"}, {"_id": "t2", "text": "the"}]
+    (folder / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in topics))
     (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nt1\td1\t1\nt2\td4\t1\n")
     return load_collection(folder)
 
 
 def expanded(topic_id="t1", text="fleas", *texts):
-    return {topic_id: ExpandedTopic(Topic(topic_id, text), tuple(Expansion(n, one) for n, one in enumerate(texts)))}
+    return {topic_id: ExpandedTopic(Topic(topic_id, text), tuple(map(Expansion, range(len(texts)), texts)))}
 
 
-def test_without_expansions_the_topic_with_them_repeat():
-    assert BM25().aggregation_for(plain([Topic("1", "x")]), None) == "none"
-    assert BM25().aggregation_for(expanded("1", "x", "y"), None) == "repeat"
-    assert BM25().aggregation_for(expanded("1", "x", "y"), "append") == "append"
-    assert BM25().aggregation_for(plain([Topic("1", "x")]), "none") == "none"
-
-
-def test_an_aggregation_that_is_none_and_one_that_has_nothing_to_do():
+def test_the_aggregation_in_force():
+    alone, more = plain([Topic("1", "x")]), expanded("1", "x", "y")
+    for topics, named, aggregation in [
+        (alone, None, "none"), (alone, "none", "none"), (more, None, "repeat"), (more, "append", "append"),
+    ]:  # fmt: skip
+        assert BM25().aggregation_for(topics, named) == aggregation
     with pytest.raises(InputError, match="unknown aggregation 'apend'"):
-        BM25().aggregation_for(plain([Topic("1", "x")]), "apend")
+        BM25().aggregation_for(alone, "apend")
     with pytest.raises(InputError, match="'append' has no expansions to work with"):
-        BM25().aggregation_for(plain([Topic("1", "x")]), "append")
-
-
-def test_queries_are_texts():
-    given = expanded("1", "x", "y", "z") | expanded("2", "u", "v")
-    assert sparse_queries("append", given, SearchOptions()) == {"1": "x y z", "2": "u v"}
-    assert sparse_queries("repeat", given, SearchOptions(repeats=2)) == {"1": "x x y z", "2": "u u v"}
+        BM25().aggregation_for(alone, "append")
 
 
 @pytest.mark.java
-def test_or_weights_of_analysed_terms():
+def test_queries_are_texts_or_weights_of_analysed_terms():
+    given = expanded("1", "x", "y", "z") | expanded("2", "u", "v")
+    assert sparse_queries("append", given, SearchOptions()) == {"1": "x y z", "2": "u v"}
+    assert sparse_queries("repeat", given, SearchOptions(repeats=2)) == {"1": "x x y z", "2": "u u v"}
     given = expanded("1", "the jumping flea", "fleas fleas dogs", "")
     # topic: jump, flea; expansion: flea, flea, dog; the empty one does not count
     (weights,) = sparse_queries("weighted", given, SearchOptions(weight=0.5)).values()
     assert weights == pytest.approx({"jump": 1 / 4, "flea": 1 / 4 + 1 / 3, "dog": 1 / 6})
 
 
-@pytest.mark.parametrize(("name", "value"), [("hits", 0), ("hits", -1), ("threads", 0)])
-def test_numbers_below_1_make_no_sense(name, value):
-    with pytest.raises(InputError, match=f"{name} is {value}"):
-        SearchOptions(**{name: value})
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hits": 0}, "hits is 0"),
+        ({"threads": 0}, "threads is 0"),
+        ({"rm3": True, "rocchio": True}, "RM3 and Rocchio at once"),
+        ({"fusion": "rff"}, "Try: rrf"),
+        ({"retriever": "dense"}, "Try: --encoder"),
+        ({"retriever": "hybrid", "encoder": "e", "aggregation": "mean"}, "Try: --sparse-aggregation mean"),
+    ],
+)
+def test_options_that_make_no_sense(options, message):
+    with pytest.raises(InputError, match=message):
+        SearchOptions(**options)
 
 
 def test_parameters_come_from_the_user_else_from_the_collection_else_from_pyserini(collection, monkeypatch):
@@ -77,46 +82,37 @@ def test_parameters_come_from_the_user_else_from_the_collection_else_from_pyseri
 @pytest.mark.java
 def test_what_is_searched_is_counted(collection):
     topics = expanded("t1", "fleas", "", "") | expanded("t2", "the", "fish") | expanded("t3", "whales", "")
-    found = load_retriever(collection, SearchOptions(aggregation="append")).search(topics)
-    assert sorted(found["t1"].doc_ids) == ["d1", "d2", "t1"]
-    assert found["t2"].doc_ids == ["d4"]
-    assert len(found["t3"]) == 0
-    assert found.counts == {
-        "topics": 3,
-        "topics_searched_alone": 2,
-        "topics_without_hits": 1,
-        "own_documents_removed": 0,
-    }
-    assert all(seconds >= 0 for seconds in found.seconds.values())
-    assert found.seconds
+    run = load_retriever(collection, SearchOptions(aggregation="append")).search(topics)
+    assert sorted(run["t1"].doc_ids) == ["d1", "d2", "t1"]
+    assert run["t2"].doc_ids == ["d4"]
+    assert len(run["t3"]) == 0
+    counts = {"topics": 3, "topics_searched_alone": 2, "topics_without_hits": 1, "own_documents_removed": 0}
+    assert run.counts == counts
+    assert all(seconds >= 0 for seconds in run.seconds.values())
+    assert run.seconds
 
 
 @pytest.mark.java
 def test_the_topics_own_document_stays_unless_it_is_to_go(collection, monkeypatch):
     topics = plain(collection.topics().values())
-    kept = load_retriever(collection, SearchOptions()).search(topics)
-    gone = load_retriever(collection, SearchOptions(own_document="remove")).search(topics)
-    assert "t1" in kept["t1"].doc_ids
-    assert "t1" not in gone["t1"].doc_ids
-    assert gone.counts["own_documents_removed"] == 1
+    whole = load_retriever(collection, SearchOptions()).search(topics)
+    rest = load_retriever(collection, SearchOptions(own_document="remove")).search(topics)
+    assert "t1" in whole["t1"].doc_ids
+    assert "t1" not in rest["t1"].doc_ids
+    assert rest.counts["own_documents_removed"] == 1
     monkeypatch.setattr(collection, "facts", CollectionFacts(remove_own_document=True))
-    assert load_retriever(collection, SearchOptions()).search(topics) == gone
-    assert load_retriever(collection, SearchOptions(own_document="keep")).search(topics) == kept
+    assert load_retriever(collection, SearchOptions()).search(topics) == rest
+    assert load_retriever(collection, SearchOptions(own_document="keep")).search(topics) == whole
 
 
 @pytest.mark.java
-def test_hits_are_a_limit_and_the_first_ones(collection):
-    topics = expanded("t1", "fleas dogs")
-    every = load_retriever(collection, SearchOptions()).search(topics)["t1"].doc_ids
-    assert load_retriever(collection, SearchOptions(hits=2)).search(topics)["t1"].doc_ids == every[:2]
-
-
-@pytest.mark.java
-def test_feedback_changes_what_is_searched(collection):
+def test_hits_are_the_first_ones_and_feedback_changes_what_is_searched(collection):
     topics = expanded("t1", "fleas jump")
-    hows = [SearchOptions(), SearchOptions(rm3=True), SearchOptions(rocchio=True)]
-    scores = [load_retriever(collection, how).search(topics)["t1"].scores for how in hows]
-    assert len({tuple(one) for one in scores}) == 3
+    hits = {}
+    for name, options in {"plain": {}, "rm3": {"rm3": True}, "rocchio": {"rocchio": True}, "cut": {"hits": 2}}.items():
+        hits[name] = load_retriever(collection, SearchOptions(**options)).search(topics)["t1"]
+    assert hits["cut"].doc_ids == hits["plain"].doc_ids[:2]
+    assert len({tuple(hits[name].scores) for name in ("plain", "rm3", "rocchio")}) == 3
 
 
 @pytest.mark.java
@@ -146,7 +142,7 @@ def test_exp4fuse_searches_the_topics_alone_and_expanded_in_one_index(collection
     assert fused.name == "exp4fuse(bm25-none,bm25-append)"
     options = SearchOptions(sparse_aggregation="append", with_topics_alone=True, fusion="exp4fuse")
     assert load_retriever(collection, options).search(topics) == fused
-    # d1 is first alone ("fleas"); found by both routes: 1.2 * (1/61 + 1/rank)
+    # d1 is first alone ("fleas"); run by both routes: 1.2 * (1/61 + 1/rank)
     both = bm25.search(topics)
     rank = both["t1"].doc_ids.index("d1") + 1
     alone = bm25.search(topics, "none")["t1"].doc_ids.index("d1") + 1
