@@ -23,7 +23,7 @@ from scipy import sparse
 
 from expandr_ir.collections import Collection, load_collection
 from expandr_ir.generators.chat import load_tokenizer
-from expandr_ir.io.files import atomic_write, sha256_json
+from expandr_ir.io.files import sha256_json, write_jsonl, write_text
 from expandr_ir.prompts import load_prompt
 from expandr_ir.records import Topic
 from expandr_ir.train.align.fit import fit
@@ -90,8 +90,7 @@ def train_small(source: str, recipe: Recipe, output: Path) -> Path:
     for stage, examples in (("documents", document_pairs(collection, recipe)), ("topics", topic_pairs(learnt, recipe))):
         model = _stage(stage, recipe, model, examples, output / "work" / stage)
     for name, rows in (("learnt", learnt), ("kept", kept)):
-        with atomic_write(output / "rows" / f"{name}.jsonl") as stream:
-            stream.writelines(json.dumps(row_json(row), ensure_ascii=False) + "\n" for row in rows)
+        write_jsonl(output / "rows" / f"{name}.jsonl", map(row_json, rows))
     files = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
     for name in (*files, "model.safetensors"):
         shutil.copyfile(model / name, output / name)
@@ -103,8 +102,7 @@ def train_small(source: str, recipe: Recipe, output: Path) -> Path:
         "local": {"dtype": "float32"},
         "notes": f"A test vehicle, trained from nothing on {collection.name}: no figure of it says anything of an LLM.",
     }
-    with atomic_write(generator) as stream:
-        yaml.safe_dump(block, stream, sort_keys=False)
+    write_text(generator, yaml.safe_dump(block, sort_keys=False))
     return generator
 
 

@@ -6,24 +6,26 @@ Everything is generated through the expansion store: a killed run goes on, and s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from expandr_ir.errors import InputError
+from expandr_ir.errors import InputError, check_fields
 from expandr_ir.expanders import Expander, ExpanderConfig, ExpandOptions, load_expander
+from expandr_ir.io.expansions import Expansions
 from expandr_ir.prompts import Prompt, load_prompt
 from expandr_ir.records import Document, Expansion, Message, Topic
-from expandr_ir.train.align.rewards import Evidence, Floats, check_positive
+from expandr_ir.train.align.rewards import Evidence, Floats
 from expandr_ir.train.data.rows import TrainingRow
 
 if TYPE_CHECKING:
     from expandr_ir.config import GeneratorConfig
     from expandr_ir.generators import Generator
-    from expandr_ir.io.expansions import Expansions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,7 @@ class CandidateOptions:
     store: str | None = None
 
     def __post_init__(self) -> None:
-        check_positive(self, "samples", "max_words", "max_new_tokens")
+        check_fields(self, "samples", "max_words", "max_new_tokens", least=1)
         temperatures, samples = self.temperatures, self.samples
         if not temperatures or len(set(temperatures)) < len(temperatures) or min(temperatures) < 0:
             raise InputError(f"the temperatures {temperatures}", expected="distinct ones of 0 or more")
@@ -89,88 +91,107 @@ class Candidates:
     rejected: int = 0
 
 
-@contextmanager
-def open_expanders(
-    options: CandidateOptions, generator: GeneratorConfig | Generator, *, with_answers: bool
-) -> Iterator[tuple[Expander, Expander | None]]:
-    """The expander of the candidates and, with_answers, the one of the answers, with one store, closed in the end.
+class CandidateWriter:
+    """The LLMs that write candidates and, with_answers, answers, with one store; the stack closes them."""
 
-    Raises:
-        InputError: a candidates' prompt that shows documents, or an answers' prompt that shows passages.
-    """
-    decoding = {name: getattr(options, name) for name in ("top_p", "max_new_tokens", "repetition_penalty")}
-    names = ("prompt", "samples", "max_words", "retry_refused", "batch_samples", "store")
-    expand_options = ExpandOptions(**{name: getattr(options, name) for name in names})
-    config = ExpanderConfig(generator="", **decoding)
-    with ExitStack() as stack:
-        expander = stack.enter_context(load_expander(config, generator=generator, options=expand_options))
-        if expander.prompt.needs:
+    def __init__(
+        self,
+        options: CandidateOptions,
+        generator: GeneratorConfig | Generator,
+        rows: Sequence[TrainingRow],
+        stack: ExitStack,
+        *,
+        with_answers: bool,
+    ) -> None:
+        self.options, self.rows, self.texts = options, rows, list[Expansions]()
+        decoding = {name: getattr(options, name) for name in ("top_p", "max_new_tokens", "repetition_penalty")}
+        names = ("prompt", "samples", "max_words", "retry_refused", "batch_samples", "store")
+        more = ExpandOptions(**{name: getattr(options, name) for name in names})
+        config = ExpanderConfig(generator="", **decoding)
+        self.expander = stack.enter_context(load_expander(config, generator=generator, options=more))
+        self.prompt, self.answer_prompt = self.expander.prompt, load_prompt(options.answer_prompt)
+        if self.prompt.needs:
             raise InputError(
-                f"prompt {expander.prompt.id!r} shows {' and '.join(expander.prompt.needs)}",
+                f"prompt {self.prompt.id!r} shows {' and '.join(self.prompt.needs)}",
                 expected="a prompt of the query alone: the expander sees nothing else when it is used",
                 remedy="--prompt passage",
             )
-        answerer = expander if with_answers else None
-        if with_answers and options.answer_generator:
-            expand_options = replace(expand_options, prompt=options.answer_prompt)
-            answerer = load_expander(
-                config, generator=options.answer_generator, store=expander.store, options=expand_options
-            )
-            stack.enter_context(answerer)
-        prompt = load_prompt(options.answer_prompt)
-        if answerer and "passages" in prompt.needs:
+        if with_answers and "passages" in self.answer_prompt.needs:
             raise InputError(
-                f"prompt {prompt.id!r} shows passages",
+                f"prompt {self.answer_prompt.id!r} shows passages",
                 expected="a prompt of query and document",
                 remedy="--answer-prompt answer",
             )
-        yield expander, answerer
+        self.answerer = self.expander if with_answers else None
+        if with_answers and options.answer_generator:
+            more = replace(more, prompt=options.answer_prompt)
+            answerer = load_expander(
+                config, generator=options.answer_generator, store=self.expander.store, options=more
+            )
+            self.answerer = stack.enter_context(answerer)
 
+    def calls(self) -> list[tuple[Expander, dict[str, Any]]]:
+        """The arguments of `Expander.generate`: one call for each temperature, then one for the answers."""
+        topics = {row.row_id: Topic(row.row_id, row.query) for row in self.rows}
+        calls: list[tuple[Expander, dict[str, Any]]] = []
+        for temperature in self.options.temperatures:
+            decoding = replace(self.expander.decoding, temperature=float(temperature))
+            calls.append((self.expander, {"prompt": self.prompt, "topics": topics, "decoding": decoding}))
+        if self.answerer:
+            decoding = replace(self.answerer.decoding, temperature=float(self.options.answer_temperature))
+            answers = {"prompt": self.answer_prompt, "topics": topics, "decoding": decoding, "samples": 1}
+            if "document" in self.answer_prompt.needs:
+                positives = {row.row_id: Document(row.row_id, "", row.positives[0]) for row in self.rows}
+                answers["context"] = {row_id: {"document": document} for row_id, document in positives.items()}
+            calls.append((self.answerer, answers))
+        return calls
 
-def generation_calls(
-    options: CandidateOptions, rows: Sequence[TrainingRow], expander: Expander, answerer: Expander | None
-) -> list[tuple[Expander, dict[str, Any]]]:
-    """The arguments of `Expander.generate`: one call for each temperature, then one for the answers."""
-    topics = {row.row_id: Topic(row.row_id, row.query) for row in rows}
-    calls: list[tuple[Expander, dict[str, Any]]] = []
-    for temperature in options.temperatures:
-        decoding = replace(expander.decoding, temperature=float(temperature))
-        calls.append((expander, {"prompt": expander.prompt, "topics": topics, "decoding": decoding}))
-    if answerer:
-        prompt = load_prompt(options.answer_prompt)
-        documents = {row.row_id: {"document": Document(row.row_id, "", row.positives[0])} for row in rows}
-        decoding = replace(answerer.decoding, temperature=float(options.answer_temperature))
-        context = documents if "document" in prompt.needs else None
-        answers = {"prompt": prompt, "topics": topics, "decoding": decoding, "context": context, "samples": 1}
-        calls.append((answerer, answers))
-    return calls
+    def forecast(self) -> dict[str, int]:
+        """The work of writing; nothing is generated."""
+        forecasts = [expander.plan(**call).forecast() for expander, call in self.calls()]
+        return {name: count for name, count in reduce(add, forecasts).rows().items() if name != "topics"}
 
-
-def make_table(
-    options: CandidateOptions, rows: Sequence[TrainingRow], prompt: Prompt, generations: Sequence[Expansions]
-) -> list[Candidates]:
-    """The candidates of each row, in order, of what the `generation_calls` gave."""
-    table = {row.row_id: Candidates(row, messages=prompt.render(Topic(row.row_id, row.query))) for row in rows}
-    for temperature, expansions in zip(options.temperatures, generations, strict=False):
-        for row_id, topic in expansions.items():
-            entry = table[row_id]
-            for expansion in topic.expansions:
-                if not expansion.text:
-                    entry.dropped["empty"] += 1
-                elif expansion.text in entry.texts:
-                    entry.dropped["duplicate"] += 1
-                else:
-                    entry.texts.append(expansion.text)
-                    entry.origins.append(_origin(expansion, temperature))
-        for failure in expansions.failures:
-            table[failure.topic_id].dropped["refused" if failure.refused else "failed"] += 1
-    for expansions in generations[len(options.temperatures) :]:
-        for row_id, topic in expansions.items():
+    def write(self) -> list[Candidates]:
+        """The candidates of each row, in order; `texts` then has what was generated."""
+        self.texts = [expander.generate(**call) for expander, call in self.calls()]
+        table = {
+            row.row_id: Candidates(row, messages=self.prompt.render(Topic(row.row_id, row.query))) for row in self.rows
+        }
+        for temperature, expansions in zip(self.options.temperatures, self.texts, strict=False):
+            for row_id, topic in expansions.items():
+                entry = table[row_id]
+                for expansion in topic.expansions:
+                    if not expansion.text:
+                        entry.dropped["empty"] += 1
+                    elif expansion.text in entry.texts:
+                        entry.dropped["duplicate"] += 1
+                    else:
+                        entry.texts.append(expansion.text)
+                        entry.origins.append(_origin(expansion, temperature))
+            for failure in expansions.failures:
+                table[failure.topic_id].dropped["refused" if failure.refused else "failed"] += 1
+        for row_id, topic in self.texts[-1].items() if self.answerer else ():
             answer, entry = topic.expansions[0], table[row_id]
             if answer.text:
-                entry.answer, entry.answer_origin = answer.text, _origin(answer, options.answer_temperature)
-    return list(table.values())
+                entry.answer, entry.answer_origin = answer.text, _origin(answer, self.options.answer_temperature)
+        return list(table.values())
+
+    def provenance(self) -> dict[str, Any]:
+        """Everything that candidates and answers depend on besides the rows, as plain data."""
+        options = self.options
+        writer = _llm(self.expander, self.prompt, temperatures=options.temperatures, samples=options.samples)
+        del writer["decoding"]["temperature"]
+        answers = self.answerer and _llm(self.answerer, self.answer_prompt, temperature=options.answer_temperature)
+        return writer | {"answers": answers}
 
 
 def _origin(expansion: Expansion, temperature: float) -> dict[str, Any]:
     return {"key": expansion.key, "temperature": float(temperature), "sample": expansion.sample}
+
+
+def _llm(expander: Expander, prompt: Prompt, **decoding: Any) -> dict[str, Any]:
+    return {
+        "generator": asdict(expander.generator.id),
+        "prompt": {"id": f"{prompt.id}@{prompt.version}", "sha256": prompt.sha256},
+        "decoding": asdict(expander.decoding) | decoding,
+    }

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from expandr_ir.config import JsonField, names
 from expandr_ir.errors import InputError
@@ -16,7 +16,7 @@ from expandr_ir.io.manifest import manifest_path
 from expandr_ir.prompts import Prompt, load_prompt
 from expandr_ir.records import Message
 from expandr_ir.train.align.options import AlignOptions, AlignResult
-from expandr_ir.train.align.preference_files import preferences_path, read_preferences, read_provenance
+from expandr_ir.train.align.preference_files import check_same, preferences_path, read_preferences, read_provenance
 from expandr_ir.train.align.tokenization import Example, TokenRows, part, tokenize_parts
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,9 @@ def train_dpo(options: DpoOptions) -> AlignResult:
     """
     from expandr_ir.train.align.fit import fit, forecast
 
-    tokenizer = load_tokenizer(options.generator)
+    tokenizer, path = load_tokenizer(options.generator), preferences_path(options.preferences)
+    provenance = read_provenance(path) if manifest_path(path).is_file() else None
+    check_writer(options, provenance)
     train, dev = tokenized_preferences(options, tokenizer)
     if options.dry_run:
         return forecast("dpo", options.dpo, train, dev)
@@ -62,15 +64,14 @@ def train_dpo(options: DpoOptions) -> AlignResult:
         tokenizer,
         train,
         dev,
-        prompt=heldout_prompt(options.prompt, options.preferences) if options.heldout.rows else None,
-        inputs={"preferences": str(preferences_path(options.preferences)), "dev_preferences": dev_preferences},
-        provenance=_provenance(options.preferences),
+        prompt=heldout_prompt(options, provenance) if options.heldout.rows else None,
+        inputs={"preferences": str(path), "dev_preferences": dev_preferences},
+        provenance=provenance,
     )
 
 
 def tokenized_preferences(options: DpoOptions, tokenizer: Any) -> tuple[TokenRows, TokenRows | None]:
     """The rows to train on and the held-out ones, if there are any."""
-    check_writer(options)
     examples = read_examples(options.preferences)
     if options.dev_preferences:
         train, dev = examples, read_examples(options.dev_preferences)
@@ -82,79 +83,53 @@ def tokenized_preferences(options: DpoOptions, tokenizer: Any) -> tuple[TokenRow
                 remedy="--dev-share .1, or a file of other queries",
             )
     else:
-        train, dev = part(examples, options.dev_share, prompt_text)
+        train, dev = part(examples, options.dev_share, lambda example: "\n".join(m.content for m in example.prompt))
     return tokenize_parts("dpo", options, train, dev, tokenizer)
 
 
 def read_examples(source: str) -> list[Example]:
     """The preferences of a file, or of the folder that `expandr train preferences` wrote, in their order."""
     path = preferences_path(source)
-    return [_example(row, f"{path}, row {number}") for number, row in enumerate(read_preferences(path), start=1)]
+    return [
+        Example(
+            f"{path}, row {number}",
+            tuple(Message(message["role"], message["content"]) for message in row["prompt"]),
+            (row["chosen"][0]["content"], row["rejected"][0]["content"]),
+        )
+        for number, row in enumerate(read_preferences(path), start=1)
+    ]
 
 
-def prompt_text(example: Example) -> str:
-    """The text of all messages of the prompt."""
-    return "\n".join(message.content for message in example.prompt)
-
-
-def _example(row: Mapping[str, Any], where: str) -> Example:
-    roles = get_args(get_type_hints(Message)["role"])
-    for message in (*row["prompt"], *row["chosen"], *row["rejected"]):
-        if message["role"] not in roles:
-            raise InputError(f"{where}: a message of {message['role']!r}", expected=" or ".join(roles))
-    for name in ("chosen", "rejected"):
-        if [message["role"] for message in row[name]] != ["assistant"]:
-            raise InputError(f"{where}: {name!r} is not one message of the assistant", expected="one of this role")
-    prompt = tuple(Message(message["role"], message["content"]) for message in row["prompt"])
-    return Example(where, prompt, (row["chosen"][0]["content"], row["rejected"][0]["content"]))
-
-
-def _provenance(preferences: str) -> dict[str, Any] | None:
-    """The preferences' provenance; None where they have no manifest."""
-    return read_provenance(preferences) if manifest_path(preferences_path(preferences)).is_file() else None
-
-
-def heldout_prompt(named: str | None, preferences: str) -> Prompt:
+def heldout_prompt(options: DpoOptions, provenance: Mapping[str, Any] | None) -> Prompt:
     """The prompt of held-out topics, which must be the one that the preferences were made with."""
-    recorded = (_provenance(preferences) or {}).get("prompt")
-    prompt_name = recorded["id"].partition("@")[0] if recorded else "passage"
-    if named is None and prompt_name not in names("prompts"):
-        raise InputError(
-            f"the preferences' prompt {prompt_name!r} is none of conf/prompts", remedy="--prompt FILE.yaml"
-        )
-    prompt = load_prompt(named or prompt_name)
-    if recorded and recorded["sha256"] != prompt.sha256:
-        raise InputError(
-            f"the preferences were made with prompt {recorded['id']} ({recorded['sha256'][:12]}), and held-out topics"
-            f" would be asked with {prompt.id}@{prompt.version} ({prompt.sha256[:12]})",
-            expected="the same prompt",
-            remedy=f"--prompt {prompt_name}",
-        )
+    recorded = provenance and provenance["prompt"]
+    name = recorded["id"].partition("@")[0] if recorded else "passage"
+    if options.prompt is None and name not in names("prompts"):
+        raise InputError(f"the preferences' prompt {name!r} is none of conf/prompts", remedy="--prompt FILE.yaml")
+    prompt = load_prompt(options.prompt or name)
+    if recorded:
+        now = {"id": f"{prompt.id}@{prompt.version}", "sha256": prompt.sha256}
+        differing = ["id", "sha256"] if recorded["sha256"] != prompt.sha256 else []
+        check_same(options.preferences, "prompt", recorded, now, differing, f"--prompt {name}")
     return prompt
 
 
-def check_writer(options: DpoOptions) -> None:
+def check_writer(options: DpoOptions, provenance: Mapping[str, Any] | None) -> None:
     """Refuses preferences whose candidates another LLM wrote than the one that is trained.
 
     DPO holds the model against itself: on texts of another LLM it learns that LLM's manner first. Texts that came from
     a server cannot be held against a model; a warning says so.
     """
-    writer = (_provenance(options.preferences) or {}).get("generator")
-    if writer is None or options.other_llm:
+    if provenance is None or options.other_llm:
         return
+    writer, model = provenance["generator"], asdict(identify(options.generator))
     if writer["engine"] not in {"local", "vllm"}:
         logger.warning(
             "the candidates came from %s:%s: that it is the model is not checked", writer["engine"], writer["model"]
         )
         return
-    model = asdict(identify(options.generator))
-    differing = [name for name in ("model", "revision", "adapter") if writer[name] != model[name]]
-    if Path(options.model).is_dir() and differing == ["model"]:
+    fields = ["model", "revision", "adapter"]
+    if Path(options.model).is_dir() and all(writer[name] == model[name] for name in fields[1:]):
         return  # a folder's name is no part of what it holds
-    if differing:
-        raise InputError(
-            f"{preferences_path(options.preferences)} comes from another LLM: "
-            + "; ".join(f"{name} {writer[name]!r}, not {model[name]!r}" for name in differing),
-            expected="preferences that the model wrote itself",
-            remedy="--model with that LLM, or --other-llm to train on them all the same",
-        )
+    remedy = "--model with that LLM, or --other-llm to train on them all the same"
+    check_same(options.preferences, "LLM", writer, model, fields, remedy)

@@ -17,7 +17,7 @@ from trl import DPOTrainer, SFTTrainer
 
 from expandr_ir.errors import InputError
 from expandr_ir.generators.chat import model_errors
-from expandr_ir.io.files import atomic_write, output_folder, sha256_file, sha256_json, write_jsonl
+from expandr_ir.io.files import output_folder, sha256_file, sha256_json, write_jsonl, write_text
 from expandr_ir.io.manifest import installed_versions, read_manifest, write_manifest
 from expandr_ir.runtime import pick_dtype, require
 from expandr_ir.train.align.heldout import Heldout, HeldoutScores
@@ -151,8 +151,7 @@ def fit(
         if path and Path(path).is_file()
     }
     manifest = facts | {"config": settings, "inputs": files, "versions": installed_versions()}
-    with atomic_write(folder / CARD) as stream:
-        stream.write(expander_card(folder.name, manifest, trainer.state.log_history, merged=False))
+    write_text(folder / CARD, expander_card(folder.name, manifest, trainer.state.log_history, merged=False))
     write_jsonl(folder / CURVES, trainer.state.log_history)
     weights = weights_file(folder)
     assert weights is not None

@@ -83,10 +83,10 @@ class Heldout:
         self.options = options
         self._encoder = load_encoder(options.encoder, options=options.encode)
         self._requests = [self._request(row, prompt) for row in self.rows]
-        self._pool = sorted({text for row in self.rows for text in (*row.positives, *row.negatives)})
+        pool = sorted({text for row in self.rows for text in (*row.positives, *row.negatives)})
         self._topics = self._encoder.encode_queries([row.query for row in self.rows])
-        self._documents = self._encoder.encode_documents(self._pool)
-        place = {text: index for index, text in enumerate(self._pool)}
+        self._documents = self._encoder.encode_documents(pool)
+        place = {text: index for index, text in enumerate(pool)}
         self._relevant = [[place[text] for text in row.positives] for row in self.rows]
 
     def _request(self, row: TrainingRow, prompt: Prompt) -> GenerationRequest:
@@ -108,18 +108,17 @@ class Heldout:
         """The figures of expansions, as `texts` gives them."""
         flat = [text for samples in texts for text in samples]
         vectors = self._encoder.encode_expansions(flat).reshape(len(self.rows), self.options.samples, -1)
-        rewards: list[list[float]] = []
-        ranks: list[float] = []
+        rewards, ranks = np.zeros(vectors.shape[:2]), np.zeros(vectors.shape[:2])
         for row, samples in enumerate(texts):
             topic, relevant = self._topics[row], self._documents[self._relevant[row]]
-            encoded = list(zip(samples, vectors[row], strict=True))
-            rewards.append([float((relevant @ vector).max()) if text else 0.0 for text, vector in encoded])
-            ranks += [self._reciprocal_rank(row, (topic + vector) / 2 if text else topic) for text, vector in encoded]
+            for sample, (text, vector) in enumerate(zip(samples, vectors[row], strict=True)):
+                rewards[row, sample] = (relevant @ vector).max() if text else 0.0
+                ranks[row, sample] = self._reciprocal_rank(row, (topic + vector) / 2 if text else topic)
         return Scores(
-            reward=_mean([_mean(values) for values in rewards]),
-            mrr=_mean(ranks),
-            mrr_topic=_mean([self._reciprocal_rank(row, topic) for row, topic in enumerate(self._topics)]),
-            spread=_mean([_deviation(values) for values in rewards]),
+            reward=float(rewards.mean()),
+            mrr=float(ranks.mean()),
+            mrr_topic=float(np.mean([self._reciprocal_rank(row, topic) for row, topic in enumerate(self._topics)])),
+            spread=float(rewards.std(axis=1).mean()),
             empty=flat.count(""),
         )
 
@@ -137,8 +136,7 @@ class HeldoutScores(TrainerCallback):  # type: ignore[misc]
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:  # noqa: ARG002
         """Computes them in the first process and shares them, so that all processes keep the same checkpoint."""
-        accelerator = self._trainer.accelerator
-        figures = [self._figures(metrics) if accelerator.is_main_process else {}]
+        figures = [self._figures(metrics) if self._trainer.accelerator.is_main_process else {}]
         broadcast_object_list(figures)
         metrics.update(figures[0])
         if state.is_world_process_zero:
@@ -168,12 +166,3 @@ def gate(metrics: Mapping[str, float], scores: Scores | None, score: Literal["re
     if margin is not None and margin < 0:
         return -1.0
     return scores.reward if score == "reward" else scores.mrr
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _deviation(values: Sequence[float]) -> float:
-    middle = _mean(values)
-    return float(_mean([(value - middle) ** 2 for value in values]) ** 0.5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import ExpandrError, InputError, MissingResourceError
 from expandr_ir.generators.chat import adapter_folder, model_errors
-from expandr_ir.io.files import atomic_write, output_folder, sha256_file, sha256_json
+from expandr_ir.io.files import output_folder, read_json, sha256_file, sha256_json, write_text
 from expandr_ir.io.manifest import write_manifest
 from expandr_ir.runtime import require
 
@@ -69,7 +68,7 @@ def merge(options: MergeOptions) -> MergeResult:
 
     transformers, torch = require("transformers"), require("torch")
     output, adapter = output_folder(options.output), _adapter(options)
-    settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    settings = read_json(adapter / "adapter_config.json")
     manifest = weights_manifest(adapter)
     recorded = manifest.get("details", {}).get("base") or {}
     name = options.base or recorded.get("model") or settings.get("base_model_name_or_path")
@@ -101,8 +100,7 @@ def merge(options: MergeOptions) -> MergeResult:
     with model_errors(str(output)):
         tokenizer.save_pretrained(output)
         model.save_pretrained(output, safe_serialization=True)
-    with atomic_write(output / CARD) as stream:
-        stream.write(expander_card(output.name, manifest, read_curves(adapter / CURVES), merged=True))
+    write_text(output / CARD, expander_card(output.name, manifest, read_curves(adapter / CURVES), merged=True))
     weights = weights_file(output)
     assert weights is not None
     write_manifest(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from expandr_ir.config import EncodeOptions, GeneratorConfig, JsonField, LocalOptions, fitted_options
-from expandr_ir.errors import InputError
+from expandr_ir.errors import InputError, check_fields
 from expandr_ir.records import Decoding
 from expandr_ir.runtime import pick_device, pick_dtype, require
 from expandr_ir.train.card import COLUMNS
@@ -90,9 +90,7 @@ class HeldoutOptions:
     score: Literal["reward", "mrr"] = "reward"
 
     def __post_init__(self) -> None:
-        for name in ("topics", "samples", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"heldout.{name} is {getattr(self, name)}", expected="1 or more")
+        check_fields(self, "topics", "samples", "batch_size", prefix="heldout.", least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,8 +181,7 @@ def trl_options(kind: Kind, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def trl_option(kind: Kind, given: Mapping[str, Any], name: str) -> Any:
     """The value of one of TRL's options: what is given, else its default."""
-    default = next(field.default for field in fields(_block(kind)) if field.name == name)
-    return trl_options(kind, given).get(name, default)
+    return trl_options(kind, given).get(name, getattr(_block(kind), name))
 
 
 def lora_config(given: Mapping[str, Any] | None) -> Any:

@@ -6,7 +6,6 @@ Reinforced-IR (arXiv 2502.11562) trains its retriever on the order alone (`objec
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import random
 import re
@@ -17,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from expandr_ir.config import GeneratorConfig
-from expandr_ir.errors import InputError, PartlyDoneError
+from expandr_ir.errors import InputError, PartlyDoneError, check_fields
 from expandr_ir.expanders import ExpandOptions, load_expander
-from expandr_ir.io.files import atomic_write, output_file, read_jsonl
-from expandr_ir.io.manifest import write_manifest
+from expandr_ir.io.files import output_file, read_jsonl, write_jsonl
+from expandr_ir.io.manifest import Summary, write_manifest
 from expandr_ir.records import Document, Topic
-from expandr_ir.train.align.rewards import check_positive
 from expandr_ir.train.data.rows import NEGATIVE_FIELDS, TrainingRow, parse_row
 
 logger = logging.getLogger(__name__)
@@ -60,23 +58,10 @@ class OrderOptions:
     output: str
 
     def __post_init__(self) -> None:
-        check_positive(self, "negatives", "max_words")
+        check_fields(self, "negatives", "max_words", least=1)
 
 
-@dataclass(frozen=True)
-class OrderSummary:
-    """The counts of a finished run, and the file of ordered rows; `str` is what the command prints."""
-
-    counts: Counter[str]
-    path: Path
-    exit_code: int = 0
-
-    def __str__(self) -> str:
-        lines = [f"{name.replace('_', ' '):<20} {count:,}" for name, count in self.counts.items()]
-        return "\n".join([*lines, str(self.path)])
-
-
-def order(options: OrderOptions) -> OrderSummary:
+def order(options: OrderOptions) -> Summary:
     """Writes the rows in their order, each with its negatives in the LLM's, and the manifest.
 
     The counts: rows; ordered; of these positive_first and incomplete (the reply named some documents only; the others
@@ -102,13 +87,11 @@ def order(options: OrderOptions) -> OrderSummary:
         replies = expander.generate(prompt, topics, context=context, samples=1, decoding=decoding)
     counts = Counter({"rows": len(rows), "without_negatives": len(rows) - len(topics)})
     counts.update({name: replies.counts[name] for name in ("generated", "stored")})
-    with atomic_write(output) as stream:
-        for row_id, (raw, _) in rows.items():
-            row = raw
-            if row_id in topics:
-                reply = replies[row_id].expansions[0].text if row_id in replies else None
-                row = _in_order(raw, orders[row_id], reply, counts)
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+    ordered = {row_id: raw for row_id, (raw, _) in rows.items()}
+    for row_id in topics:
+        reply = replies[row_id].expansions[0].text if row_id in replies else None
+        ordered[row_id] = _in_order(ordered[row_id], orders[row_id], reply, counts)
+    write_jsonl(output, ordered.values())
     write_manifest(
         output,
         options=options,
@@ -120,7 +103,7 @@ def order(options: OrderOptions) -> OrderSummary:
     )
     if counts["unreadable"]:
         logger.warning("%d replies name no document; their rows keep the order they had", counts["unreadable"])
-    return OrderSummary(counts, output, PartlyDoneError.exit_code if counts["failed"] else 0)
+    return Summary(counts, output, exit_code=PartlyDoneError.exit_code if counts["failed"] else 0)
 
 
 def read_order(reply: str, documents: int) -> list[int]:
@@ -141,12 +124,9 @@ def shown_order(row_id: str, documents: int, seed: int) -> list[int]:
 
 
 def reordered(row: dict[str, Any], places: Sequence[int], shown: int) -> dict[str, Any]:
-    """The row with its first `shown` negatives in the order of `places`, and so all that stands beside them.
+    """The row with its first `shown` negatives, and all that stands beside them, in the order of `places`.
 
     Those not named follow in the order they had.
-
-    Raises:
-        InputError: a field beside the negatives has another length.
     """
     name = next(field for field in NEGATIVE_FIELDS if row.get(field) is not None)
     count = 1 if isinstance(row[name], str) else len(row[name])

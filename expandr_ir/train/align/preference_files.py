@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
 from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.io.files import atomic_write, read_jsonl
+from expandr_ir.io.files import atomic_write, read_jsonl, write_json, write_jsonl, write_text
 from expandr_ir.io.manifest import read_manifest
+from expandr_ir.records import Message
 from expandr_ir.runtime import require
 from expandr_ir.train.align.candidates import Candidates
 from expandr_ir.train.align.rewards import REASONS, Floats, ranks
 
 PREFERENCES, SCORES, SUMMARY, CARD = "preferences.jsonl", "scores.jsonl", "summary.json", "README.md"
 PARQUET = "preferences.parquet"
+ROLES = get_args(get_type_hints(Message)["role"])
 WORK = "work"
 """Folder of similarities and ranks that are there already; it may be deleted."""
 
@@ -48,21 +49,17 @@ def preferences_path(path: str | Path) -> Path:
 
 
 def read_preferences(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a preferences' file (or of the one in a folder), each checked.
-
-    Raises:
-        MissingResourceError: there is no such file.
-        InputError: a row without prompt, chosen or rejected as messages with text, or whose chosen is its rejected; or
-            no row. The message has file and line.
-    """
+    """The rows of a preferences' file (or of the one in a folder), each checked."""
     path = preferences_path(path)
     rows = []
     for line, row in read_jsonl(path):
         where = f"{path}, line {line}"
         for name in ("prompt", "chosen", "rejected"):
             if not _is_messages(row.get(name)):
-                form = '[{"role": ..., "content": TEXT}, ...]'
+                form = f'[{{"role": {" or ".join(ROLES)}, "content": TEXT}}, ...]'
                 raise InputError(f"{where}: {name!r} is no list of messages with text", expected=form)
+            if name != "prompt" and [message["role"] for message in row[name]] != ["assistant"]:
+                raise InputError(f"{where}: {name!r} is not one message of the assistant", expected="one of this role")
         if row["chosen"] == row["rejected"]:
             raise InputError(f"{where}: chosen and rejected are the same", expected="two texts")
         rows.append(row)
@@ -72,12 +69,7 @@ def read_preferences(path: str | Path) -> list[dict[str, Any]]:
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
-    """The provenance of preferences: generator, prompt, decoding, answers, encoder, rewards.
-
-    Raises:
-        MissingResourceError: there is no manifest beside them, so that they are not complete or come from elsewhere.
-        InputError: they are not those that the manifest was written for.
-    """
+    """The provenance of complete and unchanged preferences: generator, prompt, decoding, answers, encoder, rewards."""
     path = preferences_path(path)
     manifest = read_manifest(path) if path.is_file() else None
     if manifest is None or "provenance" not in manifest.details:
@@ -98,13 +90,21 @@ def check_provenance(path: str | Path, expected: Mapping[str, Any]) -> None:
     for part, kind in (("generator", "LLM"), ("prompt", "prompt"), ("encoder", "encoder")):
         before, now = recorded[part] or {}, expected.get(part) or {}
         names = ["sha256"] if part == "prompt" else sorted({*before, *now} - {"name"})
-        if differing := [name for name in names if now and before.get(name) != now.get(name)]:
-            raise InputError(
-                f"{preferences_path(path)} comes from another {kind}: "
-                + "; ".join(f"{name} {before.get(name)!r}, not {now.get(name)!r}" for name in differing),
-                expected=f"the {kind} that the preferences were made with",
-                remedy="name that one, or make preferences in another folder",
-            )
+        if now:
+            check_same(path, kind, before, now, names, "name that one, or make preferences in another folder")
+
+
+def check_same(
+    path: str | Path, kind: str, before: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[str], remedy: str
+) -> None:
+    """Refuses preferences whose recorded LLM, prompt or encoder differs in one of the named fields."""
+    if differing := [name for name in names if before.get(name) != now.get(name)]:
+        raise InputError(
+            f"{preferences_path(path)} comes from another {kind}: "
+            + "; ".join(f"{name} {before.get(name)!r}, not {now.get(name)!r}" for name in differing),
+            expected=f"the {kind} that the preferences were made with",
+            remedy=remedy,
+        )
 
 
 def write_preferences(
@@ -112,17 +112,23 @@ def write_preferences(
 ) -> Path:
     """Writes everything but the manifest, preferences.jsonl last; returns its path."""
     pairs = [preference_row(entry) for entry in table if entry.reason is None]
-    _write_jsonl(folder / SCORES, (_score_row(entry) for entry in table if entry.rewards))
-    with atomic_write(folder / SUMMARY) as stream:
-        json.dump(summary, stream, indent=2, ensure_ascii=False)
-        stream.write("\n")
-    with atomic_write(folder / CARD) as stream:
-        stream.write(card)
+    scores = [
+        {
+            "row_id": entry.row.row_id,
+            "dropped": entry.reason,
+            "candidates": [origin | _scores(entry, place) for place, origin in enumerate(entry.origins)],
+        }
+        for entry in table
+        if entry.rewards
+    ]
+    write_jsonl(folder / SCORES, scores)
+    write_json(folder / SUMMARY, summary)
+    write_text(folder / CARD, card)
     if parquet:
         columns = require("pyarrow", "train").Table.from_pylist(pairs)
         with atomic_write(folder / PARQUET, "wb") as stream:
             require("pyarrow.parquet", "train").write_table(columns, stream)
-    _write_jsonl(folder / PREFERENCES, pairs)
+    write_jsonl(folder / PREFERENCES, pairs)
     return folder / PREFERENCES
 
 
@@ -144,11 +150,6 @@ def preference_row(entry: Candidates) -> dict[str, Any]:
             "answer": entry.answer_origin,
         },
     }
-
-
-def _score_row(entry: Candidates) -> dict[str, Any]:
-    candidates = [origin | _scores(entry, place) for place, origin in enumerate(entry.origins)]
-    return {"row_id": entry.row.row_id, "dropped": entry.reason, "candidates": candidates}
 
 
 def _scores(entry: Candidates, place: int) -> dict[str, Any]:
@@ -264,10 +265,6 @@ def _round(value: Any) -> Any:
 
 def _is_messages(value: Any) -> bool:
     messages = [m if isinstance(m, dict) else {} for m in value] if isinstance(value, list) else []
-    texts = [message.get(name) for message in messages for name in ("role", "content")]
-    return bool(texts) and all(isinstance(text, str) and text.strip() for text in texts)
-
-
-def _write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    with atomic_write(path) as stream:
-        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    texts = [message.get("content") for message in messages]
+    have_texts = bool(texts) and all(isinstance(text, str) and text.strip() for text in texts)
+    return have_texts and all(message.get("role") in ROLES for message in messages)

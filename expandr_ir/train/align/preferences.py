@@ -5,27 +5,24 @@ After ExpandR and LLM-QE (arXiv 2502.17057) and Reinforced-IR (arXiv 2502.11562)
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from functools import reduce
-from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from expandr_ir.config import EncodeOptions, GeneratorConfig
-from expandr_ir.errors import InputError, PartlyDoneError
+from expandr_ir.errors import InputError, PartlyDoneError, check_fields
 from expandr_ir.io.files import output_folder
-from expandr_ir.io.manifest import manifest_path, write_manifest
-from expandr_ir.prompts import Prompt, load_prompt
+from expandr_ir.io.manifest import Summary, manifest_path, write_manifest
 from expandr_ir.train.align import preference_files as files
-from expandr_ir.train.align.candidates import CandidateOptions, Candidates, generation_calls, make_table, open_expanders
-from expandr_ir.train.align.rewards import REASONS, SelectionOptions, check_positive, select
+from expandr_ir.train.align.candidates import CandidateOptions, Candidates, CandidateWriter
+from expandr_ir.train.align.rewards import REASONS, SelectionOptions, select
 from expandr_ir.train.align.scoring import (
     CorpusOptions,
     SimilarityOptions,
@@ -38,7 +35,6 @@ from expandr_ir.train.data.split import subsample
 
 if TYPE_CHECKING:
     from expandr_ir.encoders import Encoder
-    from expandr_ir.expanders import Expander
     from expandr_ir.retrievers.dense import Dense
 
 logger = logging.getLogger(__name__)
@@ -85,7 +81,7 @@ class PreferencesOptions(SelectionOptions, CandidateOptions):
     def __post_init__(self) -> None:
         SelectionOptions.__post_init__(self)
         CandidateOptions.__post_init__(self)
-        check_positive(self, "queries")
+        check_fields(self, "queries", least=1)
         evidence = self.evidence()
         if not self.encoder and (evidence - {"corpus"} or self.corpus.retriever == "dense"):
             raise InputError("no encoder is named", expected="one that compares texts", remedy="--encoder contriever")
@@ -100,22 +96,7 @@ class PreferencesOptions(SelectionOptions, CandidateOptions):
         return Dense(**{name: getattr(self, name) for name in names})
 
 
-@dataclass(frozen=True)
-class PreferencesSummary:
-    """The figures of a finished run, or of a forecast, which has no path; `str` is what the command prints."""
-
-    figures: dict[str, Any]
-    format: Literal["text", "json"]
-    path: Path | None = None
-    exit_code: int = 0
-
-    def __str__(self) -> str:
-        lines = [f"{name:<32} {_figure(value)}" for name, value in self.figures.items()]
-        lines = [json.dumps(self.figures)] if self.format == "json" else lines
-        return "\n".join([*lines, str(self.path)] if self.path else lines)
-
-
-def preferences(options: PreferencesOptions) -> PreferencesSummary:
+def preferences(options: PreferencesOptions) -> Summary:
     """Draws queries, writes candidates and answers, compares, rewards, selects, and writes the folder of preferences.
 
     What a killed run wrote is not written again, and its files have the same bytes in the end.
@@ -129,55 +110,57 @@ def preferences(options: PreferencesOptions) -> PreferencesSummary:
     distinct, duplicates = distinct_queries(all_rows(options.rows, options.split))
     if not distinct:
         raise InputError("there are no rows", expected="at least one row with query and positive")
-    n_rows = {"rows": len(distinct) + duplicates, "duplicates": duplicates}
+    counts = {"rows": len(distinct) + duplicates, "duplicates": duplicates}
     rows = subsample(distinct, options.queries, options.seed)
-    with open_expanders(options, options.generator, with_answers="answer" in options.evidence()) as expanders:
-        calls = generation_calls(options, rows, *expanders)
+    with ExitStack() as stack:
+        with_answers = "answer" in options.evidence()
+        writer = CandidateWriter(options, options.generator, rows, stack, with_answers=with_answers)
         if options.dry_run:
-            forecast = reduce(add, [expander.plan(**call).forecast() for expander, call in calls])
-            figures = n_rows | {"queries": len(rows)} | {n: v for n, v in forecast.rows().items() if n != "topics"}
-            return PreferencesSummary(figures, options.format)
+            return Summary(counts | {"queries": len(rows)} | writer.forecast(), format=options.format)
         encoder = None
         if manifest_path(folder / files.PREFERENCES).is_file():  # refused before anything is generated
             encoder = _open_encoder(options)
-            files.check_provenance(folder, _provenance(options, expanders, encoder))
+            files.check_provenance(folder, _provenance(options, writer, encoder))
         start = time.perf_counter()
-        generations = [expander.generate(**call) for expander, call in calls]
+        table = writer.write()
         compare_start = time.perf_counter()
-        for first in [expansions.failures[0] for expansions in generations if expansions.failures]:
+        failures = [failure for expansions in writer.texts for failure in expansions.failures]
+        if failures:
+            first = failures[0]
             logger.warning("query %s, sample %d: %s", first.topic_id, first.sample, first.error)
-        if failures := sum(len(expansions.failures) for expansions in generations):
-            logger.warning("%d samples have no text; the same command tries those that failed again", failures)
-        table = make_table(options, rows, expanders[0].prompt, generations)
+            logger.warning("%d samples have no text; the same command tries those that failed again", len(failures))
         encoder = encoder or _open_encoder(options)
         threshold = compare_and_select(table, encoder, folder / files.WORK, options)
         seconds = {"generate": compare_start - start, "compare": time.perf_counter() - compare_start}
-        provenance = _provenance(options, expanders, encoder)
+        provenance = _provenance(options, writer, encoder)
     if all(entry.reason for entry in table):
         raise _nothing_kept(table)
-    summary = n_rows | files.summarize(table, threshold)
+    summary = counts | files.summarize(table, threshold)
     manifest_path(folder / files.PREFERENCES).unlink(missing_ok=True)
     card = files.data_card(summary, provenance, options.rows)
     path = files.write_preferences(folder, table, summary, card, parquet=options.parquet)
+    totals = {name: sum(texts.counts[name] for texts in writer.texts) for name in ("generated", "stored", "truncated")}
     write_manifest(
         path,
         options=options,
         inputs={f"rows {number}": source for number, source in enumerate(options.rows, start=1)},
         seeds={"draw": options.seed, "decoding": options.generator.decoding.seed},
-        counts=n_rows
-        | {"topics": len(table), "preferences": summary["kept"]}
-        | {name: sum(expansions.counts[name] for expansions in generations) for name in ("generated", "stored")}
-        | {
-            "samples_without_text": failures,
-            "truncated_samples": sum(expansions.counts["truncated"] for expansions in generations),
-        }
-        | {"texts_cut_by_the_encoder": sum(encoder.truncated.values()) if encoder else 0}
-        | {f"dropped_{reason}": count for reason, count in summary["dropped"].items()},
+        counts={
+            **counts,
+            "topics": len(table),
+            "preferences": summary["kept"],
+            "generated": totals["generated"],
+            "stored": totals["stored"],
+            "samples_without_text": len(failures),
+            "truncated_samples": totals["truncated"],
+            "texts_cut_by_the_encoder": sum(encoder.truncated.values()) if encoder else 0,
+            **{f"dropped_{reason}": count for reason, count in summary["dropped"].items()},
+        },
         seconds=seconds,
-        tokens={name: sum(expansions.tokens[name] for expansions in generations) for name in ("in", "out")},
+        tokens={name: sum(texts.tokens[name] for texts in writer.texts) for name in ("in", "out")},
         details={"provenance": provenance, "threshold": threshold},
     )
-    return PreferencesSummary(_figures(summary), options.format, path, PartlyDoneError.exit_code if failures else 0)
+    return Summary(_figures(summary), path, options.format, PartlyDoneError.exit_code if failures else 0)
 
 
 def compare_and_select(
@@ -202,24 +185,9 @@ def _open_encoder(options: PreferencesOptions) -> Encoder | None:
     return options.dense().open_encoder if options.evidence() - {"corpus"} else None
 
 
-def _provenance(
-    options: PreferencesOptions, expanders: tuple[Expander, Expander | None], encoder: Encoder | None
-) -> dict[str, Any]:
+def _provenance(options: PreferencesOptions, writer: CandidateWriter, encoder: Encoder | None) -> dict[str, Any]:
     """Everything that preferences depend on besides the rows, as plain data."""
-
-    def llm(expander: Expander, prompt: Prompt, **decoding: Any) -> dict[str, Any]:
-        return {
-            "generator": asdict(expander.generator.id),
-            "prompt": {"id": f"{prompt.id}@{prompt.version}", "sha256": prompt.sha256},
-            "decoding": asdict(expander.decoding) | decoding,
-        }
-
-    expander, answerer = expanders
-    writer = llm(expander, expander.prompt, temperatures=options.temperatures, samples=options.samples)
-    del writer["decoding"]["temperature"]
-    answer_prompt = load_prompt(options.answer_prompt)
-    return writer | {
-        "answers": llm(answerer, answer_prompt, temperature=options.answer_temperature) if answerer else None,
+    return writer.provenance() | {
         "encoder": encoder and {"name": options.encoder} | encoder_provenance(encoder),
         "compare": asdict(options.compare),
         "rewards": options.rewards,
@@ -252,7 +220,3 @@ def _figures(summary: dict[str, Any]) -> dict[str, Any]:
         "words, rejected": summary["words"]["rejected"]["mean"],
         "reward and words, correlation": summary["correlation_of_reward_and_words"]["within_query"],
     }
-
-
-def _figure(value: float | None) -> str:
-    return "none" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.3f}"

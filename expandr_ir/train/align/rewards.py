@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expandr_ir import registry
-from expandr_ir.errors import ExpandrError, InputError
+from expandr_ir.errors import ExpandrError, InputError, check_fields
 
 if TYPE_CHECKING:
     from expandr_ir.train.align.candidates import Candidates
@@ -29,7 +30,6 @@ GROUP = "expandr_ir.rewards"
 REWARDS = {name: f"{__name__}:{name}_reward" for name in ("retriever", "self", "margin", "corpus")}
 DECIMALS = 12
 """Of a summed reward: 1/20 + 1/30 and 1/24 + 1/24 are one twelfth, which float64 alone does not see."""
-
 
 REASONS = {
     "no_answer": "expandr store ls, to see what the LLM answered",
@@ -82,9 +82,8 @@ class RewardOptions:
     cutoff: int = 10
 
     def __post_init__(self) -> None:
-        if not 0 < self.expansion_weight <= 1:
-            raise InputError(f"expansion_weight is {self.expansion_weight}", expected="a share above 0, at most 1")
-        check_positive(self, "cutoff")
+        check_fields(self, "expansion_weight", above=0, most=1)
+        check_fields(self, "cutoff", least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,12 +110,9 @@ class SelectionOptions:
 
     def __post_init__(self) -> None:
         self.evidence()
-        if self.min_candidates < 2:
-            raise InputError(f"min_candidates is {self.min_candidates}", expected="2 or more")
-        if not self.min_gap >= 0:
-            raise InputError(f"min_gap is {self.min_gap}", expected="0 or more")
-        if self.margin_keep is not None and not 0 < self.margin_keep <= 1:
-            raise InputError(f"margin_keep is {self.margin_keep}", expected="a ratio above 0, at most 1")
+        check_fields(self, "min_candidates", least=2)
+        check_fields(self, "min_gap", least=0)
+        check_fields(self, "margin_keep", above=0, most=1)
 
     def evidence(self) -> set[str]:
         """The evidence that rewards, keep rule and threshold read: "positive", "answer", "query", "corpus"."""
@@ -195,12 +191,7 @@ def keeps_margin(evidence: Evidence, options: RewardOptions, ratio: float) -> bo
 def sum_rewards(
     evidence: Evidence, weights: Mapping[str, float], options: RewardOptions
 ) -> tuple[Floats, dict[str, Floats]]:
-    """The weighted sum of the named rewards, rounded to DECIMALS, and each of them, arrays of shape (n_candidates,).
-
-    Raises:
-        InputError: an unknown reward, or one that reads what was not computed.
-        ExpandrError: a similarity or a reward that is not finite.
-    """
+    """The weighted sum of the named rewards, rounded to DECIMALS, and each of them, arrays of shape (n_candidates,)."""
     values = vars(evidence) | {"options": options}
     for name in ("positive", "answer", "query"):
         _check_finite(f"the similarity {name!r}", values[name])
@@ -216,23 +207,20 @@ def sum_rewards(
 
 
 def select(table: Sequence[Candidates], options: SelectionOptions) -> float | None:
-    """Fills in rewards, the chosen and rejected candidate or the reason against them; returns the threshold in force.
-
-    Raises:
-        ExpandrError: a similarity or a reward that is not finite; the message names the query.
-    """
+    """Fills in rewards, and the chosen and rejected candidate or the reason against them; returns the threshold."""
     for entry in table:
         try:
             entry.total, entry.rewards = sum_rewards(entry.evidence, options.rewards, options.reward)
         except ExpandrError as error:
             raise type(error)(f"query {entry.row.row_id!r} ({entry.row.query[:60]!r}): {error}") from error
-    best = [similarity for entry in table if (similarity := entry.evidence.best_similarity()) is not None]
+    similarities = [entry.evidence.best_similarity() for entry in table]
     kind, threshold = parse_threshold(options.threshold)
     if kind == "quantile":
-        threshold = float(np.quantile(best, threshold or 0.0)) if best else None
-    for entry in table:
+        known = [similarity for similarity in similarities if similarity is not None]
+        threshold = float(np.quantile(known, threshold or 0.0)) if known else None
+    for entry, similarity in zip(table, similarities, strict=True):
         entry.chosen, entry.rejected = choose(entry.total)
-        gap, similarity = entry.total[entry.chosen] - entry.total[entry.rejected], entry.evidence.best_similarity()
+        gap = entry.total[entry.chosen] - entry.total[entry.rejected]
         if threshold is not None and similarity is not None and similarity < threshold:
             entry.reason = "below_threshold"
         elif options.margin_keep is not None and not keeps_margin(entry.evidence, options.reward, options.margin_keep):
@@ -249,23 +237,12 @@ def parse_threshold(threshold: float | str) -> tuple[Literal["none", "value", "q
     text = str(threshold).strip()
     if text == "none":
         return "none", None
-    try:
+    kind: Literal["quantile", "value"] = "quantile" if text.startswith("quantile:") else "value"
+    with suppress(ValueError):
         value = float(text.removeprefix("quantile:"))
-    except ValueError:
-        value = math.nan
-    if math.isfinite(value) and text.startswith("quantile:") and 0 <= value < 1:
-        return "quantile", value
-    if math.isfinite(value) and not text.startswith("quantile:"):
-        return "value", value
+        if math.isfinite(value) and (kind == "value" or 0 <= value < 1):
+            return kind, value
     raise InputError(f"the threshold {text!r}", expected="a number, quantile:Q with Q from 0 to below 1, or none")
-
-
-def check_positive(options: object, *names: str) -> None:
-    """Refuses options below 1; None is no number."""
-    for name in names:
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise InputError(f"{name} is {value}", expected="1 or more")
 
 
 @cache

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from expandr_ir.errors import InputError
+from expandr_ir.errors import InputError, check_fields
 from expandr_ir.io.files import atomic_write, exclusive, sha256_json
 from expandr_ir.progress import progress
 from expandr_ir.records import ExpandedTopic, Expansion, Topic
 from expandr_ir.retrievers import BM25
 from expandr_ir.train.align.candidates import Candidates
-from expandr_ir.train.align.rewards import check_positive
 
 if TYPE_CHECKING:
     from expandr_ir.encoders import Encoder
@@ -48,7 +47,7 @@ class SimilarityOptions:
     shard_texts: int = 2048
 
     def __post_init__(self) -> None:
-        check_positive(self, "shard_texts")
+        check_fields(self, "shard_texts", least=1)
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class CorpusOptions:
     batch_queries: int = 64
 
     def __post_init__(self) -> None:
-        check_positive(self, "hits", "batch_queries")
+        check_fields(self, "hits", "batch_queries", least=1)
 
 
 def encoder_provenance(encoder: Encoder) -> dict[str, Any]:
@@ -149,14 +148,10 @@ def add_corpus_ranks(table: Sequence[Candidates], options: CorpusOptions, folder
     """Fills in `evidence.corpus` and `.grades` by a search for each candidate; what `folder` has is not searched again.
 
     `dense` names the encoder and its roles, for a dense search.
-
-    Raises:
-        InputError: a row that has no positive judgement in the collection.
     """
     from expandr_ir.collections import load_collection
 
-    if options.collection is None:
-        raise InputError("the reward 'corpus' needs a collection", remedy="--corpus.collection beir/scifact")
+    assert options.collection is not None
     collection = load_collection(options.collection)
     qrels = collection.qrels(options.split)
     positives: dict[str, dict[str, int]] = {}

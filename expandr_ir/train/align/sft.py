@@ -48,10 +48,16 @@ def train_sft(options: SftOptions) -> AlignResult:
     train, dev = tokenized_rows(options, prompt, tokenizer)
     if options.dry_run:
         return forecast("sft", options.sft, train, dev)
-    heldout_prompt = prompt if options.heldout.rows else None
-    provenance = {"rows": options.rows, "split": options.split}
-    inputs = {"rows": options.rows}
-    return fit("sft", options, tokenizer, train, dev, prompt=heldout_prompt, inputs=inputs, provenance=provenance)
+    return fit(
+        "sft",
+        options,
+        tokenizer,
+        train,
+        dev,
+        prompt=prompt if options.heldout.rows else None,
+        inputs={"rows": options.rows},
+        provenance={"rows": options.rows, "split": options.split},
+    )
 
 
 def tokenized_rows(options: SftOptions, prompt: Prompt, tokenizer: Any) -> tuple[TokenRows, TokenRows | None]:

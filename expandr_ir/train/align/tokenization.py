@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from expandr_ir.errors import InputError
+from expandr_ir.errors import InputError, check_number
 from expandr_ir.generators.chat import prompt_ids
 from expandr_ir.records import Message
 from expandr_ir.train.align.options import AlignOptions, Kind, trl_option
@@ -40,8 +40,7 @@ class TokenRows:
 
 def part(items: Sequence[T], share: float, text_of: Callable[[T], str]) -> tuple[list[T], list[T]]:
     """Items to train on and a share that is held out, by a hash of their texts: stable, and no text is in both."""
-    if not 0 <= share < 1:
-        raise InputError(f"dev_share is {share}", expected="a share from 0 to below 1")
+    check_number("dev_share", share, least=0, below=1)
     parts: tuple[list[T], list[T]] = ([], [])
     for item in items:
         parts[int(query_hash(text_of(item))[:8], 16) / 16**8 < share].append(item)
@@ -81,9 +80,8 @@ def tokenize(
     tokenized apart, as a model writes it. A prompt that is too long keeps its last tokens, where the topic and the
     assistant's header stand, as in the TRL releases that the published systems were trained with.
     """
-    for name, length in (("max_length", max_length), ("max_prompt_length", max_prompt_length)):
-        if length is not None and length < 1:
-            raise InputError(f"{name} is {length}", expected="1 token or more")
+    check_number("max_length", max_length, least=1)
+    check_number("max_prompt_length", max_prompt_length, least=1)
     special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     names = ("rows", "truncated_prompts", "truncated_answers", "dropped_full_prompts", "unended_answers", "tokens")
     counts = dict.fromkeys(names, 0)
@@ -105,14 +103,11 @@ def tokenize(
                 answers[place] = ids[: max_length - len(prompt)]
         counts["rows"] += 1
         counts["tokens"] += sum(len(prompt) + len(ids) for ids in answers)
-        rows.append(_row(prompt, answers))
+        if len(answers) == 1:
+            rows.append({"input_ids": prompt + answers[0], "labels": [IGNORED] * len(prompt) + answers[0]})
+        else:
+            rows.append({"prompt_ids": prompt, "chosen_ids": answers[0], "rejected_ids": answers[1]})
     return TokenRows(rows, counts)
-
-
-def _row(prompt: list[int], answers: Sequence[list[int]]) -> dict[str, list[int]]:
-    if len(answers) == 1:
-        return {"input_ids": prompt + answers[0], "labels": [IGNORED] * len(prompt) + answers[0]}
-    return {"prompt_ids": prompt, "chosen_ids": answers[0], "rejected_ids": answers[1]}
 
 
 def _answer_ids(tokenizer: Any, example: Example, answer: str) -> list[int]:

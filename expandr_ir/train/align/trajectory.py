@@ -19,7 +19,7 @@ import yaml
 from expandr_ir.blocks import load_block
 from expandr_ir.config import TRAINING, regressions_dir
 from expandr_ir.errors import ExpandrError, InputError, unknown_name
-from expandr_ir.io.files import atomic_write
+from expandr_ir.io.files import write_text
 from expandr_ir.io.manifest import installed_versions
 from expandr_ir.train.align.trajectory_inputs import INPUTS, make_input
 
@@ -138,13 +138,7 @@ def check_trajectories(options: TrajectoryOptions) -> TrajectoryReport:
 
 
 def run_trajectory(path: Path, way: str, folder: Path) -> dict[str, Figure]:
-    """The loss and the gradient norm of a file's trajectory, trained by one way and held against its reference.
-
-    Args:
-        path: a file of regressions/training.
-        way: a name of its ways.
-        folder: for model, data and run; a run that is there already is read.
-    """
+    """The loss and gradient norm of a file's trajectory, trained by one way in the folder, against its reference."""
     trajectory = load_trajectory(path)
     measured = run_way(trajectory, way, folder)
     return {
@@ -221,5 +215,4 @@ def record(path: Path, way: str, measured: Mapping[str, Sequence[float]]) -> Non
     block: dict[str, Any] = {"way": way, "versions": versions}
     block |= {quantity: [float(f"{value:.6g}") for value in measured[quantity]] for quantity in QUANTITIES}
     head = path.read_text(encoding="utf-8").split("\nrecorded:")[0].rstrip("\n")
-    with atomic_write(path) as stream:
-        stream.write(head + "\n" + yaml.safe_dump({"recorded": block}, sort_keys=False, default_flow_style=None))
+    write_text(path, head + "\n" + yaml.safe_dump({"recorded": block}, sort_keys=False, default_flow_style=None))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from expandr_ir.io.files import atomic_write
+from expandr_ir.io.files import write_jsonl, write_text
 
 INPUTS = ("model", "preferences", "encoder", "rows", "expansions")
 """Names in braces of a trajectory's command: tiny models and the demo's recorded texts as training data."""
@@ -54,8 +53,7 @@ def make_input(name: str, folder: Path) -> Path:
     else:
         rows = [{"topic_id": topic_id, "query": query, "texts": texts[:1]} for topic_id, query, texts in topics_texts]
     path = folder / f"{name}.jsonl"
-    with atomic_write(path) as stream:
-        stream.writelines(json.dumps(row) + "\n" for row in rows)
+    write_jsonl(path, rows)
     return path
 
 
@@ -87,8 +85,8 @@ def _tiny_model(name: str, folder: Path, texts: Sequence[str]) -> Path:
         network.save_pretrained(place)
     if name == "model":
         return place
-    with atomic_write(folder / "encoder.yaml") as stream:
-        yaml.safe_dump({"model": str(place.resolve()), "pooling": "mean", "normalize": True}, stream)
+    config = {"model": str(place.resolve()), "pooling": "mean", "normalize": True}
+    write_text(folder / "encoder.yaml", yaml.safe_dump(config))
     return folder / "encoder.yaml"
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import ExpandrError, InputError, MissingResourceError
 from expandr_ir.io.manifest import write_manifest
-from expandr_ir.records import GeneratorId, Message
+from expandr_ir.records import Message
 from expandr_ir.train.align.candidates import Candidates
 from expandr_ir.train.align.preference_files import (
     check_provenance,
@@ -45,11 +45,11 @@ def array(*values):
     return np.array(values, dtype=np.float64)
 
 
-def selected(one, evidence, tmp_path=None, **others):
+def selected(entry, evidence, **others):
     """The candidates after selection, with the evidence that an encoder would have given."""
-    one.evidence = evidence
+    entry.evidence = evidence
     options = PreferencesOptions(rows=[], generator=GENERATOR, output="", encoder="e", **others)
-    return one, compare_and_select([one], None, tmp_path, options)
+    return entry, compare_and_select([entry], None, None, options)
 
 
 GOOD = Evidence(positive=array(0.2, 0.9, 0.5), answer=array(0.8, 0.7, 0.6), query=0.4)
@@ -57,9 +57,9 @@ GOOD = Evidence(positive=array(0.2, 0.9, 0.5), answer=array(0.8, 0.7, 0.6), quer
 
 def test_a_preference_by_hand():
     """Rewards 4/3, 3/2, 5/6: the second is chosen, the third rejected."""
-    one, threshold = selected(candidates("a", "x", "y y", "z z z"), GOOD)
-    assert (one.reason, one.chosen, one.rejected, threshold) == (None, 1, 2, 0.6)
-    row = preference_row(one)
+    entry, threshold = selected(candidates("a", "x", "y y", "z z z"), GOOD)
+    assert (entry.reason, entry.chosen, entry.rejected, threshold) == (None, 1, 2, 0.6)
+    row = preference_row(entry)
     assert row["prompt"] == [{"role": "user", "content": "Write about q."}]
     assert row["chosen"] == [{"role": "assistant", "content": "y y"}]
     assert row["rejected"] == [{"role": "assistant", "content": "z z z"}]
@@ -75,76 +75,90 @@ def test_a_preference_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("one", "evidence", "options", "reason"),
+    ("texts", "answer", "evidence", "options", "reason"),
     [
-        (candidates("a", "x", "y", answer=None), GOOD, {}, "no_answer"),
-        (candidates("a", "x"), GOOD, {}, "too_few_candidates"),
-        (candidates("a", "x", "y"), GOOD, {"min_candidates": 3}, "too_few_candidates"),
-        (candidates("a", "x", "y"), Evidence(array(0.2, 0.1), array(0.3, 0.2)), {}, "below_threshold"),
-        (candidates("a", "x", "y", "z"), GOOD, {"threshold": 1.7}, "below_threshold"),
-        (candidates("a", "x", "y"), Evidence(array(0.5, 0.5), array(0.5, 0.5)), {}, "equal_rewards"),
-        (candidates("a", "x", "y"), Evidence(array(0.5, 0.6), array(0.6, 0.5)), {}, "equal_rewards"),
-        (candidates("a", "x", "y", "z"), GOOD, {"min_gap": 0.7}, "small_gap"),
+        ("xy", None, GOOD, {}, "no_answer"),
+        ("xy", None, Evidence(positive=array(0.7, 0.8)), {"rewards": {"retriever": 1.0}}, None),
+        ("x", "a", GOOD, {}, "too_few_candidates"),
+        ("xy", "a", GOOD, {"min_candidates": 3}, "too_few_candidates"),
+        ("xy", "a", Evidence(array(0.2, 0.1), array(0.3, 0.2)), {}, "below_threshold"),
+        ("xyz", "a", GOOD, {"threshold": 1.7}, "below_threshold"),
+        ("xyz", "a", GOOD, {"threshold": 1.6}, None),  # .9 + .7
+        ("xy", "a", Evidence(array(0.5, 0.5), array(0.5, 0.5)), {}, "equal_rewards"),
+        ("xy", "a", Evidence(array(0.5, 0.6), array(0.6, 0.5)), {}, "equal_rewards"),
+        ("xyz", "a", GOOD, {"min_gap": 0.7}, "small_gap"),
+        ("xyz", "a", GOOD, {"min_gap": 2 / 3}, None),  # 3/2 - 5/6
         (
-            candidates("a", "x", "y"),
-            Evidence(positive=array(0.4, 0.3), query=0.5),
-            {"rewards": {"margin": 1.0}, "margin_keep": 0.95, "threshold": "none"},
-            "margin",
+            *("xy", "a", Evidence(positive=array(0.4, 0.3), query=0.5)),
+            *({"rewards": {"margin": 1.0}, "margin_keep": 0.95, "threshold": "none"}, "margin"),
         ),
     ],
 )
-def test_why_a_query_gives_none(one, evidence, options, reason):
-    one, _ = selected(replace(one), evidence, **options)
-    assert one.reason == reason
-    assert reason in REASONS
-
-
-def test_a_query_at_the_threshold_is_kept():
-    assert selected(candidates("a", "x", "y", "z"), GOOD, threshold=1.6)[0].reason is None  # .9 + .7
-    assert selected(candidates("a", "x", "y", "z"), GOOD, min_gap=2 / 3)[0].reason is None  # 3/2 - 5/6
-
-
-def test_an_answer_is_not_needed_where_no_reward_reads_it():
-    one = candidates("a", "x", "y", answer=None)
-    one, _ = selected(one, Evidence(positive=array(0.7, 0.8)), rewards={"retriever": 1.0})
-    assert (one.reason, one.chosen, one.rejected) == (None, 1, 0)
+def test_why_a_query_gives_none(texts, answer, evidence, options, reason):
+    entry, _ = selected(candidates("a", *texts, answer=answer), replace(evidence), **options)
+    assert entry.reason == reason
+    assert reason in {None, *REASONS}
 
 
 def test_a_quantile_drops_that_share():
     table = [candidates(str(n), "x", "y", evidence=Evidence(array(n / 10, 0), array(0.1, 0))) for n in range(8)]
     threshold = select(table, SelectionOptions(threshold="quantile:.25"))
-    assert [one.reason for one in table] == ["below_threshold"] * 2 + [None] * 6
+    assert [entry.reason for entry in table] == ["below_threshold"] * 2 + [None] * 6
     assert threshold == pytest.approx(0.1 + 0.175)  # the quartile of 0, .1, ... .7, and .1
 
 
 @pytest.mark.parametrize(
     ("threshold", "expected"),
-    [
-        (0.6, ("value", 0.6)),
-        (".6", ("value", 0.6)),
-        ("quantile:.25", ("quantile", 0.25)),
-        ("none", ("none", None)),
-        *((text, None) for text in ("", "x", "nan", "quantile:", "quantile:1", "quantile:-.1", "median")),
-    ],
+    [(0.6, ("value", 0.6)), (".6", ("value", 0.6)), ("quantile:.25", ("quantile", 0.25)), ("none", ("none", None))],
 )
 def test_thresholds(threshold, expected):
-    if expected is None:
-        with pytest.raises(InputError, match="the threshold"):
-            SelectionOptions(threshold=threshold)
-    else:
-        assert parse_threshold(threshold) == expected
+    assert parse_threshold(threshold) == expected
 
 
-def test_the_evidence_that_options_ask_for():
-    assert SelectionOptions().evidence() == {"positive", "answer"}
-    assert SelectionOptions(rewards={"corpus": 1.0}).evidence() == {"corpus", "positive"}  # for the threshold
-    assert SelectionOptions(rewards={"corpus": 1.0}, threshold="none").evidence() == {"corpus"}
-    assert SelectionOptions(rewards={"retriever": 1.0}, margin_keep=0.95).evidence() == {"positive", "query"}
-    with pytest.raises(InputError, match="unknown reward 'slef'"):
-        SelectionOptions(rewards={"slef": 1.0})
-    for wrong in ({"min_gap": -1.0}, {"min_candidates": 1}, {"margin_keep": 2.0}, {"min_gap": float("nan")}):
-        with pytest.raises(InputError, match=next(iter(wrong))):
-            SelectionOptions(**wrong)
+@pytest.mark.parametrize(
+    ("options", "evidence"),
+    [
+        ({}, {"positive", "answer"}),
+        ({"rewards": {"corpus": 1.0}}, {"corpus", "positive"}),  # for the threshold
+        ({"rewards": {"corpus": 1.0}, "threshold": "none"}, {"corpus"}),
+        ({"rewards": {"retriever": 1.0}, "margin_keep": 0.95}, {"positive", "query"}),
+    ],
+)
+def test_the_evidence_that_options_need(options, evidence):
+    assert SelectionOptions(**options).evidence() == evidence
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rewards": {}}, "no reward is named"),
+        ({"rewards": {"retreiver": 1.0}}, "(?s)unknown reward 'retreiver'.*Try: retriever"),
+        ({"rewards": {"self": float("nan")}}, "the weight of reward 'self' is nan"),
+        ({"rewards": {"self": 0.0}}, "the weight of reward 'self' is 0"),
+        *(({name: value}, name) for name, value in (("min_candidates", 1), ("margin_keep", 2.0), ("min_gap", -1.0))),
+        ({"min_gap": float("nan")}, "min_gap"),
+        *(
+            ({"threshold": text}, "the threshold")
+            for text in ("", "x", "nan", "quantile:", "quantile:1", "quantile:-.1", "median")
+        ),
+    ],
+)
+def test_options_that_cannot_be(options, message):
+    with pytest.raises(InputError, match=message):
+        SelectionOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"encoder": None}, "no encoder is named"),
+        ({"encoder": None, "rewards": {"corpus": 1.0}, "threshold": "none"}, "the reward 'corpus' needs a collection"),
+        ({"queries": 0}, "queries is 0"),
+    ],
+)
+def test_preferences_that_cannot_be_made(options, message):
+    with pytest.raises(InputError, match=message):
+        PreferencesOptions(**{"rows": [], "generator": GENERATOR, "output": "", "encoder": "e"} | options)
 
 
 def test_a_reward_that_is_not_a_number_names_the_query():
@@ -211,27 +225,30 @@ def test_the_folder(tmp_path):
     assert row["chosen"] == [{"role": "assistant", "content": "y y"}]
     assert read_preferences(folder / "preferences.jsonl") == [row]
     scores = [json.loads(line) for line in (folder / "scores.jsonl").read_text().splitlines()]
-    assert [(one["row_id"], one["dropped"], len(one["candidates"])) for one in scores] == [
+    assert [(row["row_id"], row["dropped"], len(row["candidates"])) for row in scores] == [
         ("a", None, 3),
         ("b", "below_threshold", 3),
     ]
-    assert [one["reward"] for one in scores[0]["candidates"]] == [1.333333, 1.5, 0.833333]
+    assert [candidate["reward"] for candidate in scores[0]["candidates"]] == [1.333333, 1.5, 0.833333]
     text = (folder / "README.md").read_text()
     assert "| queries dropped | no_answer 1, below_threshold 1 |" in text
     assert "| compared by | `e`, cosine |" in text
 
 
-def test_provenance_that_agrees_and_disagrees(tmp_path):
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"generator": {"model": "n"}}, "another LLM: .*model 'm', not 'n'"),
+        ({"prompt": {"sha256": "6"}}, "another prompt: sha256 '5', not '6'"),
+        ({"encoder": {"model": "f", "precision": "bfloat16"}}, "another encoder: precision 'float32', not 'bfloat16'"),
+    ],
+)
+def test_provenance_that_disagrees(tmp_path, part, message):
     folder = folder_of(tmp_path)
     check_provenance(folder, PROVENANCE)
     check_provenance(folder, {"encoder": PROVENANCE["encoder"] | {"name": "another name"}})
-    for part, message in (
-        ({"generator": asdict(GeneratorId("local", "n"))}, "another LLM: model 'm', not 'n'"),
-        ({"prompt": {"sha256": "6"}}, "another prompt: sha256 '5', not '6'"),
-        ({"encoder": {"model": "f", "precision": "bfloat16"}}, "another encoder: precision 'float32', not 'bfloat16'"),
-    ):
-        with pytest.raises(InputError, match=message):
-            check_provenance(folder, part)
+    with pytest.raises(InputError, match=message):
+        check_provenance(folder, part)
 
 
 def test_provenance_of_changed_or_incomplete_preferences(tmp_path):
@@ -247,22 +264,21 @@ def test_provenance_of_changed_or_incomplete_preferences(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"chosen": None}, "'chosen' is no list of messages"),
-        ({"chosen": "text"}, "'chosen' is no list of messages"),
-        ({"prompt": []}, "'prompt' is no list of messages"),
-        ({"prompt": 5}, "'prompt' is no list of messages"),
-        ({"prompt": ["text"]}, "'prompt' is no list of messages"),
+        *(({"chosen": value}, "'chosen' is no list of messages") for value in (None, "text")),
+        *(({"prompt": value}, "'prompt' is no list of messages") for value in ([], 5, ["text"])),
+        ({"prompt": [{"role": "tool", "content": "x"}]}, "'prompt' is no list of messages"),
         ({"rejected": [{"role": "assistant", "content": " "}]}, "'rejected' is no list of messages"),
         ({"rejected": [{"content": "x"}]}, "'rejected' is no list of messages"),
+        ({"chosen": [{"role": "user", "content": "x"}]}, "'chosen' is not one message of the assistant"),
+        ({"chosen": [{"role": "assistant", "content": "x"}] * 2}, "'chosen' is not one message of the assistant"),
         ({"rejected": [{"role": "assistant", "content": "y y"}]}, "chosen and rejected are the same"),
     ],
 )
 def test_preferences_that_cannot_be(tmp_path, change, message):
-    folder = folder_of(tmp_path)
-    (row,) = read_preferences(folder)
+    (row,) = read_preferences(folder_of(tmp_path))
     path = tmp_path / "broken.jsonl"
     path.write_text(json.dumps(row) + "\n" + json.dumps(row | change) + "\n")
-    with pytest.raises(InputError, match=rf"broken.jsonl, line 2: {message}"):
+    with pytest.raises(InputError, match=f"broken.jsonl, line 2: {message}"):
         read_preferences(path)
 
 

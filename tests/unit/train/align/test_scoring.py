@@ -246,7 +246,5 @@ def test_a_search_that_broke_off_goes_on(collection, searches, tmp_path):
 def test_rows_that_the_collection_does_not_know(collection, tmp_path):
     with pytest.raises(InputError, match="query 't5' has no relevant document"):
         ranked(collection, tmp_path, "abcabc")
-    with pytest.raises(InputError, match="the reward 'corpus' needs a collection"):
-        ranked(CorpusOptions(), tmp_path)
     with pytest.raises(InputError, match="hits is 0"):
         CorpusOptions(hits=0)
