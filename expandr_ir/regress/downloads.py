@@ -23,7 +23,7 @@ from zipfile import BadZipFile, ZipFile
 from expandr_ir.blocks import load_block, where
 from expandr_ir.config import conf_dir
 from expandr_ir.errors import ExpandrError, InputError, MissingResourceError, unknown_name
-from expandr_ir.io.files import atomic_write, exclusive, read_jsonl, sha256_file, text_field
+from expandr_ir.io.files import exclusive, read_jsonl, sha256_file, text_field, write_json, write_jsonl
 from expandr_ir.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -136,11 +136,8 @@ def _fetch(item: Item, target: Path) -> Path:
         if item.group.then == "unzip":
             unzip_folder(file, result)
         else:
-            rows = query2doc_rows(file) if item.group.then == "query2doc" else querygym_rows(file)
-            with atomic_write(result) as stream:
-                stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        with atomic_write(note) as stream:
-            json.dump({"name": item.name, "url": item.url, "sha256": sha256, "md5": entry.md5}, stream, indent=2)
+            write_jsonl(result, query2doc_rows(file) if item.group.then == "query2doc" else querygym_rows(file))
+        write_json(note, {"name": item.name, "url": item.url, "sha256": sha256, "md5": entry.md5})
         file.unlink()
     return result
 

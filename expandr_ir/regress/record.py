@@ -15,7 +15,7 @@ import yaml
 
 from expandr_ir.blocks import unknown
 from expandr_ir.errors import InputError
-from expandr_ir.io.files import atomic_write
+from expandr_ir.io.files import write_json, write_text
 from expandr_ir.regress.catalogue import RECORDED, Regression, Regressions, list_versions
 from expandr_ir.regress.results import Results, read_format, rounded
 from expandr_ir.regress.reuse import DENSE_PACKAGES, SPARSE_PACKAGES
@@ -64,9 +64,7 @@ def record(path: Path, results: Results, generator: str | None = None, seed: int
         )
         if measured.values and result.tier != "training":
             records[measured.key] = measured
-    with atomic_write(path) as stream:
-        json.dump({"format": FORMAT, "records": [asdict(record) for record in records.values()]}, stream, indent=1)
-        stream.write("\n")
+    write_json(path, {"format": FORMAT, "records": [asdict(record) for record in records.values()]}, indent=1)
     return len(records)
 
 
@@ -144,7 +142,6 @@ def _write(path: Path, added: Sequence[dict[str, Any]]) -> Path:
         head = {name: value for name, value in table.items() if name != "rows"}
         joined.setdefault(json.dumps(head, sort_keys=True), head | {"rows": {}})["rows"] |= table["rows"]
     content = {"values": [table for table in joined.values() if table["rows"]]}
-    with atomic_write(path) as stream:
-        stream.write("# Written by `expandr regress --promote`.\n")
-        yaml.safe_dump(content, stream, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    write_text(path, f"# Written by `expandr regress --promote`.\n{text}")
     return path

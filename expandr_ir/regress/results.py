@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.io.files import atomic_write
+from expandr_ir.io.files import write_json
 from expandr_ir.regress.catalogue import Figure
 
 T = TypeVar("T")
@@ -126,9 +126,7 @@ def judge(
 
 def write_results(folder: Path, results: Results) -> Path:
     """The path of results.json, written into the folder."""
-    with atomic_write(folder / NAME) as stream:
-        json.dump(results.as_json(), stream, indent=1, ensure_ascii=False)
-        stream.write("\n")
+    write_json(folder / NAME, results.as_json(), indent=1)
     return folder / NAME
 
 

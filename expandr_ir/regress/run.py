@@ -13,7 +13,7 @@ from typing import Any
 
 from expandr_ir.blocks import load_block
 from expandr_ir.errors import ComparisonFailedError, InputError, MissingResourceError
-from expandr_ir.io.files import atomic_write, home, output_file, output_folder
+from expandr_ir.io.files import home, output_file, output_folder, write_json
 from expandr_ir.io.manifest import installed_versions
 from expandr_ir.progress import progress
 from expandr_ir.regress.catalogue import Regressions
@@ -70,8 +70,7 @@ def regress(options: RegressOptions) -> RegressResult:
         return RegressResult(_listed(steps, folder, options))
     started, worker = time.perf_counter(), Worker(folder, options)
     earlier, done = list(_earlier(folder, regressions)), list[Result]()
-    with atomic_write(folder / COMMAND) as stream:
-        json.dump(asdict(options), stream, indent=1)
+    write_json(folder / COMMAND, asdict(options))
     with progress("conditions", len(steps)) as advance:
         for _, group in itertools.groupby(steps, key=lambda step: step.regression.name):
             try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from expandr_ir.errors import InputError
-from expandr_ir.io.files import atomic_write, output_file, output_folder
+from expandr_ir.io.files import output_file, output_folder, write_text
 from expandr_ir.regress.results import NAME
 from expandr_ir.report import formats
 from expandr_ir.report.comparison import FORMATS, render, render_scores
@@ -77,8 +77,7 @@ def report(options: ReportOptions) -> str:
     else:
         texts = {output: _text(form, study, output, options.per_topic)}
     for path, text in texts.items():
-        with atomic_write(path) as stream:
-            stream.write(text)
+        write_text(path, text)
     return "\n".join(f"{path}: {len(text.encode()):,} bytes" for path, text in texts.items())
 
 

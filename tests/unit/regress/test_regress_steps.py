@@ -1,4 +1,4 @@
-"""Conditions to steps: where data is looked for, what is lacking, and what is downloaded."""
+"""Conditions to steps: where data is looked for, what is lacking, what is downloaded, and which runs are stale."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import pytest
 
 from expandr_ir.config import EncoderConfig
 from expandr_ir.errors import MissingResourceError
+from expandr_ir.io.manifest import manifest_path, write_manifest
 from expandr_ir.regress import run
 from expandr_ir.regress.catalogue import Regressions
 from expandr_ir.regress.downloads import Entry, Group, Item
-from expandr_ir.regress.reuse import model_sha256
+from expandr_ir.regress.reuse import model_sha256, why_stale
 from expandr_ir.regress.steps import RegressOptions, plan
 
 
@@ -21,7 +22,6 @@ def home(tmp_path, monkeypatch):
 def make(folder):
     folder.mkdir(parents=True)
     (folder / "corpus.jsonl").write_text("{}")
-    return folder
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def steps(folder):
     """The toy's steps by condition."""
 
     def planned(**options):
-        return {one.condition.name: one for one in plan(Regressions(folder), RegressOptions(**options))}
+        return {step.condition.name: step for step in plan(Regressions(folder), RegressOptions(**options))}
 
     return planned
 
@@ -46,9 +46,7 @@ def test_a_folder_below_data(tmp_path, steps, data, where):
 
 def test_what_is_not_here(tmp_path, steps):
     (tmp_path / "data" / "toy").mkdir(parents=True)
-    skips = {name: step.skip for name, step in steps(data=[f"{tmp_path}/data"]).items()}
-    assert skips["bm25-flat"] == f"data not here: toy in {tmp_path}/data"
-    assert skips["other"] == "a published figure, not run"
+    assert steps(data=[f"{tmp_path}/data"])["bm25-flat"].skip == f"data not here: toy in {tmp_path}/data"
     make(tmp_path / "data" / "group" / "toy")
     skips = {name: step.skip.partition(" in ")[0] for name, step in steps(data=[f"{tmp_path}/data"]).items()}
     assert skips == {
@@ -64,11 +62,11 @@ def test_what_is_not_here(tmp_path, steps):
 def test_expansions_plain_or_compressed(tmp_path, steps, name):
     (tmp_path / "toy").mkdir()
     (tmp_path / name).touch()
-    found = steps(expansions=[str(tmp_path)])
-    assert (found["a.x"].expansions, found["minilm"].expansions) == (tmp_path / name, None)
+    planned = steps(expansions=[str(tmp_path)])
+    assert (planned["a.x"].expansions, planned["minilm"].expansions) == (tmp_path / name, None)
 
 
-def test_other_sources(folder, change, steps):
+def test_other_sources(change, steps):
     change("group/toy.yaml", "folder: toy", "folder: toy\nirds: beir/toy/test\npyserini: toy-test\nindex: toy-v1")
     assert steps(source="irds")["bm25-flat"].collection == "irds:beir/toy/test"
     step = steps(source="pyserini")["bm25-flat"]
@@ -77,33 +75,51 @@ def test_other_sources(folder, change, steps):
 
 
 def test_what_is_downloaded(tmp_path, steps, monkeypatch):
-    def item(name, file):
-        group = Group("https://x/{path}", file, "unzip", "none", "here", {}, "a test")
-        return Item(name, group, Entry(), "https://x", file)
-
-    known = [item("beir/toy", "beir/toy"), item("querygym/a.x", "expansions/toy/a.x.jsonl"), item("b/other", "o")]
-    fetched = []
-    monkeypatch.setattr(run, "items", lambda: {one.name: one for one in known})
-    monkeypatch.setattr(run, "fetch", lambda names, target: fetched.extend(names))
+    group, fetched = Group("https://x/{path}", "", "unzip", "none", "here", {}, "a test"), []
+    files = {"beir/toy": "beir/toy", "querygym/a.x": "expansions/toy/a.x.jsonl", "b/other": "o"}
+    known = {name: Item(name, group, Entry(), "https://x", file) for name, file in files.items()}
+    monkeypatch.setattr(run, "items", lambda: known)
+    monkeypatch.setattr(run, "fetch", lambda names, target: fetched.append(names))
     run._download(steps().values(), RegressOptions())
-    assert fetched == ["beir/toy", "querygym/a.x"]
-    fetched.clear()
     make(tmp_path / "toy")
     run._download(steps(data=[str(tmp_path)]).values(), RegressOptions())
-    assert fetched == ["querygym/a.x"]
+    assert fetched == [["beir/toy", "querygym/a.x"], ["querygym/a.x"]]
 
 
 def test_a_model_by_its_files(tmp_path):
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "model.safetensors").write_bytes(b"1")
-    first = model_sha256(EncoderConfig(model=str(model)))
-    assert model_sha256(EncoderConfig(model=str(model))) == first
-    (model / "model.safetensors").write_bytes(b"2")
-    assert model_sha256(EncoderConfig(model=str(model))) != first
+    weights, hashes = tmp_path / "model" / "model.safetensors", []
+    weights.parent.mkdir()
+    for content in (b"1", b"1", b"2"):
+        weights.write_bytes(content)
+        hashes.append(model_sha256(EncoderConfig(model=str(weights.parent))))
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 @pytest.mark.parametrize("model", ["nobody/nothing", "package:no_such_package"])
 def test_models_that_are_not_here(model):
     with pytest.raises(MissingResourceError, match="model not here"):
         model_sha256(EncoderConfig(model=model))
+
+
+REQUEST = {"documents": "d1", "search": {"k1": 0.9}, "versions": {"python": "3.11", "torch": "2.9"}}
+
+
+@pytest.mark.parametrize(
+    ("fault", "change", "reason"),
+    [
+        (None, {}, ""),
+        (lambda path: path.unlink(), {}, "new"),
+        (lambda path: path.write_text("cut"), {}, "the run was changed since it was made"),
+        (lambda path: manifest_path(path).unlink(), {}, "it has no manifest: it was not finished"),
+        (lambda path: manifest_path(path).write_text("{"), {}, "its manifest cannot be read"),
+        (None, {"search": {"k1": 1.2}, "versions": {}}, "the search changed"),
+        (None, {"versions": {"python": "3.12", "torch": "2.9"}}, "made by python 3.11, here is 3.12"),
+    ],
+)
+def test_a_stale_run_is_said_to_be(tmp_path, fault, change, reason):
+    path = tmp_path / "a.run"
+    path.write_text("1 Q0 d1 1 1.0 x\n")
+    write_manifest(path, details={"request": REQUEST})
+    if fault:
+        fault(path)
+    assert why_stale(path, REQUEST | change) == reason

@@ -7,40 +7,24 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from report_runs import result, value
 
 from expandr_ir.errors import InputError, MissingResourceError
 from expandr_ir.regress.catalogue import Figure
-from expandr_ir.regress.results import Result, Results, Value, judge, read_results, rounded, write_results
+from expandr_ir.regress.results import Results, judge, read_results, rounded, write_results
 
 
-def value(verdict="OK", **fields):
-    known = {
-        "metric": "nDCG@10", "precision": 4, "measured": 0.67892, "expected": 0.6789, "tolerance": 0.0,
-        "source": "Pyserini", "published": None, "published_source": None,
-    }  # fmt: skip
-    return Value(**known | fields, verdict=verdict)
-
-
-def result(*values, **fields):
-    known = {
-        "collection": "scifact", "title": "SciFact", "spec": "/data/scifact", "split": "test", "condition": "bm25-flat",
-        "family": "bm25", "tier": "exact", "baseline": None, "run": "scifact/bm25-flat.run", "expansions": None,
-        "command": "expandr search", "pyserini": ("python -m pyserini.search.lucene",), "topics": 300, "samples": None,
-        "seconds": 0.5, "prompt_tokens": None, "completion_tokens": None, "missing": 0, "empty": 0,
-    }  # fmt: skip
-    return Result(**known | fields, values=values)
+def results(*verdicts):
+    values = tuple(value("nDCG@10", 0.67892, 0.6789, verdict=verdict, reason="why") for verdict in verdicts)
+    return Results((result("bm25", values, "/data", pyserini=("python -m pyserini.search.lucene",)),), {"python": "3"})
 
 
 def test_what_is_written_reads_back(tmp_path):
-    results = Results((result(value(), value("FAIL", reason="0.1 lower")), result(value("NEW"))), {"python": "3"})
-    assert read_results(write_results(tmp_path, results)) == results
-    assert read_results(tmp_path) == results
-    assert results.counts() == {"OK": 1, "OK*": 0, "FAIL": 1, "SKIP": 0, "NEW": 1}
-
-
-def test_a_folder_without_results(tmp_path):
     with pytest.raises(MissingResourceError, match=r"results\.json is not there"):
         read_results(tmp_path)
+    written = results("OK", "FAIL", "NEW")
+    assert read_results(write_results(tmp_path, written)) == read_results(tmp_path) == written
+    assert written.counts() == {"OK": 1, "OK*": 0, "FAIL": 1, "SKIP": 0, "NEW": 1}
 
 
 @pytest.mark.parametrize(
@@ -51,7 +35,7 @@ def test_a_folder_without_results(tmp_path):
         ('{"format": "expandr-results/9"}', "has the format 'expandr-results/9'"),
         ('{"format": "expandr-results/1", "results": [{}]}', "KeyError"),
         (json.dumps({"format": "expandr-results/1", "results": []}), "KeyError: 'versions'"),
-        (json.dumps(Results((result(value("GOOD")),), {}).as_json()), "the verdict 'GOOD'"),
+        (json.dumps(results("GOOD").as_json()), "the verdict 'GOOD'"),
     ],
 )
 def test_what_is_no_results_file(tmp_path, text, message):
@@ -60,61 +44,42 @@ def test_what_is_no_results_file(tmp_path, text, message):
         read_results(tmp_path)
 
 
-def figure(value, tolerance=0.0):
-    return Figure(value, tolerance, "a paper")
-
-
 @pytest.mark.parametrize(
-    ("measured", "expected", "tolerance", "verdict", "reason"),
+    ("precision", "measured", "expected", "tolerance", "verdict", "reason"),
     [
-        (0.67894, 0.6789, 0.0, "OK", ""),
-        (0.67886, 0.6789, 0.0, "OK", ""),
-        (0.67896, 0.6789, 0.0, "FAIL", "0.0001 higher than 0.6789"),
-        (0.67884, 0.6789, 0.0, "FAIL", "0.0001 lower than 0.6789"),
-        (0.7, 0.7, 0.0, "OK", ""),
-        (0.6461, 0.6451, 0.001, "OK*", ""),
-        (0.6441, 0.6451, 0.001, "OK*", ""),
-        (0.64514, 0.6451, 0.001, "OK", ""),
-        (0.64616, 0.6451, 0.001, "FAIL", "0.0011 higher than 0.6451, tolerance 0.001"),
-        (0.64394, 0.6451, 0.001, "FAIL", "0.0012 lower than 0.6451, tolerance 0.001"),
-        (1.0, 1.0, 0.0, "OK", ""),
-        (0.0, 0.0, 0.0, "OK", ""),
+        (4, 0.67894, 0.6789, 0.0, "OK", ""),
+        (4, 0.67886, 0.6789, 0.0, "OK", ""),
+        (4, 0.67896, 0.6789, 0.0, "FAIL", "0.0001 higher than 0.6789"),
+        (4, 0.67884, 0.6789, 0.0, "FAIL", "0.0001 lower than 0.6789"),
+        (4, 0.6461, 0.6451, 0.001, "OK*", ""),
+        (4, 0.6441, 0.6451, 0.001, "OK*", ""),
+        (4, 0.64514, 0.6451, 0.001, "OK", ""),
+        (4, 0.64616, 0.6451, 0.001, "FAIL", "0.0011 higher than 0.6451, tolerance 0.001"),
+        (4, 0.64394, 0.6451, 0.001, "FAIL", "0.0012 lower than 0.6451, tolerance 0.001"),
+        (4, 1.0, 1.0, 0.0, "OK", ""),
+        (4, 0.0, 0.0, 0.0, "OK", ""),
+        (2, 0.344, 0.34, 0.0, "OK", ""),
+        (3, 0.344, 0.34, 0.0, "FAIL", "0.004 higher than 0.340"),
+        (4, None, 0.5, 0.0, "SKIP", "data not here"),
+        (4, 0.5, None, 0.0, "NEW", "no figure is known yet"),
     ],
 )
-def test_verdicts(measured, expected, tolerance, verdict, reason):
-    found = judge("nDCG@10", 4, measured, figure(expected, tolerance))
-    assert (found.verdict, found.reason) == (verdict, reason)
-    assert (found.measured, found.expected, found.source) == (measured, expected, "a paper")
-
-
-def test_precision_is_the_metrics():
-    assert judge("AP", 2, 0.344, figure(0.34)).verdict == "OK"
-    assert judge("AP", 3, 0.344, figure(0.34)).verdict == "FAIL"
-
-
-def test_without_a_figure_it_is_new():
-    found = judge("nDCG@10", 4, 0.5, None, figure(0.6))
-    assert (found.verdict, found.expected, found.published, found.published_source) == ("NEW", None, 0.6, "a paper")
-
-
-def test_a_published_figure_is_never_judged():
-    assert judge("nDCG@10", 4, 0.1, figure(0.1), figure(0.9)).verdict == "OK"
-
-
-def test_skipped():
-    found = judge("nDCG@10", 4, None, figure(0.5), skip="data not here")
-    assert (found.verdict, found.reason, found.measured, found.expected) == ("SKIP", "data not here", None, 0.5)
+def test_verdicts(precision, measured, expected, tolerance, verdict, reason):
+    figure = None if expected is None else Figure(expected, tolerance, "a paper")
+    judged = judge("nDCG@10", precision, measured, figure, Figure(0.99, 0.0, "another"), skip="data not here")
+    assert (judged.verdict, judged.reason, judged.measured, judged.expected) == (verdict, reason, measured, expected)
+    assert (judged.source, judged.published, judged.published_source) == (figure and "a paper", 0.99, "another")
 
 
 @given(st.floats(0, 1))
-def test_a_value_equals_itself_as_it_is_printed(value):
-    printed = float(f"{value:.4f}")
-    assert float(rounded(value, 4)) == printed
-    assert judge("nDCG@10", 4, value, figure(printed)).verdict == "OK"
+def test_a_value_equals_itself_as_it_is_printed(measured):
+    printed = float(f"{measured:.4f}")
+    assert float(rounded(measured, 4)) == printed
+    assert judge("nDCG@10", 4, measured, Figure(printed, 0.0, "")).verdict == "OK"
 
 
 @given(st.integers(0, 10_000), st.integers(-300, 300), st.integers(0, 300))
 def test_the_tolerance_is_met_to_the_last_digit(expected, difference, tolerance):
-    found = judge("nDCG@10", 4, (expected + difference) / 10_000, figure(expected / 10_000, tolerance / 10_000))
+    figure = Figure(expected / 10_000, tolerance / 10_000, "")
     wanted = "OK" if difference == 0 else "OK*" if abs(difference) <= tolerance else "FAIL"
-    assert found.verdict == wanted
+    assert judge("nDCG@10", 4, (expected + difference) / 10_000, figure).verdict == wanted
