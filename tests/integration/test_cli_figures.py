@@ -12,8 +12,6 @@ from expandr_ir.regress.catalogue import Regressions
 
 pytestmark = pytest.mark.java
 
-QUERY2DOC = [f"query2doc-{kind}.{llm}" for kind in ("zs", "cot", "fs") for llm in ("gpt-4.1", "Qwen2.5-7B-Instruct")]
-
 
 def rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "expected.tsv").open(encoding="utf-8") as stream:
@@ -23,24 +21,8 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def scores(expandr, run, *options) -> dict[str, float]:
     """Measure -> mean, rounded as tables are."""
     told = json.loads(expandr("evaluate", *options, "--format", "json", run).out)
-    (own,) = told.values()
-    return {measure: round(value, 4) for measure, value in own["means"].items()}
-
-
-@pytest.mark.parametrize(
-    ("folder", "split", "expected"),
-    [
-        ("classic/cacm", "test", {"nDCG@10": 0.4808, "AP": 0.3480}),
-        ("classic/cranfield", "test", {"nDCG@10": 0.3560, "AP": 0.2790}),
-        ("msmarco-dl-pool", "dl19.full", {"nDCG@10": 0.4628}),
-        ("msmarco-dl-pool", "dl20.full", {"nDCG@10": 0.4619}),
-    ],
-)
-def test_other_collections(expandr, test_data, folder, split, expected):
-    collection = ["--collection", test_data / folder, "--split", split]
-    expandr("search", *collection, "--output", "bm25.run")
-    measures = [word for measure in expected for word in ("-m", measure)]
-    assert scores(expandr, "bm25.run", *collection, *measures) == expected
+    (run,) = told.values()
+    return {measure: round(value, 4) for measure, value in run["means"].items()}
 
 
 def test_every_published_row_is_a_figure_of_the_regression(test_data):
@@ -53,9 +35,7 @@ def test_every_published_row_is_a_figure_of_the_regression(test_data):
         assert known["R@100"].value == float(row["bm25_R@100"])
 
 
-@pytest.mark.parametrize(
-    "name", [QUERY2DOC[0], *(pytest.param(name, marks=pytest.mark.slow) for name in QUERY2DOC[1:])]
-)
+@pytest.mark.parametrize("name", ["query2doc-zs.gpt-4.1", "query2doc-fs.Qwen2.5-7B-Instruct"])
 def test_what_was_searched_is_the_topic_repeated_and_the_expansion(expandr, test_data, name):
     scifact, expansions = test_data / "beir" / "scifact", test_data / "expansions" / "scifact" / f"{name}.jsonl.gz"
     (row,) = [row for row in rows(expansions.parent) if row["file"] == expansions.name]

@@ -109,12 +109,11 @@ def test_dry_run_over_everything(capsys, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_list_says_what_is_known(capsys, tmp_path):
+def test_a_list_shows_expected_and_published_figures(capsys, tmp_path):
     assert main(["regress", "--list", "--collection", "scifact", "--output", str(tmp_path)]) == 0
-    told = capsys.readouterr().out
-    assert "bm25-flat                                  exact     nDCG@10 .6789  R@100 .9253  R@1000 .9767" in told
-    assert "hyde                                       live      nDCG@10 [.6910]  R@100 [.9640]" in told
-    assert "expandr                                    live      no figure is known" in told
+    lines = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    assert lines["bm25-flat"] == ["exact", "nDCG@10", ".6789", "R@100", ".9253", "R@1000", ".9767"]
+    assert lines["hyde"] == ["live", "nDCG@10", "[.6910]", "R@100", "[.9640]"]
 
 
 def test_trainings_are_listed_and_proofs_are_skipped_with_their_command(capsys, tmp_path):
@@ -132,21 +131,6 @@ def test_trainings_are_listed_and_proofs_are_skipped_with_their_command(capsys, 
     ]
     reason = "it trains for hours: python tests/benchmarks/proof_rounds.py --data DIR --seeds 0 1 2 --output DIR"
     assert results[1]["values"][0]["reason"] == reason
-
-
-def test_commands_of_pyserini(capsys, tmp_path):
-    argv = ["--collection", "scifact", "--condition", "bm25-multifield", "--output", str(tmp_path)]
-    assert main(["regress", "--commands", "--format", "json", *argv]) == 0
-    (row,) = json.loads(capsys.readouterr().out)
-    assert row["pyserini"][0] == (
-        "python -m pyserini.search.lucene --threads 16 --batch-size 128 --index beir-v1.0.0-scifact.multifield "
-        f"--topics beir-v1.0.0-scifact-test --output {tmp_path}/scifact/bm25-multifield.run --output-format trec "
-        "--hits 1000 --bm25 --k1 0.9 --b 0.4 --remove-query --fields contents=1.0 title=1.0"
-    )
-    assert row["pyserini"][1] == (
-        "python -m pyserini.eval.trec_eval -c -m ndcg_cut.10 beir-v1.0.0-scifact-test "
-        f"{tmp_path}/scifact/bm25-multifield.run"
-    )
 
 
 def test_query_prefixes_of_pyserinis_commands():
