@@ -113,57 +113,39 @@ def test_links_within_the_page_have_a_target(text, page):
             assert address[1:] in ids
 
 
-def test_the_matrix_has_every_figure(page):
-    words = [one.strip() for one in page.texts if one.strip()]
-    for figure in ("0.4583", "0.8750", "+0.4167", "0.2500", "-0.2083", "0.9000", "FAIL", "SKIP", "OK", "NEW"):
-        assert figure in words
+def test_figures_moved_topics_and_plots_are_there(text, page):
+    words = [word.strip() for word in page.texts]
+    figures = ("0.4583", "0.8750", "+0.4167", "0.2500", "-0.2083", "0.9000", "FAIL", "SKIP", "OK", "NEW")
+    assert {*figures, "Helped most on RR@10", "Hurt most on RR@10", "0.50 → 1.00"} <= {*words}
     scopes = [attributes.get("scope") for name, attributes in page.elements if name == "th"]
     assert None not in scopes
     assert {"row", "col", "colgroup"} <= set(scopes)
+    for axis in ("LLM tokens per topic", "seconds per topic", "the number of expansions of a topic"):
+        assert f"RR@10 against {axis}" in text
+    assert "n…" in text
 
 
-def test_commands_stand_there_as_they_are_typed(text, page):
-    commands = [
-        html.unescape(found) for found in re.findall(r"<pre tabindex=\"0\"><code>(.*?)</code>", text, re.DOTALL)
-    ]
+def test_commands_stand_there_as_they_are_typed(text):
+    commands = [html.unescape(code) for code in re.findall(r"<pre tabindex=\"0\"><code>(.*?)</code>", text, re.DOTALL)]
     assert "python -m pyserini --a 'b c'" in commands
     assert sum(command.startswith("expandr evaluate --collection '/") for command in commands) == 5
     assert text.count('class="copy"') == 7, "six commands and one of Pyserini's"
 
 
-def test_topics_in_full(text):
-    found = topics_of(text)
-    second = found["topics"]["2"]
+def test_topics_in_full(text, page):
+    data = topics_of(text)
+    first, second = data["topics"]["1"], data["topics"]["2"]
     assert second["tops"]["base"] == ["d5", "d2", "d6", "d7", "d8", "d9"]
     assert second["tops"][NASTY][0] == "d2"
-    assert second["grades"] == {"d2": 1}
-    assert found["topics"]["1"]["grades"] == {"d1": 1, "d9": 0}
-    assert second["values"]["base"] == 0.5
-    assert second["relevant"] == 1
-    assert [one["baseline"] for one in found["conditions"]] == [None, "base", "base", "base", "base"]
-
-
-def test_texts_are_cut_and_the_page_says_where(text, page):
-    cut = topics_of(text)["topics"]["1"]["expansions"][NASTY][2]
+    assert (first["grades"], second["grades"]) == ({"d1": 1, "d9": 0}, {"d2": 1})
+    assert (second["values"]["base"], second["relevant"]) == (0.5, 1)
+    assert [condition["baseline"] for condition in data["conditions"]] == [None, "base", "base", "base", "base"]
+    cut = first["expansions"][NASTY][2]
     assert len(cut) <= EXPANSION_CHARACTERS
     assert cut.endswith("long…")
-    assert topics_of(text)["topics"]["1"]["expansions"]["worse"][1] == "", "empty is kept as empty"
-    said = " ".join(page.texts)
-    assert f"documents after {DOCUMENT_CHARACTERS} characters, expansions after {EXPANSION_CHARACTERS}" in said
-
-
-def test_plots(text):
-    assert "RR@10 against LLM tokens per topic" in text
-    assert "RR@10 against seconds per topic" in text
-    assert "RR@10 against the number of expansions of a topic" in text
-    assert "n…" in text
-
-
-def test_helped_and_hurt(page):
-    words = [one.strip() for one in page.texts]
-    assert "Helped most on RR@10" in words
-    assert "Hurt most on RR@10" in words
-    assert "0.50 → 1.00" in words
+    assert first["expansions"]["worse"][1] == "", "empty is kept as empty"
+    limits = f"documents after {DOCUMENT_CHARACTERS} characters, expansions after {EXPANSION_CHARACTERS}"
+    assert limits in " ".join(page.texts)
 
 
 def test_the_number_of_topics_in_full(tmp_path):
@@ -190,25 +172,25 @@ def test_what_is_missing_or_was_changed_is_said_and_not_shown(tmp_path):
     assert "tiny/run1.run is not there" in text
 
 
-def test_two_names_that_look_alike_have_two_ids(tmp_path):
-    data = collection(tmp_path / "tiny")
-    results = [result(name, (value("RR@10", 0.5),), data, baseline=None) for name in ("a b", "a-b", "a+b", "…")]
+def page_of_results(tmp_path, *results) -> str:
     write_results(tmp_path, Results(results, {}))
-    page = Page(page_of(tmp_path))
-    assert len([one for one in page.having("id") if one.startswith("tiny-a-b")]) == 3
+    return page_of(tmp_path)
+
+
+def test_two_names_that_look_alike_have_two_ids(tmp_path):
+    results = [result(name, (value("RR@10", 0.5),), "/x", baseline=None) for name in ("a b", "a-b", "a+b", "…")]
+    page = Page(page_of_results(tmp_path, *results))
+    assert len([name for name in page.having("id") if name.startswith("tiny-a-b")]) == 3
 
 
 def test_many_collections_have_an_overview_of_each_measured_metric(tmp_path):
-    data = collection(tmp_path / "tiny")
     results = [
-        result("base", (value("RR@10", number / 10), value("R@100", None)), data, collection=name, title=name)
+        result("base", (value("RR@10", number / 10), value("R@100", None)), "/x", collection=name, title=name)
         for number, name in enumerate("abcdef", start=1)
     ]
-    write_results(tmp_path, Results(results, {}))
-    page = Page(page_of(tmp_path))
+    page = Page(page_of_results(tmp_path, *results))
     tables = [attributes.get("class") for name, attributes in page.elements if name == "table"]
-    assert tables.count("matrix") == 1
-    assert tables.count("matrix figures") == 6
+    assert (tables.count("matrix"), tables.count("matrix figures")) == (1, 6)
     assert page.texts.count("0.6000") == 4, "overview, figures, summary and details"
     assert "0.3500" in page.texts, "the mean"
 
@@ -221,23 +203,19 @@ def rows_of(text: str, kind: str) -> list[list[str]]:
     return [[html.unescape(re.sub(r"<[^>]*>", "", cell)).strip() for cell in row] for row in cells]
 
 
-def test_a_row_says_what_a_figure_is_compared_with_and_what_is_known(text):
+def test_rows_say_what_a_figure_is_compared_with_and_why_one_was_skipped(text):
     rows = {row[0].lstrip("■▼"): row[1:] for row in rows_of(text, "matrix figures")}
     assert rows["worse"][:6] == ["base", "0.2500", "-0.2083", "0.9000", "0.9000", "FAIL"]
     assert rows["worse"][6:] == ["0.5000", "-0.2500", "–", "–", "NEW"]
     assert rows["base"][:6] == ["–", "0.4583", "–", "0.4583", "0.9000", "OK"]
     assert list(rows) == ["base", NASTY, "worse", "n2", "n4"]
-
-
-def test_a_skipped_condition_says_why_in_its_row(text):
     (row,) = rows_of(text, "matrix skipped")
     assert row == ["▲dense", "base", "the model is not here: <fetch> it", "0.5000", "0.5000"]
 
 
 def test_many_metrics_are_in_several_tables(tmp_path):
     values = tuple(value(f"P@{cut}", cut / 100, cut / 100) for cut in range(1, 10))
-    write_results(tmp_path, Results([result("base", values, collection(tmp_path / "tiny"))], {}))
-    text = page_of(tmp_path)
+    text = page_of_results(tmp_path, result("base", values, "/x"))
     assert text.count('<table class="matrix figures') == 3, "four columns a metric, at most sixteen in all"
 
 
@@ -253,31 +231,23 @@ def test_recorded_texts_of_unknown_cost_are_in_no_cost_plot(tmp_path):
 
 
 def test_ten_thousand_topics_stay_small(tmp_path):
-    count = 10_000
-    folder = tmp_path / "large"
+    count, folder, runs = 10_000, tmp_path / "large", tmp_path / "runs"
     (folder / "qrels").mkdir(parents=True)
-    (folder / "corpus.jsonl").write_text(
-        "".join(f'{{"_id": "d{at}", "title": "", "text": "{"text " * 100}"}}\n' for at in range(1, count + 10))
-    )
-    (folder / "queries.jsonl").write_text(
-        "".join(f'{{"_id": "{at}", "text": "topic {at}"}}\n' for at in range(1, count + 1))
-    )
-    (folder / "qrels" / "test.tsv").write_text(
-        "query-id\tcorpus-id\tscore\n" + "".join(f"{at}\td{at}\t1\n" for at in range(1, count + 1))
-    )
-    runs = tmp_path / "runs"
+    for name, line, last in (
+        ("corpus.jsonl", f'{{{{"_id": "d{{0}}", "title": "", "text": "{"text " * 100}"}}}}\n', count + 9),
+        ("queries.jsonl", '{{"_id": "{0}", "text": "topic {0}"}}\n', count),
+        ("qrels/test.tsv", "{0}\td{0}\t1\n", count),
+    ):
+        head = "query-id\tcorpus-id\tscore\n" if name.endswith(".tsv") else ""
+        (folder / name).write_text(head + "".join(line.format(at) for at in range(1, last + 1)))
     ranks = {"base": [1 + at % 3 for at in range(count)], "other": [1 + (at // 2) % 3 for at in range(count)]}
-    results = []
-    for name, own in ranks.items():
-        run_file(runs / f"{name}.run", *own)
-        mean = sum(1 / rank for rank in own) / count
-        results.append(
-            result(
-                name, (value("RR@10", mean),), folder, run=f"{name}.run", baseline=None if name == "base" else "base"
-            )
-        )
-    write_results(runs, Results(results, {}))
-    text = page_of(runs)
+    for name, ranked in ranks.items():
+        run_file(runs / f"{name}.run", *ranked)
+    results = [
+        result(name, (value("RR@10", sum(1 / rank for rank in ranked) / count),), folder, run=f"{name}.run")
+        for name, ranked in ranks.items()
+    ]
+    text = page_of_results(runs, *results)
     assert len(text) < 400_000
     assert len(topics_of(text)["topics"]) == 100
     assert "one bar is the mean of 25 topics" in text

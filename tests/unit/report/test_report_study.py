@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 
 import pytest
 from report_runs import NASTY, regressions, run_file
 
-from expandr_ir.errors import InputError, MissingResourceError
+from expandr_ir.errors import InputError
+from expandr_ir.evaluate.compare import Cost
 from expandr_ir.evaluate.significance import t_test
-from expandr_ir.regress.results import NAME, Results, read_results, write_results
+from expandr_ir.regress.results import Results, read_results, write_results
 from expandr_ir.report.evidence import gather
 from expandr_ir.report.study import study_of
 
@@ -38,20 +38,16 @@ def test_differences_tests_and_outcomes(runs):
     assert chapter.judged == 4
 
 
-def test_costs_come_from_the_manifest(runs):
+def test_costs_come_from_the_manifest_else_from_the_results(runs, tmp_path):
     (chapter,) = gather(runs).chapters
-    assert chapter.condition("base").cost.seconds == pytest.approx(0.1)
-    assert chapter.condition("base").cost.tokens is None
+    assert chapter.condition("base").cost == Cost(pytest.approx(0.1), None)
     assert chapter.condition("worse").cost.tokens == pytest.approx(2 * 400 / 4)
-
-
-def test_costs_come_from_the_results_where_there_is_no_manifest(tmp_path):
-    runs = regressions(tmp_path, manifests=False)
-    found = read_results(runs)
-    first = dataclasses.replace(found.results[0], seconds=8.0, prompt_tokens=4, completion_tokens=8)
-    write_results(runs, dataclasses.replace(found, results=(first, *found.results[1:])))
-    base = gather(runs).chapters[0].condition("base")
-    assert (base.cost.seconds, base.cost.tokens) == (2.0, 3.0)
+    bare = regressions(tmp_path / "bare", manifests=False)
+    results = read_results(bare)
+    first = dataclasses.replace(results.results[0], seconds=8.0, prompt_tokens=4, completion_tokens=8)
+    write_results(bare, dataclasses.replace(results, results=(first, *results.results[1:])))
+    base = gather(bare).chapters[0].condition("base")
+    assert base.cost == Cost(2.0, 3.0)
     assert base.notes == ("the manifest of tiny/run0.run is not there",)
 
 
@@ -89,26 +85,12 @@ def test_a_collection_elsewhere_is_found_by_data(runs, tmp_path):
     assert chapter.condition(NASTY).contrasts["RR@10"].family == 8
 
 
-def test_a_folder_without_results(tmp_path):
-    with pytest.raises(MissingResourceError, match="expandr regress"):
-        gather(tmp_path)
-
-
-def test_results_of_another_format(tmp_path):
-    (tmp_path / NAME).write_text(json.dumps({"format": "expandr-results/9"}))
-    with pytest.raises(InputError, match="expandr-results/9"):
-        gather(tmp_path)
-
-
-def test_results_without_a_result(tmp_path):
-    write_results(tmp_path, Results([], {}))
-    with pytest.raises(InputError, match="holds no result"):
-        gather(tmp_path)
-
-
-def test_an_unknown_collection_names_the_nearest(runs):
+def test_no_result_and_an_unknown_collection(runs, tmp_path):
     with pytest.raises(InputError, match="Try: tiny"):
         gather(runs, None, ["tinny"])
+    write_results(tmp_path, Results((), {}))
+    with pytest.raises(InputError, match="holds no result"):
+        gather(tmp_path)
 
 
 def test_a_study_of_results_alone_has_differences_and_no_tests(runs):
