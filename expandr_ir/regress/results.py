@@ -75,6 +75,7 @@ class Results:
     results: tuple[Result, ...]
     versions: Mapping[str, str]  # of Python, this package, and what it stands on
     date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))  # when they were judged
+    tested: Mapping[str, Any] = field(default_factory=dict)  # what `expandr report` keeps beside them: tests and costs
 
     def counts(self) -> dict[Verdict, int]:
         """The number of values with each verdict."""
@@ -84,7 +85,8 @@ class Results:
     def as_json(self) -> dict[str, Any]:
         """The results as results.json holds them."""
         rows = [asdict(result) for result in self.results]
-        return {"format": FORMAT, "date": self.date, "versions": dict(self.versions), "results": rows}
+        content = {"format": FORMAT, "date": self.date, "versions": dict(self.versions), "results": rows}
+        return content | ({"tested": self.tested} if self.tested else {})
 
 
 def rounded(value: float | str, precision: int) -> Decimal:
@@ -140,7 +142,7 @@ def read_results(path: Path) -> Results:
             if unknown := {value.verdict for value in values} - set(VERDICTS):
                 raise ValueError(f"the verdict {min(unknown)!r}")
             results.append(Result(**row | {"pyserini": tuple(row["pyserini"]), "values": values}))
-        return Results(tuple(results), data["versions"], data["date"])
+        return Results(tuple(results), data["versions"], data["date"], data.get("tested", {}))
 
     path = path / NAME if path.is_dir() else path
     return read_format(path, FORMAT, build, "a folder that `expandr regress --output` wrote")

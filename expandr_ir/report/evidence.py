@@ -34,11 +34,6 @@ def gather(run_dir: Path, data: Path | None = None, collections: Sequence[str] =
     """The study of a folder of runs, with tests, costs and topics from the runs that are there.
 
     A run that is not there, or no longer scores what was recorded, is left out, and a note of its condition says so.
-    Collections that are not at the recorded place are looked for in `data`; all are read where none is named.
-
-    Raises:
-        MissingResourceError: there is no results.json.
-        InputError: it is not of this format, holds no result, or has no such collection; or a run cannot be read.
     """
     study = load_study(run_dir).only(collections)
     if not study.chapters:
@@ -73,11 +68,14 @@ def study_of_comparison(
             topics=comparison.topics,
             values=tuple(Value(metric=name, precision=4, measured=mean) for name, mean in run.scores.means.items()),
         )
-        condition = Condition(result, cost=run.cost, scores=run.scores, manifest=manifest)
-        if runs and qrels:
-            condition = replace(condition, tops=_tops(runs[run.name], qrels))
-        if expansions and expansions.is_unchanged():
-            condition = replace(condition, expansions=Path(expansions.path))
+        condition = Condition(
+            result,
+            cost=run.cost,
+            scores=run.scores,
+            tops=_tops(runs[run.name], qrels) if runs and qrels else {},
+            expansions=Path(expansions.path) if expansions and expansions.is_unchanged() else None,
+            manifest=manifest,
+        )
         conditions.append(_compared(condition, run, comparison.family))
     topics = collection.topics(split) if collection else {}
     documents = collection.documents if collection else None
@@ -87,13 +85,13 @@ def study_of_comparison(
 
 def topics_in_full(chapter: Chapter, limit: int) -> dict[str, Any] | None:
     """The topics that moved most, as plain data for a page; None where no run was read."""
-    shown = {one.name: one for one in chapter.conditions if one.scores and one.tops}
+    shown = {condition.name: condition for condition in chapter.conditions if condition.scores and condition.tops}
     if not shown or not limit:
         return None
     metric = chapter.metrics[0]
     values = {name: one.scores.per_topic[metric] for name, one in shown.items() if one.scores}
     topics: dict[str, dict[str, Any]] = {}
-    for topic_id in choose(chapter, limit):
+    for topic_id in _choose(chapter, limit):
         tops = {name: one.tops.get(topic_id, []) for name, one in shown.items()}
         listed, grades = set(chain.from_iterable(tops.values())), chapter.qrels[topic_id]
         topics[topic_id] = {
@@ -120,7 +118,7 @@ def topics_in_full(chapter: Chapter, limit: int) -> dict[str, Any] | None:
     }
 
 
-def choose(chapter: Chapter, limit: int) -> list[str]:
+def _choose(chapter: Chapter, limit: int) -> list[str]:
     """Ids of at most `limit` topics: the most helped and hurt of each condition in turn, then the next of each."""
     turns: list[list[str]] = []
     for one in chapter.conditions:
@@ -141,7 +139,7 @@ def changes_of(chapter: Chapter, condition: Condition) -> dict[str, float]:
     return {topic_id: after[topic_id] - before[topic_id] for topic_id in before}
 
 
-def find_collection(result: Result, data: Path | None) -> Collection:
+def _find_collection(result: Result, data: Path | None) -> Collection:
     """The collection where it was recorded, else in the folder `data`: by its name, or by its folder's name."""
     try:
         return load_collection(result.spec)
@@ -158,7 +156,7 @@ def _weigh(chapter: Chapter, run_dir: Path, data: Path | None) -> Chapter:
     if not any(one.result.run for one in chapter.conditions):
         return chapter
     try:
-        collection = find_collection(chapter.first, data)
+        collection = _find_collection(chapter.first, data)
         topics, qrels = collection.topics(chapter.first.split), collection.qrels(chapter.first.split)
     except (InputError, MissingResourceError) as error:
         note = f"no test of significance and no topics: the collection is not at hand ({error.found}); try --data DIR"
@@ -166,10 +164,10 @@ def _weigh(chapter: Chapter, run_dir: Path, data: Path | None) -> Chapter:
     conditions = {one.name: _read(one, chapter.metrics, qrels, run_dir) for one in chapter.conditions}
     scores = {name: one.scores for name, one in conditions.items() if one.scores}
     groups: dict[str, dict[str, Scores]] = {}  # Holm's correction is over all conditions of one baseline
-    for name, own in scores.items():
+    for name, run_scores in scores.items():
         baseline = conditions[name].result.baseline
         if baseline in scores and baseline != name:
-            groups.setdefault(baseline, {})[name] = own
+            groups.setdefault(baseline, {})[name] = run_scores
     for baseline, group in groups.items():
         comparison = compare_scores(scores[baseline], group, topics=topics, examples=EXAMPLES, randomise=False)
         for run in comparison.runs:
@@ -200,8 +198,7 @@ def _read(condition: Condition, metrics: Sequence[str], qrels: Qrels, run_dir: P
         manifest = None
     known = cost_of(manifest)  # of every stage, while the result knows the search alone
     seconds = cost.seconds if known.seconds is None else known.seconds
-    tokens = cost.tokens if known.tokens is None else known.tokens
-    expansions = None
+    cost, expansions = Cost(seconds, cost.tokens if known.tokens is None else known.tokens), None
     if result.expansions:
         places = (Path(result.expansions), run_dir / result.expansions)
         expansions = next((place for place in places if place.is_file()), None)
@@ -211,8 +208,8 @@ def _read(condition: Condition, metrics: Sequence[str], qrels: Qrels, run_dir: P
         elif any(Path(one.path).name == expansions.name and not one.is_unchanged() for one in sources):
             notes.append(f"the expansions {result.expansions} were changed after the run, and are not shown")
             expansions = None
-    condition = replace(condition, cost=Cost(seconds, tokens), notes=tuple(notes))
-    return replace(condition, scores=scores, tops=_tops(run, qrels), expansions=expansions, manifest=manifest)
+    details: dict[str, Any] = {"scores": scores, "tops": _tops(run, qrels), "expansions": expansions}
+    return replace(condition, cost=cost, notes=tuple(notes), manifest=manifest, **details)
 
 
 def _compared(condition: Condition, run: ComparedRun, family: int) -> Condition:

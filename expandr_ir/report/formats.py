@@ -12,7 +12,6 @@ from markupsafe import Markup
 
 from expandr_ir.errors import InputError, unknown_name
 from expandr_ir.masking import printable
-from expandr_ir.regress.results import VERDICTS
 from expandr_ir.report.formatting import Bold, Table, fill, levels, mark, mean, safe, signed, slug
 from expandr_ir.report.study import Chapter, Condition, Study, portable
 
@@ -38,20 +37,15 @@ def csv_of(study: Study) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    for one in (one for chapter in study.chapters for one in chapter.conditions):
-        for value in one.result.values:
-            row = asdict(one.result) | asdict(value)
-            row |= asdict(one.contrasts[value.metric]) if value.metric in one.contrasts else {}
-            row |= {"seconds_per_topic": one.cost.seconds, "tokens_per_topic": one.cost.tokens}
+    for condition in (condition for chapter in study.chapters for condition in chapter.conditions):
+        for value in condition.result.values:
+            row = asdict(condition.result) | asdict(value)
+            row |= asdict(condition.contrasts[value.metric]) if value.metric in condition.contrasts else {}
+            row |= {"seconds_per_topic": condition.cost.seconds, "tokens_per_topic": condition.cost.tokens}
             row |= {"tolerance": None} if value.expected is None else {}
-            writer.writerow({name: _csv_cell(cell) for name, cell in row.items()})
+            texts = {name: printable(cell) for name, cell in row.items() if isinstance(cell, str)}
+            writer.writerow(row | {name: re.sub(r"^(?=[=+\-@\t])", "'", text) for name, text in texts.items()})
     return stream.getvalue()
-
-
-def _csv_cell(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return re.sub(r"^(?=[=+\-@\t])", "'", printable(value))
 
 
 def latex_of(study: Study) -> str:
@@ -63,27 +57,26 @@ def latex_of(study: Study) -> str:
 def paper_table(study: Study, metric: str, missing: str) -> Table:
     """Conditions in rows, families apart, collections and their mean in columns; what was not measured is left out."""
     chapters = _measured(study, metric)
-    rows: dict[str, dict[str, list[str]]] = {}
-    means: dict[str, float] = {}
-    for name in dict.fromkeys(one.name for chapter in chapters for one in chapter.conditions if metric in one.measured):
-        conditions = [chapter.condition(name) for chapter in chapters]
-        figures = [one.measured.get(metric) if one else None for one in conditions]
-        known = [figure for figure in figures if figure is not None]
-        if len(known) == len(chapters) > 1:
-            means[name] = sum(known) / len(known)
-        family = next(one.result.family for one in conditions if one)
-        rows.setdefault(family, {})[name] = [
-            Bold(text) if name in chapter.best(metric) else text
-            for chapter, one in zip(chapters, conditions, strict=True)
-            for text in [_figure(one, metric) or missing]
+    names = dict.fromkeys(one.name for chapter in chapters for one in chapter.conditions if metric in one.measured)
+    rows = {name: [chapter.condition(name) for chapter in chapters] for name in names}
+    means = {
+        name: sum(one.measured[metric] for one in row if one) / len(row)
+        for name, row in rows.items()
+        if len(row) > 1 and all(one and metric in one.measured for one in row)
+    }
+    best = max((round(value, 4) for value in means.values()), default=None)
+    groups: dict[str, list[list[str]]] = {}
+    for name, row in rows.items():
+        cells = [
+            _figure(one, metric, name in chapter.best(metric)) or missing
+            for chapter, one in zip(chapters, row, strict=True)
         ]
-    if means:
-        best = max(round(value, 4) for value in means.values())
-        for name, row in ((name, row) for group in rows.values() for name, row in group.items()):
-            text = mean(means[name]) if name in means else missing
-            row.append(Bold(text) if len(means) > 1 and round(means.get(name, -1), 4) == best else text)
+        if means:
+            text = mean(means.get(name), missing=missing)
+            cells.append(Bold(text) if name in means and len(means) > 1 and round(means[name], 4) == best else text)
+        groups.setdefault(next(one.result.family for one in row if one), []).append([name, *cells])
     header = [metric, *(chapter.first.title for chapter in chapters), *(["mean"] if means else [])]
-    return Table(header, [[[name, *row] for name, row in group.items()] for group in rows.values()])
+    return Table(header, list(groups.values()))
 
 
 def paper_caption(study: Study, metric: str) -> str:
@@ -197,21 +190,22 @@ def _fenced(condition: Condition) -> Markup:
 
 def _tally(chapter: Chapter) -> str:
     """The number of figures with each verdict, such as "Figures: 44 OK, 4 SKIP."."""
-    found = [value.verdict for one in chapter.conditions for value in one.result.values]
-    return f"Figures: {', '.join(f'{found.count(name)} {name}' for name in VERDICTS if name in found)}."
+    counts = Study((chapter,), {}, "").results.counts()
+    return f"Figures: {', '.join(f'{count} {name}' for name, count in counts.items() if count)}."
 
 
 def _measured(study: Study, metric: str) -> list[Chapter]:
     return [chapter for chapter in study.chapters if any(metric in one.measured for one in chapter.conditions)]
 
 
-def _figure(condition: Condition | None, metric: str) -> str:
+def _figure(condition: Condition | None, metric: str, best: bool) -> str:
     """A measured figure with its mark of significance, "" without one."""
     value = condition.value(metric) if condition else None
     if condition is None or value is None or value.measured is None:
         return ""
     contrast = condition.contrasts.get(metric)
-    return mean(value.measured, value.precision) + mark(contrast.p_holm if contrast else None)
+    text = mean(value.measured, value.precision) + mark(contrast.p_holm if contrast else None)
+    return Bold(text) if best else text
 
 
 def _measured_with(study: Study) -> str:

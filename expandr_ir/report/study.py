@@ -7,16 +7,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from expandr_ir.errors import InputError, unknown_name
 from expandr_ir.evaluate import Scores
 from expandr_ir.evaluate.compare import Cost, TopicChange
 from expandr_ir.io.manifest import Manifest
 from expandr_ir.records import Document, Qrels, Topic
-from expandr_ir.regress.results import NAME, Result, Results, Value, read_results
+from expandr_ir.regress.results import Result, Results, Value, read_results
 
-TESTED = "tested"  # key of the tests and costs in a results.json that a report wrote
 _QUOTED_PATH = re.compile(r"(?<=')(?:/|~/)[^']*/([^'/]*)(?=')")
 _PATH = re.compile(r"(?<![\w.:/-])(?:/|~/|\.\.?/)(?:[^\s/'\"`;,()]+/)*([^\s/'\"`;,()]+)")
 
@@ -134,12 +132,15 @@ class Study:
             yield from (f"{name}, {one.name}: {note}" for one in chapter.conditions for note in one.notes)
 
 
-def study_of(results: Results, tested: Mapping[str, Mapping[str, Any]] | None = None) -> Study:
+def study_of(results: Results) -> Study:
     """The study of results, with the tests and costs that `as_recorded` kept, else with differences of means."""
-    means = {(one.collection, one.condition): {v.metric: v.measured for v in one.values} for one in results.results}
+    means = {
+        (result.collection, result.condition): {value.metric: value.measured for value in result.values}
+        for result in results.results
+    }
     chapters: dict[str, list[Condition]] = {}
     for result in results.results:
-        if test := (tested or {}).get(result.collection, {}).get(result.condition):
+        if test := results.tested.get(result.collection, {}).get(result.condition):
             contrasts = {metric: Contrast(**contrast) for metric, contrast in test["contrasts"].items()}
             condition = Condition(result, contrasts, Cost(**test["cost"]), tuple(test["notes"]))
         else:
@@ -148,40 +149,41 @@ def study_of(results: Results, tested: Mapping[str, Mapping[str, Any]] | None = 
             contrasts = {name: Contrast(x - y) for name, (x, y) in pairs.items() if x is not None and y is not None}
             condition = Condition(result, contrasts, _cost(result))
         chapters.setdefault(result.collection, []).append(condition)
-    return Study(tuple(Chapter(tuple(own)) for own in chapters.values()), dict(results.versions), results.date)
+    return Study(tuple(Chapter(tuple(group)) for group in chapters.values()), dict(results.versions), results.date)
 
 
 def load_study(path: Path) -> Study:
-    """The study in a folder or its results.json; MissingResourceError and InputError as `read_results` raises them."""
+    """The study in a folder or its results.json."""
     results = read_results(path)
-    path = path / NAME if path.is_dir() else path
     try:
-        return study_of(results, json.loads(path.read_text(encoding="utf-8")).get(TESTED))
+        return study_of(results)
     except (TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: {TESTED!r} holds no tests ({error})", expected="an output of report") from error
+        raise InputError(f"{path}: 'tested' holds no tests ({error})", expected="an output of report") from error
 
 
 def as_recorded(study: Study) -> str:
     """The study as JSON without any path of this machine: a results.json with tests and costs, fit for a repository."""
-    study, tested = portable(study), {}
-    for chapter in study.chapters:
-        tested[chapter.first.collection] = {
-            one.name: {
-                "contrasts": {metric: asdict(contrast) for metric, contrast in one.contrasts.items()},
-                "cost": asdict(one.cost),
-                "notes": list(one.notes),
+    study = portable(study)
+    tested = {
+        chapter.first.collection: {
+            condition.name: {
+                "contrasts": {metric: asdict(contrast) for metric, contrast in condition.contrasts.items()},
+                "cost": asdict(condition.cost),
+                "notes": list(condition.notes),
             }
-            for one in chapter.conditions
+            for condition in chapter.conditions
         }
-    return json.dumps(study.results.as_json() | {TESTED: tested}, indent=1, ensure_ascii=False) + "\n"
+        for chapter in study.chapters
+    }
+    return json.dumps(replace(study.results, tested=tested).as_json(), indent=1, ensure_ascii=False) + "\n"
 
 
 def portable(study: Study) -> Study:
     """The study without the paths of this machine: a collection is its folder's last two names, a file its name."""
-    chapters = [
+    chapters = (
         Chapter(tuple(map(_portable, chapter.conditions)), tuple(map(_without_paths, chapter.notes)))
         for chapter in study.chapters
-    ]
+    )
     return replace(study, chapters=tuple(chapters))
 
 
