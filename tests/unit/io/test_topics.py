@@ -8,15 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expandr_ir.errors import InputError, MissingResourceError
+from expandr_ir.errors import InputError
 from expandr_ir.io.topics import read_topics, write_topics_json
 from expandr_ir.records import Topic
 
 
-def written(folder: Path, name: str, content: str | bytes) -> Path:
+def written(folder: Path, name: str, content: str) -> Path:
     path = folder / name
-    data = content.encode() if isinstance(content, str) else content
-    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    path.write_bytes(gzip.compress(content.encode()) if name.endswith(".gz") else content.encode())
     return path
 
 
@@ -60,12 +59,7 @@ def test_pyserini_json(tmp_path):
         ("t.tsv", "\ta\n", r"line 1: an empty id"),
         ("t.tsv", "1 2\ta\n", r"line 1: white space in the id '1 2'"),
         ("t.tsv", "", r"t\.tsv: no topics"),
-        ("t.tsv", b"1\ta\x00\n", r"line 1: a NUL byte"),
-        ("t.tsv", b"1\ta\n2\t\xff\n", r"line 2: invalid UTF-8"),
-        ("t.tsv.gz", None, r"unreadable gzip after line"),
         ("t.csv", "1,a\n", r"ends in '\.csv'"),
-        ("t.jsonl", '{"id": "1", "text": "a"}\n{"id": "2", \n', r"line 2: malformed JSON"),
-        ("t.jsonl", '["1"]', r"line 1: a JSON list"),
         ("t.jsonl", '{"text": "a"}', r"line 1: no field 'topic_id' or '_id'"),
         ("t.jsonl", '{"id": "1"}', r"line 1: no field 'text'"),
         ("t.jsonl", '{"id": "1", "text": null}', r"line 1: 'text' is a NoneType"),
@@ -83,15 +77,8 @@ def test_pyserini_json(tmp_path):
     ],
 )
 def test_bad_input_names_file_and_line(tmp_path, name, content, message):
-    if content is None:
-        path = tmp_path / name
-        path.write_bytes(gzip.compress(b"1\ta\n" * 1000)[:-20])
-    else:
-        path = written(tmp_path, name, content)
     with pytest.raises(InputError, match=message):
-        read_topics(path)
-    with pytest.raises(MissingResourceError):
-        read_topics(tmp_path / "absent.tsv")
+        read_topics(written(tmp_path, name, content))
 
 
 IDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(lambda text: " " not in text)
@@ -103,9 +90,3 @@ def test_what_is_written_reads_back(tmp_path_factory, texts):
     write_topics_json(path, texts)
     assert {topic_id: topic.text for topic_id, topic in read_topics(path).items()} == texts
     assert json.loads(path.read_text(encoding="utf-8")) == {key: {"title": text} for key, text in texts.items()}
-
-
-def test_half_an_emoji_is_written_as_its_escape(tmp_path):
-    write_topics_json(tmp_path / "t.json", {"007": "cut \ud83d é"})
-    assert b"cut \\ud83d \xc3\xa9" in (tmp_path / "t.json").read_bytes()
-    assert read_topics(tmp_path / "t.json")["007"].text == "cut \ud83d é"
