@@ -69,17 +69,26 @@ def ask(tmp_path):
 REGISTERED = """
 import ir_datasets
 from ir_datasets.datasets.base import Dataset
-mine = ir_datasets.create_dataset("docs.tsv", "queries.tsv", "qrels.txt")
-ir_datasets.registry.register("mine", Dataset(mine.docs_handler()))
-ir_datasets.registry.register("mine/test", Dataset(mine.docs_handler(), mine.queries_handler(), mine.qrels_handler()))
-ir_datasets.registry.register("alone", mine)
+
+def register(name, folder="."):
+    own = ir_datasets.create_dataset(f"{folder}/docs.tsv", f"{folder}/queries.tsv", f"{folder}/qrels.txt")
+    whole = Dataset(own.docs_handler(), own.queries_handler(), own.qrels_handler())
+    for part, dataset in {name: Dataset(own.docs_handler()), f"{name}/test": whole, f"{name}-alone": own}.items():
+        ir_datasets.registry.register(part, dataset)
+
+register("mine")
 """
 
 
+def place(folder, docs="", queries="", qrels=""):
+    folder.mkdir(exist_ok=True)
+    for name, content in {"docs.tsv": docs, "queries.tsv": queries, "qrels.txt": qrels}.items():
+        (folder / name).write_text(content)
+
+
 def test_a_registered_data_set(ask, tmp_path):
-    (tmp_path / "docs.tsv").write_text("007\tThey jump.\n7\tDogs bark.\n")
-    (tmp_path / "queries.tsv").write_text("q2\tdogs\n001\tfleas\nq3\tcats\n")
-    (tmp_path / "qrels.txt").write_text("001 0 007 2\nq2 0 7 0\n")
+    documents = "007\tThey jump.\n7\tDogs bark.\n"
+    place(tmp_path, documents, "q2\tdogs\n001\tfleas\nq3\tcats\n", "001 0 007 2\nq2 0 7 0\n")
     expected = {
         "name": "mine-test",
         "splits": ["test"],
@@ -89,19 +98,20 @@ def test_a_registered_data_set(ask, tmp_path):
         "qrels": {"001": {"007": 2}, "q2": {"7": 0}},
         "documents": [["007", "", "They jump."], ["7", "", "Dogs bark."]],
     }
-    assert ask(f"{REGISTERED}\nsummary('irds:mine/test')") == expected
-    assert ask(f"{REGISTERED}\nsummary('irds:mine/test', 'test')") == expected
-    assert ask(f"{REGISTERED}\nsummary('irds:alone')") == expected | {"name": "alone", "splits": ["alone"]}
-    fingerprints = f"{REGISTERED}\n[load_collection(spec).fingerprint() for spec in ('irds:mine', 'irds:mine/test')]"
-    documents, test = ask(fingerprints)
-    assert documents == test
-    (tmp_path / "docs.tsv").write_text("007\tThey hop.\n7\tDogs bark.\n")
-    assert ask(fingerprints)[0] != documents
+    test, named, alone, before, same, after = ask(
+        f"{REGISTERED}\n"
+        "before, same = [load_collection(spec).fingerprint() for spec in ('irds:mine', 'irds:mine/test')]\n"
+        "summaries = summary('irds:mine/test'), summary('irds:mine/test', 'test'), summary('irds:mine-alone')\n"
+        "with open('docs.tsv', 'a') as stream: stream.write('8\\tCats.\\n')\n"
+        "[*summaries, before, same, load_collection('irds:mine').fingerprint()]"
+    )
+    assert test == named == expected
+    assert alone == expected | {"name": "mine-alone", "splits": ["mine-alone"]}
+    assert before == same != after
 
 
 def test_a_part_that_is_not_there_names_the_ids_that_have_it(ask, tmp_path):
-    for name in ("docs.tsv", "queries.tsv", "qrels.txt"):
-        (tmp_path / name).write_text("")
+    place(tmp_path)
     found = ask(f"{REGISTERED}\nsummary('irds:mine')")
     assert found["splits"] == []
     assert found["topics"] == [
@@ -115,26 +125,26 @@ def test_a_part_that_is_not_there_names_the_ids_that_have_it(ask, tmp_path):
     assert scifact[2:] == ["an id that has them: beir/scifact/test, beir/scifact/train", "irds:beir/scifact/test"]
 
 
-@pytest.mark.parametrize(
-    ("docs", "queries", "qrels", "part", "message"),
-    [
-        ("1\ta\n1\tb\n", "1\tx\n", "1 0 1 1\n", "documents", "document 2: document '1' a second time"),
-        ("", "1\tx\n", "1 0 1 1\n", "documents", "no documents"),
-        ("1\n", "1\tx\n", "1 0 1 1\n", "documents", "cannot read its documents (RuntimeError: expected 2 fields"),
-        ("1\ta\n", "1\tx\n1\ty\n", "1 0 1 1\n", "topics", "topic '1' a second time"),
-        ("1\ta\n", "1\t \n", "1 0 1 1\n", "topics", "topic '1' has no text"),
-        ("1\ta\n", "1\tx\n", "1 0 1 1\n1 0 1 2\n", "qrels", "has grade 2, but 1 before"),
-        ("1\ta\n", "1\tx\n", "1 0 1 x\n", "qrels", "cannot read its qrels (ValueError"),
-        ("1\ta\n", "1\tx\n", "2 0 1 1\n", "topics", "topics are 1, judged are 2"),
-    ],
-)
-def test_bad_registered_data(ask, tmp_path, docs, queries, qrels, part, message):
-    (tmp_path / "docs.tsv").write_text(docs)
-    (tmp_path / "queries.tsv").write_text(queries)
-    (tmp_path / "qrels.txt").write_text(qrels)
-    kind, found, *_ = ask(f"{REGISTERED}\nsummary('irds:mine/test')")[part]
-    assert kind == "InputError"
-    assert message in found
+BAD = [
+    ("1\ta\n1\tb\n", "1\tx\n", "1 0 1 1\n", "documents", "document 2: document '1' a second time"),
+    ("", "1\tx\n", "1 0 1 1\n", "documents", "no documents"),
+    ("1\n", "1\tx\n", "1 0 1 1\n", "documents", "cannot read its documents (RuntimeError: expected 2 fields"),
+    ("1\ta\n", "1\tx\n1\ty\n", "1 0 1 1\n", "topics", "topic '1' a second time"),
+    ("1\ta\n", "1\t \n", "1 0 1 1\n", "topics", "topic '1' has no text"),
+    ("1\ta\n", "1\tx\n", "1 0 1 1\n1 0 1 2\n", "qrels", "has grade 2, but 1 before"),
+    ("1\ta\n", "1\tx\n", "1 0 1 x\n", "qrels", "cannot read its qrels (ValueError"),
+    ("1\ta\n", "1\tx\n", "2 0 1 1\n", "topics", "topics are 1, judged are 2"),
+]
+
+
+def test_bad_registered_data(ask, tmp_path):
+    for number, (*parts, _, _) in enumerate(BAD):
+        place(tmp_path / f"{number}", *parts)
+    register = f"for n in range({len(BAD)}): register(f'bad{{n}}', n)"
+    summaries = ask(f"{REGISTERED}\n{register}\n[summary(f'irds:bad{{n}}/test') for n in range({len(BAD)})]")
+    for found, (*_, part, message) in zip(summaries, BAD, strict=True):
+        assert found[part][0] == "InputError"
+        assert message in found[part][1]
 
 
 def msmarco(tmp_path):
@@ -152,16 +162,14 @@ def msmarco(tmp_path):
 
 def test_msmarco_with_files_placed_by_hand(ask, tmp_path):
     (msmarco(tmp_path) / "irds_version.txt").write_text("v2")
-    dl19 = ask("summary('irds:msmarco-passage/trec-dl-2019/judged')")
+    dl19, dev, first, second = ask(
+        "specs = [f'irds:msmarco-passage/{i}' for i in ('trec-dl-2019/judged', 'dev/small')]\n"
+        "[*map(summary, specs), *(load_collection(spec).fingerprint() for spec in specs)]"
+    )
     assert (dl19["name"], dl19["splits"], dl19["remove_own"]) == ("dl19", ["trec-dl-2019/judged"], False)
     assert dl19["documents"] == [["0", "", "fleas jump"], ["1", "", "dogs bark"]]
     assert (dl19["topics"], dl19["qrels"]) == ({"19335": "fleas"}, {"19335": {"0": 3}})
-    dev = ask("summary('irds:msmarco-passage/dev/small')")
     assert (dev["name"], dev["splits"], dev["topics"]) == ("msmarco-passage", ["dev/small"], {"2": "dogs"})
-    first, second = ask(
-        "ids = ('dev/small', 'trec-dl-2019/judged')\n"
-        "[load_collection(f'irds:msmarco-passage/{i}').fingerprint() for i in ids]"
-    )
     assert first == second
 
 
@@ -175,7 +183,7 @@ def test_a_placed_collection_is_not_deleted(ask, tmp_path):
 
 
 def test_without_a_network_the_file_to_place_is_named(ask, tmp_path):
-    nfcorpus = ask("summary('irds:beir/nfcorpus/test')")
+    nfcorpus, dl19 = ask("[summary('irds:beir/nfcorpus/test'), summary('irds:msmarco-passage/trec-dl-2019')]")
     place = tmp_path / "irds" / "beir" / "nfcorpus" / "source.zip"
     for part in ("topics", "qrels", "documents"):
         kind, found, expected, remedy = nfcorpus[part]
@@ -183,7 +191,6 @@ def test_without_a_network_the_file_to_place_is_named(ask, tmp_path):
         assert "BEIR/datasets/nfcorpus.zip could not be fetched" in found
         assert expected == f"the file {place} (md5 a89dba18a62ef92f7d323ec890a0d38d)"
         assert str(place) in remedy
-    dl19 = ask("summary('irds:msmarco-passage/trec-dl-2019')")
     home = tmp_path / "irds" / "msmarco-passage"
     assert str(home / "trec-dl-2019" / "qrels") in dl19["qrels"][2]
     assert str(home / "collectionandqueries.tar.gz") in dl19["documents"][2]
@@ -227,8 +234,9 @@ def test_a_broken_download(ask, tmp_path):
     source = tmp_path / "irds" / "beir" / "scifact" / "source.zip"
     source.parent.mkdir(parents=True)
     source.write_bytes(b"PK\x03\x04 not a zip")
+    scifact = ask("summary('irds:beir/scifact/test')")
     for part in ("topics", "documents"):
-        kind, found, _, remedy = ask("summary('irds:beir/scifact/test')")[part]
+        kind, found, _, remedy = scifact[part]
         assert kind == "InputError"
         assert f"cannot read its {part} (BadZipFile" in found
         assert str(tmp_path / "irds" / "beir") in remedy

@@ -49,41 +49,34 @@ def test_bm25_is_named_where_it_is_not_the_default():
 
 
 @pytest.mark.parametrize(
-    ("folder", "name", "documents"),
+    ("match", "given", "name"),
     [
-        ("/data/scifact", "scifact", 5183),
-        ("/data/cqadupstack/android", "cqadupstack-android", 22998),
-        ("/data/cqadupstack-android", "cqadupstack-android", 22998),
-        ("/data/cranfield", "cranfield", 1400),
-        ("/data/android", "android", None),
-        ("/data/mine", "mine", None),
+        (match_folder, Path("/data/scifact"), "scifact"),
+        (match_folder, Path("/data/cqadupstack/android"), "cqadupstack-android"),
+        (match_folder, Path("/data/cqadupstack-android"), "cqadupstack-android"),
+        (match_irds, "beir/scifact", "scifact"),
+        (match_irds, "beir/scifact/train", "scifact"),
+        (match_irds, "beir/cqadupstack/tex", "cqadupstack-tex"),
+        (match_irds, "msmarco-passage/dev/small", "msmarco-passage"),
+        (match_irds, "msmarco-passage/trec-dl-2019/judged", "dl19"),
+        (match_irds, "msmarco-passage/trec-dl-2020", "dl20"),
+        (match_pyserini, "dl19-passage", "dl19"),
+        (match_pyserini, "beir-v1.0.0-scifact", "scifact"),
+        (match_pyserini, "msmarco-passage.dev", "msmarco-passage"),
     ],
 )
-def test_folders_are_matched_by_name(folder, name, documents):
-    matched, facts = match_folder(Path(folder))
-    assert (matched, facts.documents) == (name, documents)
+def test_known_names_are_matched(match, given, name):
+    assert match(given) == (name, load_facts(name))
 
 
 @pytest.mark.parametrize(
-    ("dataset_id", "name"),
+    ("match", "given", "name"),
     [
-        ("beir/scifact", "scifact"),
-        ("beir/scifact/train", "scifact"),
-        ("beir/cqadupstack/tex", "cqadupstack-tex"),
-        ("msmarco-passage/dev/small", "msmarco-passage"),
-        ("msmarco-passage/trec-dl-2019/judged", "dl19"),
-        ("msmarco-passage/trec-dl-2020", "dl20"),
-        ("msmarco-passage-v2/dev1", "msmarco-passage-v2-dev1"),
-        ("mine/test", "mine-test"),
+        (match_folder, Path("/data/android"), "android"),
+        (match_irds, "msmarco-passage-v2/dev1", "msmarco-passage-v2-dev1"),
+        (match_irds, "mine/test", "mine-test"),
+        (match_pyserini, "robust04", "robust04"),  # Pyserini's robust04 is TREC's, BEIR's has another name
     ],
 )
-def test_ids_are_matched_by_their_beginning(dataset_id, name):
-    assert match_irds(dataset_id)[0] == name
-
-
-def test_pyserinis_names_are_matched_whole():
-    assert match_pyserini("dl19-passage") == ("dl19", load_facts("dl19"))
-    assert match_pyserini("beir-v1.0.0-scifact")[0] == "scifact"
-    assert match_pyserini("msmarco-passage.dev")[1].index == "msmarco-v1-passage"
-    # Pyserini's robust04 is TREC's, BEIR's has another name.
-    assert match_pyserini("robust04") == ("robust04", CollectionFacts())
+def test_other_names_have_no_facts(match, given, name):
+    assert match(given) == (name, CollectionFacts())

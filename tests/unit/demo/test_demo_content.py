@@ -10,6 +10,7 @@ from collections import defaultdict
 import pytest
 
 from expandr_ir import demo
+from expandr_ir.collections import load_collection
 from expandr_ir.io.files import read_jsonl
 from expandr_ir.records import Document
 
@@ -89,7 +90,11 @@ def test_without_docstrings_the_error_says_why():
 
 
 def test_every_question_has_an_answer_that_it_does_not_name(by_id):
-    topics, qrels = demo.topics(), demo.qrels()
+    collection = load_collection("demo")
+    topics, qrels = collection.topics(), collection.qrels()
+    assert (collection.name, collection.splits(), collection.index_name) == ("demo", ["test"], None)
+    assert next(collection.documents()) == next(iter(by_id.values()))
+    assert collection.fingerprint() == load_collection("demo").fingerprint()
     assert len(topics) >= 64
     assert list(topics) == list(qrels) == sorted(topics)
     assert len({topic.text for topic in topics.values()}) == len(topics)
