@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import subprocess
@@ -27,8 +26,9 @@ from expandr_ir.io.topics import write_topics_json
 from expandr_ir.jvm import import_pyserini
 from expandr_ir.pyserini.encoded_queries import write_encoded_queries, write_vector_topics
 from expandr_ir.pyserini.lookup import Lookup
-from expandr_ir.records import ExpandedTopic, Expansion, Topic
+from expandr_ir.records import Document, ExpandedTopic, Expansion, Topic
 from expandr_ir.retrievers.nearest import open_dense
+from expandr_ir.retrievers.vectors import CorpusVectors
 
 pytestmark = pytest.mark.java
 
@@ -131,12 +131,6 @@ def test_in_process_batch_and_single_searches_give_our_run(folder, index, ours):
     same({key: searcher.search(text, HITS) for key, (text, _) in TOPICS.items()}, ours)
 
 
-def test_a_mapping_of_texts_is_enough(encoder, index, ours):
-    given = expandr_ir.ExpandRQueryEncoder(encoder, dict(TOPICS.values()), "mean")
-    found = faiss_searcher(index, given).batch_search([text for text, _ in TOPICS.values()], list(TOPICS), HITS)
-    same(found, ours)
-
-
 def test_encode_gives_one_vector_and_encode_batch_one_a_text(encoder, expanded, vectors):
     given = expandr_ir.ExpandRQueryEncoder(encoder, Lookup(expanded.values()), "mean")
     vector = given.encode("aspirin")
@@ -166,15 +160,6 @@ def test_a_live_generator_writes_what_is_not_known(folder, encoder, tmp_path):
     np.testing.assert_allclose(found, wanted, atol=1e-6)
     again = expandr_ir.ExpandRQueryEncoder.from_yaml(path)
     np.testing.assert_allclose(again.encode("do cats purr"), found[0], atol=1e-6)
-
-
-def test_known_topics_are_generated_in_one_go(folder, tmp_path):
-    store = {"store": str(tmp_path / "store.sqlite")}
-    live = expandr_ir.ExpandRQueryEncoder.from_yaml(plugin(folder, generator="echo", expansions=None, expand=store))
-    live.encode("aspirin")
-    assert len(live.lookup.topics) == len(TOPICS)
-    live.encode("something else")
-    assert len(live.lookup.topics) == len(TOPICS) + 1
 
 
 def test_without_expansions_only_none_works(folder, encoder):
@@ -233,38 +218,13 @@ def launch(*arguments, module="expandr_ir.pyserini"):
     return subprocess.run(command, env=given, capture_output=True, text=True, timeout=280, check=False)
 
 
-def read(path):
-    found: dict[str, list[str]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        topic_id, _, doc_id, *_ = line.split(" ")
-        found.setdefault(topic_id, []).append(doc_id)
-    return found
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", [1, 64])
-def test_the_commands_give_our_run(folder, index, ours, vectors, batch, tmp_path):
-    search = ["search.faiss", "--index", index, "--topics", folder / "topics.json", "--hits", HITS]
-    search += ["--batch-size", batch]
-    result = launch(*search, "--encoder", f"expandr:{plugin(folder)}", "--output", tmp_path / "plugin.run")
-    assert result.returncode == 0, result.stderr
-    texts = {key: text for key, (text, _) in TOPICS.items()}
-    encoded = write_encoded_queries(tmp_path / "encoded", texts, vectors).parent
-    result = launch(*search, "--encoded-queries", encoded, "--output", tmp_path / "encoded.run")
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / "plugin.run").read_bytes() == (tmp_path / "encoded.run").read_bytes()
-    assert read(tmp_path / "plugin.run") == {key: hits.doc_ids for key, hits in ours.items()}
-
-
-@pytest.mark.slow
-def test_lucene_s_own_dense_index_takes_the_vectors(folder, documents, expanded, ours, vectors, tmp_path):
-    rows = [
-        json.dumps({"docid": doc_id, "contents": "", "vector": vector.tolist()}) for doc_id, vector in documents.items()
-    ]
-    (tmp_path / "corpus").mkdir()
-    (tmp_path / "corpus" / "vectors.jsonl").write_text("\n".join(rows))
+def test_lucene_s_own_dense_index_takes_our_jsonl_and_our_vectors(folder, documents, expanded, ours, vectors, tmp_path):
     from expandr_ir.jvm import in_java, java_class
 
+    ids, rows = np.array([doc_id.encode() for doc_id in documents]), np.stack(list(documents.values()))
+    corpus = CorpusVectors(tmp_path, ids, 32, {}, lambda: iter([rows]))
+    corpus.to_pyserini_jsonl(tmp_path / "corpus", (Document(doc_id, "", "") for doc_id in documents))
     with in_java("indexing"):
         java_class("io.anserini.index.IndexFlatDenseVectors").main(
             ["-collection", "JsonDenseVectorCollection", "-input", str(tmp_path / "corpus"), "-index",
@@ -276,7 +236,8 @@ def test_lucene_s_own_dense_index_takes_the_vectors(folder, documents, expanded,
         "--hits", HITS, "--batch-size", "64", "--output", tmp_path / "run",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert read(tmp_path / "run") == {key: hits.doc_ids for key, hits in ours.items()}
+    run = read_run(tmp_path / "run")
+    assert {key: hits.doc_ids for key, hits in run.items()} == {key: hits.doc_ids for key, hits in ours.items()}
 
 
 @pytest.mark.slow

@@ -1,10 +1,13 @@
 """Encoders: what is put before a text, how long it may be, what is counted, what names the vectors."""
 
 import dataclasses
+import json
+import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as limits
 from hypothesis import strategies as st
 from tiny_encoders import SENTENCES, sentence_transformers_folder, tiny_bert
 
@@ -12,7 +15,6 @@ from expandr_ir.config import EncodeOptions, EncoderConfig, names
 from expandr_ir.encoders import encoder_config, load_encoder
 from expandr_ir.errors import InputError
 from expandr_ir.records import Document
-from expandr_ir.runtime import pick_device
 
 EXACT = EncodeOptions(devices=["cpu"], precision="float32")
 
@@ -42,16 +44,13 @@ def test_every_named_encoder_reads_and_says_where_its_facts_stand():
         assert None not in {read.query_prefix, read.document_prefix}
 
 
-def test_bge_has_its_prefix_but_not_on_quora_and_arguana():
+def test_names_that_are_none_are_suggested_and_a_hub_id_is_taken():
     bge = encoder_config("bge-base-en-v1.5")
     assert bge.query_prefix == "Represent this sentence for searching relevant passages: "
     assert bge.query_prefix_exceptions == {"quora": "", "arguana": ""}
-
-
-def test_a_misspelled_name_is_suggested_and_a_hub_id_is_taken():
+    assert encoder_config("intfloat/e5-base-v2") == EncoderConfig("intfloat/e5-base-v2")
     with pytest.raises(InputError, match="contriever"):
         encoder_config("contreiver")
-    assert encoder_config("intfloat/e5-base-v2") == EncoderConfig("intfloat/e5-base-v2")
 
 
 def test_the_collection_chooses_the_query_prefix(bert):
@@ -60,31 +59,33 @@ def test_the_collection_chooses_the_query_prefix(bert):
     assert load_encoder(prefixed, collection="quora").config.query_prefix == ""
 
 
-def test_prefixes_roles_and_titles(bert, encoder):
-    prefixed = load_encoder(config(bert, query_prefix="q: ", document_prefix="d: ", query_max_length=8))
-    plain = encoder.encode_documents
-    assert np.array_equal(prefixed.encode_queries(["abc"]), plain(["q: abc"]))
-    assert np.array_equal(prefixed.encode_documents(["abc"]), plain(["d: abc"]))
-    assert np.array_equal(prefixed.encode_documents([Document("1", "Title", "text")]), plain(["d: Title text"]))
-    assert np.array_equal(prefixed.encode_documents([Document("1", "", "text")]), plain(["d: text"]))
-    assert np.array_equal(prefixed.encode_expansions(["abc"]), plain(["d: abc"]))
-    as_query = load_encoder(config(bert, query_prefix="q: ", expansion_role="query"))
-    assert np.array_equal(as_query.encode_expansions(["abc"]), plain(["q: abc"]))
-    topical = load_encoder(config(bert, document_prefix="d: ", expansion_prefix="Topic of: "))
-    assert np.array_equal(topical.encode_expansions(["abc"]), plain(["Topic of: abc"]))
+ABC, TITLED = ["abc"], [Document("1", "Title", "text")]
 
 
-def test_a_template_is_filled_once(bert, encoder):
-    templated = load_encoder(config(bert, document_template="Title: {title} Text: {text}"))
-    found = templated.encode_documents([Document("1", "{text}", "b")])
-    assert np.array_equal(found, encoder.encode_documents(["Title: {text} Text: b"]))
+@pytest.mark.parametrize(
+    ("changes", "role", "given", "text"),
+    [
+        ({"query_prefix": "q: ", "query_max_length": 8}, "queries", ABC, "q: abc"),
+        ({"document_prefix": "d: "}, "documents", ABC, "d: abc"),
+        ({"document_prefix": "d: "}, "documents", TITLED, "d: Title text"),
+        ({"document_prefix": "d: "}, "documents", [Document("1", "", "text")], "d: text"),
+        ({"document_prefix": "d: "}, "expansions", ABC, "d: abc"),
+        ({"query_prefix": "q: ", "expansion_role": "query"}, "expansions", ABC, "q: abc"),
+        ({"document_prefix": "d: ", "expansion_prefix": "Topic of: "}, "expansions", ABC, "Topic of: abc"),
+        (
+            {"document_template": "Title: {title} Text: {text}"}, "documents", [Document("1", "{text}", "b")],
+            "Title: {text} Text: b",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_put_before_a_text(bert, encoder, changes, role, given, text):
+    vectors = getattr(load_encoder(config(bert, **changes)), f"encode_{role}")(given)
+    assert np.array_equal(vectors, encoder.encode_documents([text]))
 
 
-def test_what_cannot_be_encoded_is_an_error(bert, encoder):
+def test_what_cannot_be_encoded_is_an_error(encoder):
     with pytest.raises(InputError, match="text 1: half a surrogate pair"):
         encoder.encode_expansions(["a", "\ud83d"])
-    with pytest.raises(InputError, match="document_template"):
-        load_encoder(config(bert, document_template="{titel}"))
 
 
 def test_truncated_and_empty_texts_are_counted_by_kind(bert):
@@ -107,7 +108,7 @@ def test_vectors_are_float32_of_length_one_and_none_is_an_empty_array(encoder):
     assert encoder.encode_queries([]).shape == (0, 32)
 
 
-@settings(max_examples=25, deadline=None)
+@limits(max_examples=25, deadline=None)
 @given(st.lists(st.text(alphabet="ab ,é漢", max_size=70), min_size=1, max_size=12), st.sampled_from([16, 100, 5_000]))
 def test_a_vector_depends_on_its_own_text_alone(encoder, texts, budget):
     encoder.forward.batch_tokens = budget
@@ -149,45 +150,39 @@ def test_a_folder_of_sentence_transformers_is_taken_as_it_says(bert, tmp_path, p
     assert np.abs(ours.encode_documents(SENTENCES) - theirs.encode_document(SENTENCES)).max() < 1e-5
 
 
-def test_cosine_similarity_means_normalised_vectors(bert, tmp_path):
+def test_cosine_similarity_means_normalised_vectors_and_what_is_saved_stands_alone(bert, tmp_path):
     folder = sentence_transformers_folder(tmp_path, bert, pooling="mean", normalize=False, similarity_fn_name="cosine")
     assert load_encoder(str(folder)).config.normalize
-    with pytest.raises(InputError, match="normalize: false"):
-        load_encoder(config(bert, similarity="cosine", normalize=False))
-
-
-def test_what_is_saved_is_an_encoder_of_its_own(bert, tmp_path):
     ours = load_encoder(config(bert, pooling="cls", query_prefix="q: ", document_prefix="d: ", similarity="cosine"))
-    ours.model.save_pretrained(str(tmp_path))
-    again = load_encoder(str(tmp_path), options=EXACT)
+    ours.model.save_pretrained(str(tmp_path / "saved"))
+    again = load_encoder(str(tmp_path / "saved"), options=EXACT)
     assert (again.config.similarity, again.config.max_length) == ("cosine", 48)
     assert np.array_equal(again.encode_queries(SENTENCES), ours.encode_queries(SENTENCES))
     assert np.array_equal(again.encode_documents(SENTENCES), ours.encode_documents(SENTENCES))
 
 
-def test_what_the_folder_does_not_say_must_be_said(bert):
-    with pytest.raises(InputError, match=r"modules\.json"):
-        load_encoder(str(bert))
-    with pytest.raises(InputError, match="at most 64"):
-        load_encoder(config(bert, max_length=65))
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pooling": None}, r"modules\.json"),
+        ({"max_length": 65}, "at most 64"),
+        ({"similarity": "cosine", "normalize": False}, "normalize: false"),
+        ({"document_template": "{titel}"}, "document_template"),
+        ({"options": EncodeOptions(devices=["tpu9"])}, "tpu9"),
+    ],
+)
+def test_configurations_that_do_not_fit(bert, changes, message):
+    with pytest.raises(InputError, match=message):
+        load_encoder(config(bert, **changes))
 
 
 def test_remote_code_is_refused_unless_it_is_trusted(bert, tmp_path):
-    import json
-    import shutil
-
     folder = shutil.copytree(bert, tmp_path / "remote")
-    said = json.loads((folder / "config.json").read_text())
-    said |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModel": "mine.Model"}}
-    (folder / "config.json").write_text(json.dumps(said))
+    settings = json.loads((folder / "config.json").read_text())
+    settings |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModel": "mine.Model"}}
+    (folder / "config.json").write_text(json.dumps(settings))
     with pytest.raises(InputError, match="trust_remote_code: true"):
         load_encoder(config(folder))
-
-
-def test_devices():
-    assert pick_device("cpu").type == "cpu"
-    with pytest.raises(InputError, match="tpu9"):
-        pick_device("tpu9")
 
 
 @pytest.mark.slow

@@ -10,23 +10,19 @@ from expandr_ir.records import ExpandedTopic, Expansion, Topic
 
 
 def expanded(topic_id: str, text: str, *texts: str) -> ExpandedTopic:
-    return ExpandedTopic(Topic(topic_id, text), tuple(Expansion(sample, each) for sample, each in enumerate(texts)))
+    return ExpandedTopic(Topic(topic_id, text), tuple(map(Expansion, range(len(texts)), texts)))
 
 
 FLEAS = expanded("1", "do fleas\tjump ", "Fleas leap.")
 
 
-def test_white_space_does_not_count():
+def test_texts_at_hand_and_unknown_ones():
     assert text_key(" do  fleas\n jump") == "do fleas jump"
-    assert Lookup([FLEAS]).find([" do fleas jump", "do\nfleas jump"]) == ["do fleas jump"] * 2
-
-
-def test_an_unknown_text_is_named():
+    lookup = Lookup([FLEAS])
+    assert Lookup.of(lookup) is lookup
+    assert lookup.find([" do fleas jump", "do\nfleas jump"]) == ["do fleas jump"] * 2
     with pytest.raises(InputError, match=r"no expansions of the topic 'do cats'\n.*the 1 topics"):
-        Lookup([FLEAS]).find(["do fleas jump", "do cats"])
-
-
-def test_texts_at_hand():
+        lookup.find(["do fleas jump", "do cats"])
     lookup = Lookup.of({"do fleas jump": ["Fleas leap.", ""]})
     assert lookup.topics["do fleas jump"] == expanded("do fleas jump", "do fleas jump", "Fleas leap.", "")
     with pytest.raises(InputError, match="one string"):
@@ -40,16 +36,16 @@ def test_topics_of_one_text_share_their_expansions():
 
 
 def test_what_is_unknown_is_written_once():
-    asked = []
+    calls = []
 
     def write(texts):
-        asked.append(list(texts))
+        calls.append(list(texts))
         return [expanded(text, text, f"about {text}") for text in texts]
 
     lookup = Lookup([FLEAS], write)
     assert lookup.find(["cats", "do fleas jump", "cats "]) == ["cats", "do fleas jump", "cats"]
     assert lookup.find(["cats", "dogs"]) == ["cats", "dogs"]
-    assert asked == [["cats "], ["dogs"]]
+    assert calls == [["cats "], ["dogs"]]
 
 
 def test_plain_topics_stand_alone():
@@ -65,21 +61,22 @@ def live(tmp_path, generator="echo:e", topics=None, **options):
 
 def test_a_generator_writes_samples_of_any_text(tmp_path):
     write = live(tmp_path, samples=2)
-    (found,) = write(["do cats purr"])
-    assert found.topic == Topic("do cats purr", "do cats purr")
-    assert len(found.expansions) == 2
-    assert "do cats purr" in found.expansions[0].text
-    assert write(["do cats purr"]) == [found]  # the store has it
+    (cats,) = write(["do cats purr"])
+    assert cats.topic == Topic("do cats purr", "do cats purr")
+    assert len(cats.expansions) == 2
+    assert "do cats purr" in cats.expansions[0].text
+    assert write(["do cats purr"]) == [cats]  # the store has it
     write._expander.close()
-    assert live(tmp_path, samples=2)(["do cats purr"]) == [found]
+    assert live(tmp_path, samples=2)(["do cats purr"]) == [cats]
 
 
 def test_known_topics_are_expanded_together_under_their_own_ids(tmp_path):
     topics = {"42": Topic("42", "do cats purr"), "x": Topic("x", "42")}
     write = live(tmp_path, topics=topics)
-    assert [one.topic.topic_id for one in write(["unknown"])] == ["unknown"]
-    assert [one.topic.topic_id for one in write(["do  cats purr"])] == ["42", "x"]
-    assert [one.topic.topic_id for one in write(["unknown", "42"])] == ["unknown", "42", "x"]
+    for texts, topic_ids in [
+        (["unknown"], ["unknown"]), (["do  cats purr"], ["42", "x"]), (["unknown", "42"], ["unknown", "42", "x"]),
+    ]:  # fmt: skip
+        assert [topic.topic.topic_id for topic in write(texts)] == topic_ids
 
 
 def test_a_topic_without_any_text_is_an_error(tmp_path):
