@@ -1,6 +1,10 @@
-"""Rows, a tiny encoder and its collator, for the tests of the retriever's training."""
+"""Rows, and a tiny encoder with its batches and gradients, for the tests of the retriever's training."""
 
 from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from tiny_encoders import tiny_bert
@@ -16,52 +20,67 @@ from expandr_ir.train.retriever.options import ObjectiveOptions, RowOptions
 WORDS = ["zinc", "flea", "aspirin", "deque", "bird", "vitamin", "egg", "log", "heart", "cold", "song", "evidence"]
 
 
+def row(row_id, query, positives, negatives=(), expansions=()):
+    return RetrieverRow(TrainingRow(row_id, query, tuple(positives), tuple(negatives)), tuple(expansions))
+
+
 def rows(count=8, *, negatives=2, expansions=1):
     """Rows whose texts differ in length; every third shares its positive with the one before."""
     made = []
     for at in range(count):
         word, other = WORDS[at % len(WORDS)], WORDS[(at + 5) % len(WORDS)]
         positive = f"{WORDS[at - 1]} helps" if at % 3 == 2 else f"{word} helps"
-        texts = tuple(f"no {other} {step}" * (1 + (at + step) % 3) for step in range(negatives))
-        written = tuple(f"{word} and {other} {step}" for step in range(expansions))
-        made.append(RetrieverRow(TrainingRow(f"r{at}", f"what of {word} {at}", (positive,), texts), written))
+        texts = [f"no {other} {step}" * (1 + (at + step) % 3) for step in range(negatives)]
+        made.append(
+            row(
+                f"r{at}",
+                f"what of {word} {at}",
+                [positive],
+                texts,
+                [f"{word} and {other} {n}" for n in range(expansions)],
+            )
+        )
     return made
 
 
-def tiny_model(folder, *, normalize=False, dropout=0.0):
+@dataclass
+class Tiny:
     """A sentence-transformers model of 32 dimensions and its configuration without blanks."""
+
+    model: Any
+    config: EncoderConfig
+
+    def collator(self, made, objective=None, batch_tokens=40, config=None, **options):
+        parts = (config or self.config, objective or ObjectiveOptions(), RowOptions("rows", **options))
+        return Collator(made, self.model.tokenizer, *parts, 0, batch_tokens)
+
+    def batch(self, made, objective=None, order=None, **options):
+        """The columns and the labels that the trainer would hand to the loss."""
+        numbers = range(len(made)) if order is None else order
+        batch = self.collator(made, objective, **options)([{"row": number} for number in numbers])
+        labels = batch.pop("label")
+        names = ("input_ids", "attention_mask")
+        columns = itertools.takewhile(lambda at: f"text{at}_input_ids" in batch, itertools.count())
+        features = [{name: batch[f"text{at}_{name}"] for name in names} for at in columns]
+        assert len(batch) == 2 * len(features)
+        return features, labels
+
+    def vectors(self, features):
+        return torch.cat([self.model(dict(column))["sentence_embedding"] for column in features])
+
+    def gradients(self, objective, features, labels, *, cached):
+        """The loss and its gradients."""
+        self.model.zero_grad()
+        value = RetrieverLoss(self.model, objective, cached=cached)(features, labels)
+        value.backward()
+        weights = self.model.named_parameters()
+        return value.item(), {name: tensor.grad.clone() for name, tensor in weights if tensor.grad is not None}
+
+
+def tiny_model(folder, *, normalize=False, dropout=0.0):
     config = EncoderConfig(model=str(tiny_bert(folder)), pooling="mean", normalize=normalize, similarity="dot")
     model, config = assemble(config, folder)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = dropout
-    return model.train(), config
-
-
-def collator(model, config, made, objective=None, batch_tokens=40, **options):
-    chosen = RowOptions("rows", **options)
-    return Collator(made, model.tokenizer, config, objective or ObjectiveOptions(), chosen, 0, batch_tokens)
-
-
-def batch_of(collate, numbers):
-    """The features and the labels that the trainer would hand to the loss."""
-    batch = collate([{"row": number} for number in numbers])
-    labels = batch.pop("label")
-    return list(columns(batch)), labels
-
-
-def columns(batch):
-    """The columns as sentence-transformers' trainer collects them."""
-    number = 0
-    while f"text{number}_input_ids" in batch:
-        yield {name: batch[f"text{number}_{name}"] for name in ("input_ids", "attention_mask")}
-        number += 1
-    assert len(batch) == 2 * number
-
-
-def loss_and_gradients(model, objective, features, labels, *, cached):
-    loss = RetrieverLoss(model, objective, cached=cached)
-    model.zero_grad()
-    value = loss(features, labels)
-    value.backward()
-    return value.item(), {name: one.grad.clone() for name, one in model.named_parameters() if one.grad is not None}
+    return Tiny(model.train(), config)

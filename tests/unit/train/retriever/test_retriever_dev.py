@@ -4,39 +4,32 @@ from __future__ import annotations
 
 import pytest
 import torch
-from retriever_fixtures import tiny_model
+from retriever_fixtures import row, tiny_model
 
 from expandr_ir.aggregate.dense import DenseOptions
 from expandr_ir.errors import InputError
-from expandr_ir.train.data.rows import TrainingRow
 from expandr_ir.train.retriever.batch import key_of
-from expandr_ir.train.retriever.data import RetrieverRow
 from expandr_ir.train.retriever.dev import DevEvaluator, dev_of_rows, nearest
 
-
-def row(row_id, query, positives, negatives, expansions=()):
-    return RetrieverRow(TrainingRow(row_id, query, positives, negatives), expansions)
+QUERY = row("a", "q", ["p", "r"], ["n"])
 
 
 def test_the_documents_of_rows():
-    dev = dev_of_rows([row("a", "q", ("p", "r"), ("n",))], [row("b", "s", ("p",), ("m",))], None)
+    dev = dev_of_rows([QUERY], [row("b", "s", ["p"], ["m"])], None)
     assert sorted(dev.documents.values()) == ["m", "n", "p", "r"]
     assert dev.qrels == {"a": {str(key_of("p")): 1, str(key_of("r")): 1}}
     assert dev.searches("mean") == {"alone": "none"}
+    with pytest.raises(InputError, match="no query is held back"):
+        dev_of_rows([], [QUERY], None)
 
 
 def test_the_relevant_documents_are_kept_first():
-    others = [row(f"b{at}", "s", (f"p{at}",), (f"n{at}",)) for at in range(20)]
-    dev = dev_of_rows([row("a", "q", ("p", "r"), ("n",))], others, 5)
+    others = [row(f"b{at}", "s", [f"p{at}"], [f"n{at}"]) for at in range(20)]
+    dev = dev_of_rows([QUERY], others, 5)
     assert len(dev.documents) == 5
     assert {"p", "r"} <= set(dev.documents.values())
-    assert list(dev.documents) == list(dev_of_rows([row("a", "q", ("p", "r"), ("n",))], others, 5).documents)
-    assert sorted(dev_of_rows([row("a", "q", ("p", "r"), ("n",))], others, 1).documents.values()) == ["p", "r"]
-
-
-def test_no_query_is_refused():
-    with pytest.raises(InputError, match="no query is held back"):
-        dev_of_rows([], [row("b", "s", ("p",), ())], None)
+    assert list(dev.documents) == list(dev_of_rows([QUERY], others, 5).documents)
+    assert sorted(dev_of_rows([QUERY], others, 1).documents.values()) == ["p", "r"]
 
 
 def test_equal_scores_are_ordered_by_id():
@@ -47,15 +40,14 @@ def test_equal_scores_are_ordered_by_id():
 
 def test_the_figures_of_a_model(tmp_path):
     """Each query has its positive's own words, and the expansion those of the negative."""
-    model, config = tiny_model(tmp_path, normalize=True)
-    words = ["zinc", "flea", "deque", "vitamin"]
-    queries = [row(word, word, (word,), (f"no {word[::-1]} at all",), (f"no {word[::-1]} at all",)) for word in words]
-    dev = dev_of_rows(queries, [], None)
-    evaluator = DevEvaluator(dev, config, "expansion", DenseOptions(), torch.float32, None)
+    tiny = tiny_model(tmp_path, normalize=True)
+    negatives = {word: [f"no {word[::-1]} at all"] for word in ("zinc", "flea", "deque", "vitamin")}
+    dev = dev_of_rows([row(word, word, [word], text, text) for word, text in negatives.items()], [], None)
+    evaluator = DevEvaluator(dev, tiny.config, "expansion", DenseOptions(), torch.float32, None)
     assert evaluator.primary_metric == "expanded_nDCG@10"
-    found = evaluator(model)
-    assert found["alone_nDCG@10"] == found["alone_R@100"] == found["expanded_R@100"] == 1
-    assert found["expanded_nDCG@10"] < 0.7
-    assert model.training
-    alone = DevEvaluator(dev, config, "none", DenseOptions(), torch.float32, None)
-    assert (alone.primary_metric, set(alone(model))) == ("alone_nDCG@10", {"alone_nDCG@10", "alone_R@100"})
+    scores = evaluator(tiny.model)
+    assert scores["alone_nDCG@10"] == scores["alone_R@100"] == scores["expanded_R@100"] == 1
+    assert scores["expanded_nDCG@10"] < 0.7
+    assert tiny.model.training
+    alone = DevEvaluator(dev, tiny.config, "none", DenseOptions(), torch.float32, None)
+    assert (alone.primary_metric, set(alone(tiny.model))) == ("alone_nDCG@10", {"alone_nDCG@10", "alone_R@100"})
