@@ -15,6 +15,9 @@ from expandr_ir.train.data.rows import read_rows
 CROPS = ["oats", "wheat", "barley", "rye", "maize", "millet", "sorghum", "spelt", "rice", "teff", "quinoa", "emmer"]
 
 
+PLAIN = ["--without-llm", "--round-trip", "null", "--dev-share", "0"]
+
+
 def write_corpus(folder, rows):
     folder.mkdir(exist_ok=True)
     path = folder / "corpus.jsonl"
@@ -72,8 +75,7 @@ def test_without_llm_the_result_is_a_collection(corpus, tmp_path, capsys):
 
 def test_the_same_command_gives_the_same_files_and_another_seed_others(corpus, tmp_path):
     def made(name, *more):
-        argv = ["--without-llm", "--round-trip", "null", "--dev-share", "0"]
-        assert run(corpus, tmp_path / name, *argv, *more) == 0
+        assert run(corpus, tmp_path / name, *PLAIN, *more) == 0
         return (tmp_path / name / "queries.jsonl").read_bytes()
 
     first = made("one", "--documents", "6")
@@ -162,23 +164,11 @@ def test_dry_run_generates_nothing(corpus, tmp_path, capsys):
     assert not (tmp_path / "made").exists()
 
 
-ONE = {"_id": "1", "title": "", "text": "the only document of this collection has a few more words than ten"}
-
-
-@pytest.mark.parametrize(
-    ("rows", "said"),
-    [
-        ([ONE], "of 1 documents 0 have fewer than 10 words and 0 are duplicates; 1 is left"),
-        ([ONE, ONE | {"_id": "2"}, ONE | {"_id": "3"}], "and 2 are duplicates; 1 is left"),
-        ([ONE, {"_id": "2", "text": "short"}], "1 have fewer than 10 words"),
-        ([{"_id": "1", "text": ""}, {"_id": "2", "text": "..."}], "2 have fewer than 10 words"),
-    ],
-    ids=["one", "twins", "one that is long enough", "empty"],
-)
-def test_a_corpus_that_gives_nothing(rows, said, tmp_path, capsys):
-    path = write_corpus(tmp_path / "bare", rows)
+def test_a_corpus_that_gives_nothing(tmp_path, capsys):
+    long = "the only document of this collection has a few more words than ten"
+    path = write_corpus(tmp_path / "bare", [{"_id": "1", "title": "", "text": long}, {"_id": "2", "text": "short"}])
     assert run(path, tmp_path / "made", "--without-llm") == 2
-    assert said in capsys.readouterr().err
+    assert "of 2 documents 1 have fewer than 10 words and 0 are duplicates; 1 is left" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -203,22 +193,20 @@ def test_options_that_do_not_fit(argv, said, corpus, tmp_path, capsys, monkeypat
 
 def test_the_corpus_is_not_written_over(corpus, tmp_path, capsys):
     before = corpus.read_bytes()
-    argv = ["--without-llm", "--round-trip", "null", "--dev-share", "0"]
-    assert run(corpus, corpus.parent, *argv) == 2
+    assert run(corpus, corpus.parent, *PLAIN) == 2
     assert "is where the corpus stands" in capsys.readouterr().err
     assert corpus.read_bytes() == before
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "corpus.jsonl").write_text("other")
-    assert run(corpus, tmp_path / "made", *argv) == 2
+    assert run(corpus, tmp_path / "made", *PLAIN) == 2
     assert (tmp_path / "made" / "corpus.jsonl").read_text() == "other"
-    assert run(corpus, tmp_path / "copied", *argv, "--corpus-as", "copy") == 0
+    assert run(corpus, tmp_path / "copied", *PLAIN, "--corpus-as", "copy") == 0
     assert not (tmp_path / "copied" / "corpus.jsonl").is_symlink()
     assert (tmp_path / "copied" / "corpus.jsonl").read_bytes() == before
 
 
 def test_a_part_without_queries_is_an_error(corpus, tmp_path, capsys):
-    argv = ["--without-llm", "--round-trip", "null", "--dev-share", ".0001"]
-    assert run(corpus, tmp_path / "made", *argv) == 6
+    assert run(corpus, tmp_path / "made", *PLAIN[:-1], ".0001") == 6
     assert "queries is dev" in capsys.readouterr().err
 
 
@@ -251,8 +239,7 @@ def test_another_language(tmp_path):
         for n in range(5)
     ]
     path = write_corpus(tmp_path / "bare", rows)
-    argv = ["--without-llm", "--queries", "2", "--dev-share", "0", "--round-trip", "12"]
-    assert run(path, tmp_path / "made", *argv) == 0
+    assert run(path, tmp_path / "made", *PLAIN, "--queries", "2", "--round-trip", "12") == 0
     kept = {row["metadata"]["doc_id"] for _, row in read_jsonl(tmp_path / "made" / "queries.jsonl")}
     assert set(fields) <= kept
     assert any(doc_id.startswith("zh") for doc_id in kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,17 +14,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
 from tiny_encoders import sentence_transformers_folder, tiny_anchordr, tiny_bert, tiny_t5
 
 import expandr_ir
-from expandr_ir.config import TRAINING, regressions_dir
+from expandr_ir.config import TRAINING, EncodeOptions, regressions_dir
 from expandr_ir.encoders import load_encoder
 from expandr_ir.io.manifest import read_manifest
+from expandr_ir.jvm import import_pyserini
+from expandr_ir.train.run_folder import mark_complete
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 WORDS = ["zinc", "flea", "aspirin", "deque", "bird", "vitamin", "egg", "log", "heart", "cold", "song", "evidence"]
+TEXTS = ["what of zinc", "nothing on eggs"]
 
 
 def write_rows(folder: Path, count: int = 24) -> list[str]:
@@ -70,21 +75,26 @@ def base(workplace):
     return ["train", "retriever", "--encoder", "encoder", *write_rows(workplace), *FEW]
 
 
+def read_log(name: str) -> list[dict[str, float]]:
+    return [json.loads(line) for line in Path(f"{name}.training", "log.jsonl").read_text().splitlines()]
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
+@pytest.mark.java
 def test_the_result_is_an_encoder_for_everyone(base, workplace, expandr):
-    from sentence_transformers import SentenceTransformer
-
     done = expandr(*base, "--dev.share", "0.3", "--training.eval_steps", "2", "--output", "out")
     output = workplace / "out"
     assert done.out.splitlines()[-1] == "out"
     ours, before = load_encoder("out"), load_encoder("encoder")
-    texts = ["what of zinc", "nothing on eggs"]
-    vectors = ours.encode_queries(texts)
-    np.testing.assert_allclose(vectors, SentenceTransformer("out").encode(texts), atol=2e-2)
-    assert np.abs(vectors - before.encode_queries(texts)).max() > 0.01
+    vectors = ours.encode_queries(TEXTS)
+    np.testing.assert_allclose(vectors, SentenceTransformer("out").encode(TEXTS), atol=2e-2)
+    assert np.abs(vectors - before.encode_queries(TEXTS)).max() > 0.01
+    theirs = import_pyserini("pyserini.encode").AutoQueryEncoder("out", device="cpu", pooling="mean", l2_norm=True)
+    exact = load_encoder("out", options=EncodeOptions(precision="float32"))
+    np.testing.assert_allclose(exact.encode_queries(TEXTS[:1])[0], theirs.encode(TEXTS[0]), atol=1e-5)
     assert (ours.config.normalize, ours.config.similarity, ours.config.max_length) == (True, "cosine", 48)
     manifest = read_manifest(output)
     counts = manifest.counts
@@ -92,10 +102,9 @@ def test_the_result_is_an_encoder_for_everyone(base, workplace, expandr):
     assert counts["expansions"] == 2 * counts["rows"]
     assert set(manifest.details["scores"]) == {"alone_nDCG@10", "alone_R@100", "expanded_nDCG@10", "expanded_R@100"}
     best = workplace / "out.training" / "checkpoints" / manifest.details["best"]
-    kept = load_file(best / "weights.safetensors")
-    saved = weights(output)
-    assert all(torch.equal(saved[name], kept[f"0.model.{name}"]) for name in saved)
-    log = [json.loads(line) for line in (workplace / "out.training" / "log.jsonl").read_text().splitlines()]
+    checkpoint = load_file(best / "weights.safetensors")
+    assert all(torch.equal(tensor, checkpoint[f"0.model.{name}"]) for name, tensor in weights(output).items())
+    log = read_log("out")
     values = {line["step"]: line["eval_expanded_nDCG@10"] for line in log if "eval_expanded_nDCG@10" in line}
     assert max(values.values()) == manifest.details["scores"]["expanded_nDCG@10"]
     card = (output / "README.md").read_text()
@@ -105,17 +114,6 @@ def test_the_result_is_an_encoder_for_everyone(base, workplace, expandr):
     assert "is there already" in again.err
     refused = expandr(*base, "--output", "out", code=2)
     assert "not of these options" in refused.err
-
-
-def test_pyserini_loads_the_result(base, expandr):
-    from expandr_ir.jvm import import_pyserini
-
-    expandr(*base, "--training.max_steps", "1", "--output", "out")
-    theirs = import_pyserini("pyserini.encode").AutoQueryEncoder("out", device="cpu", pooling="mean", l2_norm=True)
-    from expandr_ir.config import EncodeOptions
-
-    ours = load_encoder("out", options=EncodeOptions(precision="float32"))
-    np.testing.assert_allclose(ours.encode_queries(["zinc?"])[0], theirs.encode("zinc?"), atol=1e-5)
 
 
 def test_a_killed_training_goes_on_as_if_nothing_had_happened(workplace, start, expandr):
@@ -132,26 +130,21 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(workplace, start, 
     assert not (workplace / "killed").exists()
     expandr(*base, "--output", "killed")
     expandr(*base, "--output", "whole")
-    logs = [
-        [json.loads(line) for line in (workplace / f"{name}.training" / "log.jsonl").read_text().splitlines()]
-        for name in ("whole", "killed")
-    ]
-    dev = [[line.get("eval_expanded_nDCG@10") for line in log] for log in logs]
+    dev = [[line.get("eval_expanded_nDCG@10") for line in read_log(name)] for name in ("whole", "killed")]
     assert dev[0][:-1] == dev[1][:-1]
     first, second = weights(workplace / "whole"), weights(workplace / "killed")
     for name, tensor in first.items():
         torch.testing.assert_close(tensor, second[name], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("cached", [False, True])
-def test_two_processes_are_one_with_the_joint_batch(workplace, expandr, cached):
+def test_two_cached_processes_are_one_with_the_joint_batch(workplace, expandr):
     encoder(workplace)
     base = ["train", "retriever", "--encoder", "encoder", *write_rows(workplace), "--training.bf16", "false"]
     base += ["--training.optim", "sgd", "--training.learning_rate", "0.05", "--training.max_steps", "3"]
     base += ["--training.logging_steps", "1", "--training.max_grad_norm", "0", "--batch-tokens", "64"]
-    base += ["--training.use_cpu", "true", "--cached", str(cached).lower()]
+    base += ["--training.use_cpu", "true"]
     expandr(*base, "--training.per_device_train_batch_size", "12", "--output", "one")
-    two = [*base, "--training.per_device_train_batch_size", "6", "--output", "two"]
+    two = [*base, "--cached", "--training.per_device_train_batch_size", "6", "--output", "two"]
     package = str(Path(expandr_ir.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
@@ -159,10 +152,7 @@ def test_two_processes_are_one_with_the_joint_batch(workplace, expandr, cached):
         env={**os.environ, "PYTHONPATH": package, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    losses = []
-    for name in ("one", "two"):
-        lines = (workplace / f"{name}.training" / "log.jsonl").read_text().splitlines()
-        losses.append([line["loss"] for line in map(json.loads, lines) if "loss" in line])
+    losses = [[line["loss"] for line in read_log(name) if "loss" in line] for name in ("one", "two")]
     assert len(losses[0]) == 3
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     first, second, before = (weights(workplace / name) for name in ("one", "two", "encoder"))
@@ -179,8 +169,6 @@ def test_lora_is_merged_into_the_result(base, workplace, expandr):
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {name for name in before if name.endswith(("self.query.weight", "self.value.weight"))}
     load_encoder("out")
-    wrong = expandr(*base, "--lora", '{"target_modules": ["nothing"]}', "--output", "other", code=2)
-    assert "query" in wrong.err
 
 
 @pytest.mark.parametrize("network", [tiny_anchordr, tiny_t5])
@@ -191,12 +179,11 @@ def test_a_t5_read_at_its_first_decoder_token(workplace, expandr, network):
     options += ["--query-max-length", "24", *write_rows(workplace), *FEW, "--dev.share", "0.2"]
     options += ["--training.gradient_accumulation_steps", "1", "--training.eval_steps", "3"]
     expandr(*options, "--output", "out")
-    texts = ["what of zinc", "nothing on eggs"]
     after, before = load_encoder("out"), load_encoder("t5.yaml")
     assert after.config.normalize
-    unit = before.encode_queries(texts)
+    unit = before.encode_queries(TEXTS)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    assert np.abs(after.encode_queries(texts) - unit).max() > 1e-3
+    assert np.abs(after.encode_queries(TEXTS) - unit).max() > 1e-3
     checkpointed = [*options, "--training.gradient_checkpointing", "true", "--output", "other"]
     if network is tiny_anchordr:
         assert "--cached" in expandr(*checkpointed, code=2).err
@@ -211,10 +198,7 @@ def test_early_stopping(base, workplace, expandr):
     assert read_manifest(workplace / "out").counts["steps"] == 3  # one that is best, two that are no better
 
 
-def test_faults(base, workplace, expandr):
-    wrong = expandr(*base, "--training.learnin_rate", "1", "--output", "out", code=2)
-    assert "learning_rate" in wrong.err
-    assert "--output DIR" in expandr(*base, "--training.output_dir", "x", "--output", "out", code=2).err
+def test_a_loss_that_is_no_number(base, workplace, expandr):
     nan = expandr(*base, "--training.learning_rate", "1e30", "--training.max_grad_norm", "0", "--output", "out", code=6)
     assert "the loss is nan" in nan.err
     assert "rows of the batch: r" in nan.err
@@ -225,27 +209,15 @@ def test_faults(base, workplace, expandr):
 def test_a_checkpoint_of_another_architecture(base, workplace, expandr):
     options = [*base, "--training.save_steps", "2"]
     expandr(*options, "--output", "out")
-    from safetensors.torch import save_file
-
-    from expandr_ir.train.run_folder import mark_complete
-
-    for checkpoint in (workplace / "out.training" / "checkpoints").glob("checkpoint-*"):
+    checkpoints = workplace / "out.training" / "checkpoints"
+    for checkpoint in checkpoints.glob("checkpoint-*"):
         save_file({"some.weight": torch.zeros(3)}, checkpoint / "weights.safetensors")
         mark_complete(checkpoint)
-    for path in (workplace / "out").iterdir():
-        path.unlink() if path.is_file() else [one.unlink() for one in path.iterdir()] and path.rmdir()
-    (workplace / "out").rmdir()
+    shutil.rmtree(workplace / "out")
     refused = expandr(*options, "--output", "out", code=2)
     assert "a checkpoint of this model" in refused.err
     other = expandr(*options, "--objective.temperature", "0.1", "--output", "out", code=2)
     assert "other settings: objective" in other.err
-
-
-def test_the_recorded_trajectory_holds_for_every_way_to_make_up_a_batch(tmp_path, expandr):
-    said = expandr("train", "trajectory", "retriever-tiny", "--output", str(tmp_path)).out
-    assert said.count("ok  ") == 3
-    assert "cached" in said
-    assert "two processes" in said
 
 
 def test_a_changed_temperature_leaves_the_recorded_trajectory(tmp_path, expandr):

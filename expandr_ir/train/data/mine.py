@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from expandr_ir.collections import Collection, load_collection
 from expandr_ir.errors import InputError, check_fields
 from expandr_ir.io.files import atomic_write, output_file, sha256_json
-from expandr_ir.io.manifest import write_manifest
+from expandr_ir.io.manifest import Summary, write_manifest
 from expandr_ir.progress import progress
 from expandr_ir.records import Topic
 from expandr_ir.retrievers import BM25
@@ -70,18 +70,6 @@ class MineOptions:
 
 
 @dataclass(frozen=True)
-class MineResult:
-    """The rows in `output`, and counts of topics, negatives, and candidates that were left out."""
-
-    output: Path
-    counts: dict[str, int]
-
-    def __str__(self) -> str:
-        lines = (f"{name.replace('_', ' '):<20} {value:,}" for name, value in self.counts.items())
-        return "\n".join([*lines, str(self.output)])
-
-
-@dataclass(frozen=True)
 class Candidates:
     """A topic's possible negatives, best first; with an encoder their scores, and how many lie above the margin."""
 
@@ -90,7 +78,7 @@ class Candidates:
     above_margin: int = 0
 
 
-def mine(options: MineOptions) -> MineResult:
+def mine(options: MineOptions) -> Summary:
     """Writes a training row for each topic that has a relevant document; a run that was killed goes on.
 
     Raises:
@@ -112,10 +100,10 @@ def mine(options: MineOptions) -> MineResult:
             stream.flush()
             candidates |= chunk
             advance(len(chunk))
-    result = MineResult(output, miner.write_rows(output, candidates))
-    write_manifest(output, options=options, counts=result.counts)
+    counts = miner.write_rows(output, candidates)
+    write_manifest(output, options=options, counts=counts)
     partial.unlink(missing_ok=True)
-    return result
+    return Summary(counts, output)
 
 
 class EncoderSource:

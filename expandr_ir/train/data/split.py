@@ -9,12 +9,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from expandr_ir.errors import InputError
 from expandr_ir.io.files import atomic_write, output_file, output_folder
-from expandr_ir.io.manifest import manifest_path, write_manifest
+from expandr_ir.io.manifest import Summary, manifest_path, write_manifest
 from expandr_ir.train.data.rows import TrainingRow, all_rows, mark_new_queries, query_hash, row_json
 
 _PART = re.compile(r"([\w-]+)=((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
@@ -41,28 +40,7 @@ class SplitOptions:
     duplicates: Literal["keep", "drop"] = "keep"
 
 
-@dataclass(frozen=True)
-class SplitResult:
-    """The parts in `folder`: rows and distinct queries of each part and of the sources; `left_out` are in no part."""
-
-    folder: Path
-    parts: dict[str, int]
-    part_queries: dict[str, int]
-    rows: int
-    queries: int
-    duplicates: int
-    left_out: int
-
-    def __str__(self) -> str:
-        parts = (
-            f"{name}.jsonl: {rows:,} rows, {self.part_queries[name]:,} queries" for name, rows in self.parts.items()
-        )
-        left_out = f", {self.left_out:,} in no part" if self.left_out else ""
-        total = f"{self.rows:,} rows of {self.queries:,} queries, {self.duplicates:,} duplicates{left_out}"
-        return "\n".join([*(f"{self.folder}/{part}" for part in parts), total])
-
-
-def split(options: SplitOptions) -> SplitResult:
+def split(options: SplitOptions) -> Summary:
     """Writes each part in its rows' order: all parts appear complete at the end, each with a manifest, or none does.
 
     Raises:
@@ -73,7 +51,8 @@ def split(options: SplitOptions) -> SplitResult:
     paths = {name: output_file(str(folder / f"{name}.jsonl"), options.rows) for name in shares}
     for path in paths.values():
         manifest_path(path).unlink(missing_ok=True)
-    parts, queries, totals = dict.fromkeys(shares, 0), dict.fromkeys(shares, 0), Counter[str]()
+    parts = {name: {"rows": 0, "queries": 0} for name in shares}
+    totals = Counter[str]()
     with ExitStack() as stack:
         streams = {name: stack.enter_context(atomic_write(path)) for name, path in paths.items()}
         for row, is_new in mark_new_queries(all_rows(options.rows, options.split)):
@@ -81,9 +60,9 @@ def split(options: SplitOptions) -> SplitResult:
             totals.update({"rows": 1, "queries": is_new, "duplicates": not is_new, "left_out": part is None})
             if part is not None and (is_new or options.duplicates == "keep"):
                 streams[part].write(json.dumps(row_json(row), ensure_ascii=False) + "\n")
-                parts[part] += 1
-                queries[part] += is_new
-        if empty := [name for name in shares if not parts[name]]:
+                parts[part]["rows"] += 1
+                parts[part]["queries"] += is_new
+        if empty := [name for name in shares if not parts[name]["rows"]]:
             message = f"part {empty[0]!r} has none of the {totals['rows']} rows"
             raise InputError(message, expected="more rows, or larger shares")
     for name, path in paths.items():
@@ -92,10 +71,10 @@ def split(options: SplitOptions) -> SplitResult:
             options=options,
             inputs={f"rows {number}": rows for number, rows in enumerate(options.rows, start=1)},
             seeds={"split": options.seed},
-            counts={"rows": parts[name], "queries": queries[name], **{f"source_{n}": k for n, k in totals.items()}},
+            counts=parts[name] | {f"source_{total}": count for total, count in totals.items()},
             details={"part": name, "share": shares[name], "shares": shares},
         )
-    return SplitResult(folder, parts, queries, **totals)
+    return Summary({f"{name}.jsonl": counts for name, counts in parts.items()} | totals, folder)
 
 
 def parse_shares(parts: Sequence[str]) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from expandr_ir.collections import Collection
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import ExpandrError, InputError, PartlyDoneError, check_fields
 from expandr_ir.io.files import atomic_write, output_folder, write_jsonl
-from expandr_ir.io.manifest import manifest_path, write_manifest
+from expandr_ir.io.manifest import Summary, manifest_path, write_manifest
 from expandr_ir.io.qrels import BEIR_HEADER
 from expandr_ir.records import Document, Topic
 from expandr_ir.retrievers import BM25
@@ -122,22 +121,7 @@ class SynthesizeOptions:
             raise InputError("--quality asks an LLM, and none is named", expected="--generator")
 
 
-@dataclass(frozen=True)
-class SynthesizeResult:
-    """The figures of a new collection, or of a forecast, which has no folder; exit code 7 where samples failed."""
-
-    figures: Mapping[str, float]
-    format: Literal["text", "json"]
-    folder: Path | None = None
-    exit_code: int = 0
-
-    def __str__(self) -> str:
-        lines = [f"{name.replace('_', ' '):<28} {value:,}" for name, value in self.figures.items()]
-        lines = [json.dumps(self.figures)] if self.format == "json" else lines
-        return "\n".join([*lines, *([str(self.folder)] if self.folder else [])])
-
-
-def synthesize(options: SynthesizeOptions) -> SynthesizeResult:
+def synthesize(options: SynthesizeOptions) -> Summary:
     """Writes a collection of the corpus, the queries that are fit, and their judgements; its manifest comes last.
 
     Raises:
@@ -160,7 +144,7 @@ def synthesize(options: SynthesizeOptions) -> SynthesizeResult:
         llm = QueryWriter(options, documents, stack) if options.generator else None
         if options.dry_run:
             due = llm.forecast() if llm else {"queries, at most": len(documents) * options.queries}
-            return SynthesizeResult(counts | due, options.format)
+            return Summary(counts | due, format=options.format)
         clock = Clock()
         queries, dropped = llm.write() if llm else (_extract(collection, survey, documents, options), [])
         fit, unfit = sift(queries, options)
@@ -204,7 +188,7 @@ def synthesize(options: SynthesizeOptions) -> SynthesizeResult:
     )
     seconds = {f"seconds, {stage}": round(value, 2) for stage, value in clock.seconds.items()}
     code = PartlyDoneError.exit_code if reasons["failed"] else 0
-    return SynthesizeResult(counts | seconds, options.format, folder, code)
+    return Summary(counts | seconds, folder, options.format, code)
 
 
 def _extract(

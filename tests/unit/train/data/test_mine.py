@@ -79,8 +79,8 @@ def mined(folder, tmp_path, **options):
     lines = [json.loads(line) for line in output.read_text().splitlines()]
     assert [row.row_id for row in read_rows(output)] == ["t0", "t1", "t2"]
     assert {row.positives for row in read_rows(output)} == {("zinc shortens colds",)}
-    assert read_manifest(output).counts == result.counts
-    return result.counts, lines[0]
+    assert read_manifest(output).counts == result.figures
+    return result.figures, lines[0]
 
 
 def test_bm25_without_positives_and_their_copies(folder, tmp_path):

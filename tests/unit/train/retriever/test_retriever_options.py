@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from expandr_ir.cli.parser import parse
+from expandr_ir.cli.table import VERBS
 from expandr_ir.errors import InputError
 from expandr_ir.train.retriever.options import (
     DevOptions,
@@ -19,7 +20,7 @@ ALONE = ObjectiveOptions(aggregation="none")
 
 def options_of(name, *words):
     words = ["--config", f"retriever-{name}", "--data.rows", "r", "--data.expansions", "e", "--output", "o", *words]
-    return parse("train retriever", RetrieverOptions, words, about="", examples="", positional=None)
+    return parse("train retriever", VERBS["train retriever"], RetrieverOptions, words)
 
 
 def test_expandr():
