@@ -87,9 +87,8 @@ def test_bm25_without_positives_and_their_copies(folder, tmp_path):
     counts, row = mined(folder, tmp_path, negatives=2)
     assert row["negative_ids"] == ["near", "vague"]
     assert row["negatives"] == ["zinc colds weak", "colds last a week"]
-    assert counts == {
-        "topics": 3, "without_relevant": 1, "negatives": 6, "fewer": 0, "none": 0, "above_margin": 0, "copies": 3,
-    }  # fmt: skip
+    nonzero = {name: count for name, count in counts.items() if count}
+    assert nonzero == {"topics": 3, "without_relevant": 1, "negatives": 6, "copies": 3}
 
 
 def test_the_margin_to_the_positive(folder, tmp_path):
@@ -122,10 +121,7 @@ def test_what_was_killed_goes_on(folder, tmp_path, monkeypatch):
     assert FakeBM25.searched == [["t0"], ["t1"], ["t1"], ["t2"]]
     assert (tmp_path / "rows.jsonl").read_bytes() == (tmp_path / "whole" / "rows.jsonl").read_bytes()
     assert not partial.exists()
-
-
-def test_a_begun_run_of_other_options_is_refused(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(FakeBM25, "broken_at", 0)
+    monkeypatch.setattr(FakeBM25, "broken_at", len(FakeBM25.searched))
     with pytest.raises(KeyboardInterrupt):
         mined(folder, tmp_path)
     with pytest.raises(InputError, match="begun with other options"):

@@ -66,21 +66,21 @@ SENTENCES = st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=
 @settings(deadline=None)
 @given(SENTENCES, st.sampled_from([0.3, 0.5, 0.6, 0.7, 0.8, 1.0]))
 def test_near_duplicates_are_those_of_the_straightforward_way(texts, share):
-    kept, dropped = [], set()
+    earlier, dropped = [], set()
     for place, text in enumerate(texts):
-        own = set(text.split())
-        if any(len(own & other) >= share * len(own | other) - 1e-12 for other in kept):
+        words = set(text.split())
+        if any(len(words & other) >= share * len(words | other) - 1e-12 for other in earlier):
             dropped.add(place)
         else:
-            kept.append(own)
+            earlier.append(words)
     assert near_duplicates(texts, share) == dropped
 
 
 def test_sift_counts_the_first_reason():
     texts = ["oats wheat", "Oats  WHEAT", "wheat oats", "", "barley rye", "x"]
     fit, dropped = sift([query(text) for text in texts], limits())
-    assert [one.text for one in fit] == ["oats wheat", "barley rye"]
-    assert [(one.text, reason) for one, reason in dropped] == [
+    assert [query.text for query in fit] == ["oats wheat", "barley rye"]
+    assert [(query.text, reason) for query, reason in dropped] == [
         ("Oats  WHEAT", "duplicate"),
         ("", "empty"),
         ("x", "too_short"),
