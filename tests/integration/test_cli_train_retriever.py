@@ -119,10 +119,10 @@ def test_the_result_is_an_encoder_for_everyone(base, workplace, expandr):
 def test_a_killed_training_goes_on_as_if_nothing_had_happened(workplace, start, expandr):
     encoder(workplace, dropout=0.1)
     base = ["train", "retriever", "--encoder", "encoder", *write_rows(workplace), *FEW, "--data.draw-expansion"]
-    base += ["--dev.share", "0.2", "--training.eval_steps", "1", "--training.num_train_epochs", "4"]
+    base += ["--dev.share", "0.2", "--training.eval_steps", "1"]
     killed = start(*base, "--output", "killed")
     checkpoints = workplace / "killed.training" / "checkpoints"
-    while not (checkpoints / "checkpoint-2" / "complete.json").exists():
+    while not (checkpoints / "checkpoint-4" / "complete.json").exists():
         assert killed.poll() is None, killed.communicate()
         time.sleep(0.005)
     os.kill(killed.pid, signal.SIGKILL)

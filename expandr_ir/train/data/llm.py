@@ -23,26 +23,11 @@ if TYPE_CHECKING:
 
 
 class Call(NamedTuple):
-    """One document with one wording of a prompt, and how many queries are wanted of it."""
+    """One document with one wording of a prompt."""
 
     document: Document
     prompt: Prompt
     manner: str | None
-    samples: int
-
-
-def assign_calls(documents: Sequence[Document], prompts: Sequence[Prompt], queries: int, seed: int) -> list[Call]:
-    """The calls for each document: manners in an order of its own, none twice before all were taken once."""
-    calls = []
-    for document in documents:
-        manners = [(prompt, manner) for prompt in prompts for manner in (prompt.manners or (None,))]
-        digest = hashlib.sha256(f"manner:{seed}:{document.doc_id}".encode()).digest()
-        random.Random(digest).shuffle(manners)  # noqa: S311
-        whole, rest = divmod(queries, len(manners))
-        for place, (prompt, manner) in enumerate(manners):
-            if samples := whole + (place < rest):
-                calls.append(Call(document, prompt, manner, samples))
-    return calls
 
 
 class QueryWriter:
@@ -51,10 +36,16 @@ class QueryWriter:
     def __init__(self, options: SynthesizeOptions, documents: Sequence[Document], stack: ExitStack) -> None:
         prompts, self.verdict = [load_prompt(name) for name in options.prompts], load_prompt(options.quality_prompt)
         _check_prompts(prompts, self.verdict if options.quality else None)
-        cut = [replace(document, text=document.text[: options.max_characters]) for document in documents]
         self.groups: dict[tuple[str, int], list[Call]] = defaultdict(list)
-        for call in assign_calls(cut, prompts, options.queries, options.seed):
-            self.groups[call.prompt.sha256, call.samples].append(call)
+        for document in documents:  # manners in an order of its own, none twice before all were taken once
+            shown = replace(document, text=document.text[: options.max_characters])
+            manners = [(prompt, manner) for prompt in prompts for manner in (prompt.manners or (None,))]
+            digest = hashlib.sha256(f"manner:{options.seed}:{document.doc_id}".encode()).digest()
+            random.Random(digest).shuffle(manners)  # noqa: S311
+            whole, rest = divmod(options.queries, len(manners))
+            for place, (prompt, manner) in enumerate(manners):
+                if samples := whole + (place < rest):
+                    self.groups[prompt.sha256, samples].append(Call(shown, prompt, manner))
         more = ExpandOptions(retry_refused=options.retry_refused, batch_samples=options.batch_samples)
         writer = load_expander(generator=options.generator, store=options.store, options=more)
         self.writer = self.reviewer = stack.enter_context(writer)
@@ -118,15 +109,14 @@ class QueryWriter:
 
     def _requests(self) -> Iterator[tuple[dict[str, Call], dict[str, Any]]]:
         """The calls by topic_id, and the arguments of `generate`, for each prompt and number of samples."""
-        for group in self.groups.values():
+        for (_, samples), group in self.groups.items():
             calls = {f"{call.document.doc_id}#{number}": call for number, call in enumerate(group)}
             context = {
                 topic_id: {"document": call.document} | ({"manner": call.manner} if call.manner else {})
                 for topic_id, call in calls.items()
             }
             topics = {topic_id: Topic(topic_id, "") for topic_id in calls}
-            first = group[0]
-            yield calls, {"prompt": first.prompt, "topics": topics, "context": context, "samples": first.samples}
+            yield calls, {"prompt": group[0].prompt, "topics": topics, "context": context, "samples": samples}
 
 
 def _check_prompts(prompts: Sequence[Prompt], verdict: Prompt | None) -> None:

@@ -212,9 +212,8 @@ class RetrieverOptions:
     @property
     def searched_by(self) -> str:
         """The aggregation by which queries and expansions are searched."""
-        if self.dev.aggregation is None and self.objective.aggregation == "expansion":
-            return "mean"
-        return self.dev.aggregation or self.objective.aggregation
+        named = self.dev.aggregation or self.objective.aggregation
+        return "mean" if named == "expansion" and not self.dev.aggregation else named
 
 
 def training_arguments(given: Mapping[str, Any], folder: Path, primary_metric: str | None) -> Any:

@@ -34,9 +34,8 @@ def retriever_trainer(
 ) -> RetrieverTrainer:  # fmt: skip
     """The trainer of a model, with its adapters in place."""
     # sentence-transformers passes over gradient checkpointing where a network has none.
-    networks = [module for module in model.modules() if module is not model]
     if arguments.gradient_checkpointing and not any(
-        hasattr(network, "gradient_checkpointing_enable") for network in networks
+        hasattr(module, "gradient_checkpointing_enable") for module in model[0].modules()
     ):
         raise InputError(
             f"training.gradient_checkpointing, which {type(model[0]).__name__}'s network does not have",
