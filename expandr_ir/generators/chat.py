@@ -26,7 +26,7 @@ class Row:
 
 
 class ChatGenerator:
-    """The part of the local and vllm engines that needs the model's tokenizer alone."""
+    """What the local and vllm engines do with the tokenizer alone; `_limits` and `_answer` are each engine's own."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         self.id = identify(config)
@@ -40,20 +40,26 @@ class ChatGenerator:
         """Returns the prompt's tokens, exactly; the model itself is not loaded for it."""
         return len(prompt_ids(self._tokenizer, messages))
 
-    def _rows(
-        self, requests: Sequence[GenerationRequest], context: int | None, version: str
-    ) -> tuple[list[Row], list[Generation]]:
-        """Returns a row for each sample, and the failures of prompts that do not fit the context (None: no limit)."""
+    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
+        """Yields a Generation for every sample; a prompt that does not fit the context is an error of its own."""
+        context, version = self._limits()
         rows: list[Row] = []
-        failures: list[Generation] = []
         for request in requests:
             ids, new = prompt_ids(self._tokenizer, request.messages), request.decoding.max_new_tokens
             if context is None or len(ids) + new <= context:
                 rows += [Row(ids, sample, request.decoding) for sample in request.samples]
                 continue
             error = f"{len(ids)} prompt tokens + {new} new ones do not fit the model's context of {context}"
-            failures += [failure(sample.key, error, version, tokens_in=len(ids)) for sample in request.samples]
-        return rows, failures
+            yield from (failure(sample.key, error, version, tokens_in=len(ids)) for sample in request.samples)
+        if rows:
+            yield from self._answer(rows)
+
+    def _limits(self) -> tuple[int | None, str]:
+        """Returns the context in tokens (None: no limit) and the engine's version."""
+        raise NotImplementedError
+
+    def _answer(self, rows: list[Row]) -> Iterator[Generation]:
+        raise NotImplementedError
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class ReplayGenerator:
         for line, row in read_jsonl(path):
             where = f"{path}, line {line}"
             topic_id = text_field(row, ("topic_id",), where)
-            self._rows[topic_id].append((where, {name: row.get(name) for name in ("query", "topic_text")}))
+            self._rows[topic_id].append((where, row))
             if row.get("finish_reason") not in FAILED:
                 add_expansions(self._recorded[topic_id], row, where)
         self.id = GeneratorId("replay", path.name, sha256_file(path))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.generators import chat, sampling
 from expandr_ir.generators.base import cut_at_stop, failure
-from expandr_ir.records import FinishReason, Generation, GenerationRequest
+from expandr_ir.records import FinishReason, Generation
 from expandr_ir.runtime import pick_device, pick_dtype, require
 
 if TYPE_CHECKING:
@@ -46,11 +46,10 @@ class LocalGenerator(chat.ChatGenerator):
         commit = getattr(self._model.config, "_commit_hash", None)
         return f"{version}, {commit[:12]}" if commit else version
 
-    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
-        """Yields a Generation for every sample; a prompt that does not fit the context is an error of its own."""
-        context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
-        rows, failures = self._rows(requests, context, self._version)
-        yield from failures
+    def _limits(self) -> tuple[int | None, str]:
+        return getattr(self._model.config.get_text_config(), "max_position_embeddings", None), self._version
+
+    def _answer(self, rows: list[chat.Row]) -> Iterator[Generation]:
         for decoding in dict.fromkeys(row.decoding for row in rows):
             alike = [row for row in rows if row.decoding == decoding]
             yield from self._in_batches(sorted(alike, key=lambda row: -len(row.ids)))

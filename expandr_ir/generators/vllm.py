@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import MissingResourceError
 from expandr_ir.generators import chat
 from expandr_ir.generators.base import failure
-from expandr_ir.records import FinishReason, Generation, GenerationRequest
+from expandr_ir.records import FinishReason, Generation
 from expandr_ir.runtime import require
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -63,13 +63,11 @@ class VllmGenerator(chat.ChatGenerator):
                 remedy="--generator.vllm.max_model_len or gpu_memory_utilization; no GPU: --generator.engine local",
             ) from error
 
-    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
-        """Yields a Generation for every sample when all are done; a prompt that does not fit is an error of its own."""
-        context = self._engine.llm_engine.model_config.max_model_len
-        rows, failures = self._rows(requests, context, self._version)
-        yield from failures
-        if not rows:
-            return
+    def _limits(self) -> tuple[int | None, str]:
+        return self._engine.llm_engine.model_config.max_model_len, self._version
+
+    def _answer(self, rows: list[chat.Row]) -> Iterator[Generation]:
+        """Yields the generations when all are done."""
         adapter = None
         if self._adapter is not None:
             adapter = require("vllm.lora.request", "vllm").LoRARequest("adapter", 1, str(self._adapter))

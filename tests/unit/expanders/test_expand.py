@@ -14,7 +14,7 @@ from expandr_ir.expanders import plan as module
 from expandr_ir.prompts import Prompt
 from expandr_ir.records import Decoding, Document, Generation, GeneratorId, Topic
 from expandr_ir.store import Store
-from expandr_ir.store.rows import export_rows, import_rows
+from expandr_ir.store.archive import export_rows, import_rows
 
 PROMPT = Prompt(id="passage", version=3, source="here", user="Write about {topic}.", stop=("END",))
 TOPICS = [Topic(f"t{number}", f"subject number {number}") for number in range(6)]

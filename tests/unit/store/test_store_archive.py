@@ -22,16 +22,19 @@ from expandr_ir.store.archive import (
     ListOptions,
     ShowOptions,
     StoreOptions,
+    export_rows,
     export_store,
+    find,
     groups,
+    import_rows,
     import_store,
     list_store,
+    rescue_rows,
     show_generations,
     verify,
     verify_store,
 )
 from expandr_ir.store.keys import messages_hash, sample_key, settings_hash
-from expandr_ir.store.rows import export_rows, find, import_rows, rescue_rows
 
 WHEN = "2026-01-02T03:04:05.000006+00:00"
 
