@@ -48,12 +48,6 @@ def entry(
     return StoreEntry(messages, generator, decoding, sample, StoredGeneration(generation, WHEN, False), prompt)
 
 
-@pytest.fixture
-def store(tmp_path):
-    with Store.open(tmp_path / "s.sqlite") as opened:
-        yield opened
-
-
 def write(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -82,32 +76,29 @@ def test_groups_count_by_generator_decoding_and_prompt(store):
 
 def test_find_by_the_beginning_of_a_key(store):
     store.add([entry("one"), entry("two", sample=1)])
-    key = entry().stored.generation.key
-    decoding = {"temperature": 1.0, "top_p": 0.9, "max_new_tokens": 512, "stop": ["\n\n"], "repetition_penalty": 1.0}
-    row = {"key": key, "prompt": "passage@1", "messages": [{"role": "user", "content": "why"}]}
-    row |= {"generator": {"engine": "api", "model": "tiny", "revision": None, "adapter": None}}
-    row |= {"decoding": decoding | {"seed": 0}, "sample": 0, "text": "one", "finish_reason": "stop", "tokens_in": 7}
-    row |= {"tokens_out": 3, "seconds": 0.5, "engine_version": "fake 1", "error": None, "created": WHEN}
-    assert find(store, key[:10]) == find(store, key.upper()) == row | {"verbatim": False}
-    with pytest.raises(InputError, match="several keys begin with ''"):
-        find(store, "")
-    with pytest.raises(InputError, match="no key in the store begins with '%'"):
-        find(store, "%")
+    row, _ = export_rows(store)
+    assert (row["text"], row["generator"]["model"], row["decoding"]["stop"]) == ("one", "tiny", ["\n\n"])
+    assert find(store, row["key"][:10]) == find(store, row["key"].upper()) == row
+    for prefix, message in (("", "several keys begin with ''"), ("%", "no key in the store begins with '%'")):
+        with pytest.raises(InputError, match=message):
+            find(store, prefix)
 
 
 def test_export_keeps_the_order_and_can_be_narrowed(store):
-    entries = [entry(f"text {number}", user=f"topic {number}", prompt=f"p@{number % 2}") for number in range(1100)]
+    entries = [entry(f"text {number}", user=f"topic {number}", prompt=f"p@{number % 2}") for number in range(11)]
     store.add([*entries, entry("x", model="other")])
-    assert [row["text"] for row in export_rows(store, model="tiny")] == [f"text {number}" for number in range(1100)]
-    assert [row["text"] for row in export_rows(store, prompt="p@1")] == [
-        f"text {number}" for number in range(1, 1100, 2)
-    ]
-    assert len(list(export_rows(store, prompt="p"))) == 1100
-    assert [row["text"] for row in export_rows(store, model="other", prompt="passage@1")] == ["x"]
-    with pytest.raises(InputError, match="'othr'"):
-        export_rows(store, model="othr")
-    with pytest.raises(InputError, match="'p@2'"):
-        export_rows(store, prompt="p@2")
+    texts = [f"text {number}" for number in range(11)]
+    for chosen, expected in (
+        ({}, [*texts, "x"]),
+        ({"model": "tiny"}, texts),
+        ({"prompt": "p@1"}, texts[1::2]),
+        ({"prompt": "p"}, texts),
+        ({"model": "other", "prompt": "passage@1"}, ["x"]),
+    ):
+        assert [row["text"] for row in export_rows(store, **chosen)] == expected
+    for unknown in ({"model": "othr"}, {"prompt": "p@2"}):
+        with pytest.raises(InputError, match=next(iter(unknown.values()))):
+            export_rows(store, **unknown)
 
 
 texts = st.text(st.characters(codec=None), max_size=8)
@@ -137,7 +128,7 @@ def entries(draw):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(entries(), max_size=5))
 def test_export_and_import_are_each_others_inverse(written):
     with ExitStack() as open_things:
@@ -173,6 +164,7 @@ def test_import_passes_over_what_is_there_and_replaces_failures(store, tmp_path)
         other.add([entry("new"), entry("new", sample=1), entry("new", sample=2)])
         path = write(tmp_path / "rows.jsonl", export_rows(other))
     store.add([entry("old"), entry("", sample=1, reason="error", error="timeout")])
+    assert list(rescue_rows(store)) == list(export_rows(store))
     assert import_rows(store, path) == (2, 1)
     assert sorted((row["sample"], row["text"]) for row in export_rows(store)) == [(0, "old"), (1, "new"), (2, "new")]
 
@@ -206,53 +198,39 @@ GOOD = {
         ({"decoding": {"stop": "END"}}, "'stop' is a str, not a list"),
         ({"finish_reason": "sotp"}, "stop"),
         ({"key": "0" * 64}, "the key is 000000"),
+        (None, "no field 'generator'"),
     ],
 )
 def test_a_bad_row_is_named_and_nothing_is_imported(store, tmp_path, change, message):
-    path = write(tmp_path / "rows.jsonl", [{**GOOD, "sample": 0}, {**GOOD, **change}])
+    path = write(tmp_path / "rows.jsonl", [{**GOOD, "sample": 0}, {**GOOD, **change} if change else {"messages": []}])
     with pytest.raises(InputError, match="line 2") as caught:
         import_rows(store, path)
     assert message in str(caught.value)
     assert len(store) == 0
-
-
-def test_a_row_without_a_field_or_a_file_that_is_not_there(store, tmp_path):
-    with pytest.raises(InputError, match="line 1: no field 'generator'"):
-        import_rows(store, write(tmp_path / "rows.jsonl", [{"messages": []}]))
     with pytest.raises(MissingResourceError):
         import_rows(store, tmp_path / "none.jsonl")
 
 
 @pytest.mark.parametrize(
-    ("damage", "found"),
+    ("damage", "fault"),
     [
         ("UPDATE generations SET sample = 5 WHERE sample = 1", "does not stand under the hash"),
-        (
-            """UPDATE messages SET messages = '[{"role": "user", "content": "other"}]'""",
-            "not what they were written as",
-        ),
+        ("""UPDATE messages SET messages = '[{"role": "user", "content": "x"}]'""", "not what they were written as"),
         ("UPDATE messages SET messages = 'no JSON'", "not what they were written as"),
         ("UPDATE settings SET generator = '{}'", "settings"),
         ("DELETE FROM messages", "refers to messages that are not there"),
+        ("PRAGMA writable_schema = 1; DELETE FROM sqlite_master WHERE tbl_name = 'leases'", "SQLite: "),
     ],
 )
-def test_verify_finds_what_was_changed(store, tmp_path, damage, found):
-    store.add([entry("one"), entry("two", sample=1)])
-    assert verify(store) == []
-    with sqlite3.connect(tmp_path / "s.sqlite") as raw:
-        raw.execute(damage)
-    assert any(found in problem for problem in verify(store))
-
-
-def test_verify_reports_what_sqlite_finds(tmp_path):
+def test_verify_finds_changes(tmp_path, damage, fault):
     path = tmp_path / "s.sqlite"
     with Store.open(path) as store:
         store.add([entry(f"text {number}", sample=number) for number in range(50)])
+        assert verify(store) == []
     with sqlite3.connect(path) as raw:
-        raw.execute("PRAGMA writable_schema = 1")
-        raw.execute("DELETE FROM sqlite_master WHERE tbl_name = 'leases'")
+        raw.executescript(damage)
     with Store.open(path) as store:
-        assert any(problem.startswith("SQLite: ") for problem in verify(store))
+        assert any(fault in sentence for sentence in verify(store))
 
 
 def test_rescue_reads_what_a_damaged_store_still_has(tmp_path):
@@ -270,12 +248,6 @@ def test_rescue_reads_what_a_damaged_store_still_has(tmp_path):
     with Store.open(tmp_path / "new.sqlite") as store:
         assert import_rows(store, write(tmp_path / "rows.jsonl", rescued)) == (len(rescued), 0)
         assert verify(store) == []
-
-
-def test_rescue_of_a_whole_store_is_its_export(store):
-    store.add([entry("", sample=number, reason="error", error="x") for number in range(3)])
-    store.add([entry("text", sample=number) for number in range(3)])
-    assert list(rescue_rows(store)) == list(export_rows(store))
 
 
 def test_the_verbs_open_the_store_that_is_named(tmp_path, monkeypatch):
