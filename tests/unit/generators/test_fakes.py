@@ -30,18 +30,11 @@ def test_rows_of_a_topic_are_its_samples_in_order(tmp_path):
         {"topic_id": "1", "text": "a"},
         {"topic_id": 2, "texts": ["c", "d"], "note": "kept out"},
         {"topic_id": "1", "text": "b"},
+        {"topic_id": "3", "text": "second", "sample": 1},
+        {"topic_id": "3", "text": "first", "sample": 0},
     )
-    assert texts(generator, request("1", "x", samples=2), request("2", "y", samples=2)) == {
-        "1-0": "a",
-        "1-1": "b",
-        "2-0": "c",
-        "2-1": "d",
-    }
-
-
-def test_a_sample_number_goes_first(tmp_path):
-    rows = {"topic_id": "1", "text": "second", "sample": 1}, {"topic_id": "1", "text": "first", "sample": 0}
-    assert texts(replay(tmp_path / "e.jsonl", *rows), request("1", "x", samples=2)) == {"1-0": "first", "1-1": "second"}
+    done = texts(generator, *(request(topic_id, "x", samples=2) for topic_id in "123"))
+    assert done == {"1-0": "a", "1-1": "b", "2-0": "c", "2-1": "d", "3-0": "first", "3-1": "second"}
 
 
 def test_what_is_not_recorded_is_an_error_of_its_own(tmp_path):
@@ -80,20 +73,12 @@ def test_texts_for_other_topics_are_refused_before_anything_is_served(tmp_path, 
     [
         ({"text": "a"}, "no field 'topic_id'"),
         ({"topic_id": "1"}, "neither text nor texts"),
-        ({"topic_id": "1", "texts": "a"}, "'texts' is"),
-        ({"topic_id": "1", "texts": [1]}, "'texts' is"),
-        ({"topic_id": "1", "text": "a", "sample": "0"}, "'sample' is '0'"),
-        ({"topic_id": "1", "text": "a", "sample": -1}, "'sample' is -1"),
         ({"topic_id": "0", "text": "a", "sample": 0}, "topic '0' has sample 0 a second time"),
     ],
 )
 def test_a_broken_row_is_named_with_its_line(tmp_path, row, message):
-    with pytest.raises(InputError, match="line 2: ") as caught:
+    with pytest.raises(InputError, match=f"line 2: {message}"):
         replay(tmp_path / "e.jsonl", {"topic_id": "0", "text": "x"}, row)
-    assert message in caught.value.found
-
-
-def test_a_missing_file_is_a_missing_resource(tmp_path):
     with pytest.raises(MissingResourceError):
         load_generator(GeneratorConfig("replay", str(tmp_path / "none.jsonl")))
 

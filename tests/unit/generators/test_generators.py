@@ -11,18 +11,12 @@ import pytest
 from expandr_ir.config import ApiOptions, GeneratorConfig, LocalOptions, generator_config, names
 from expandr_ir.errors import InputError, NotInstalledError
 from expandr_ir.generators import load_generator
-from expandr_ir.generators.base import cut_at_stop, failure, identify
+from expandr_ir.generators.base import cut_at_stop, identify
 from expandr_ir.prompts import load_prompt
 from expandr_ir.records import Decoding, GeneratorId
 from expandr_ir.runtime import require
 
 pytestmark = pytest.mark.flash
-
-
-def test_an_unknown_engine_suggests_the_nearest():
-    with pytest.raises(InputError, match="unknown engine 'vlm'") as caught:
-        load_generator(GeneratorConfig("vlm", "m"))
-    assert caught.value.remedy == "vllm"
 
 
 @pytest.mark.parametrize(
@@ -71,23 +65,17 @@ def test_an_engine_of_another_package_is_an_entry_point(monkeypatch):
     point = EntryPoint("upper", f"{__name__}:UpperCase", "expandr_ir.generators")
     monkeypatch.setattr("expandr_ir.registry.entry_points", lambda group: [point] if group == point.group else [])
     assert load_generator("upper:m").id == GeneratorId("upper", "m")
-    assert load_generator(GeneratorConfig("upper", "n")).id.model == "n"
-    with pytest.raises(InputError, match="one of api, echo, local, replay, upper, vllm"):
-        load_generator(GeneratorConfig("nothing", "m"))
+    with pytest.raises(InputError, match=r"unknown engine 'vlm'\nExpected: one of api, echo, .*, vllm\nTry: vllm"):
+        load_generator(GeneratorConfig("vlm", "m"))
 
 
-def test_a_missing_engine_names_its_extra(monkeypatch):
+def test_a_missing_package_names_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(NotInstalledError, match="vllm is not installed") as caught:
-        load_generator(GeneratorConfig("vllm", "m"))
-    assert caught.value.remedy == "pip install 'expandr-ir[vllm]'"
-
-
-def test_a_plain_dependency_has_no_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(NotInstalledError) as caught:
+    with pytest.raises(NotInstalledError, match=r"vllm is not installed[\s\S]*pip install 'expandr-ir\[vllm\]'"):
+        load_generator(GeneratorConfig("vllm", "m"))
+    with pytest.raises(NotInstalledError, match="pip install 'expandr-ir'"):  # a plain dependency
         require("openai")
-    assert caught.value.remedy == "pip install 'expandr-ir'"
 
 
 def test_a_package_that_lacks_something_itself_is_not_called_missing(tmp_path, monkeypatch):
@@ -95,11 +83,6 @@ def test_a_package_that_lacks_something_itself_is_not_called_missing(tmp_path, m
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ModuleNotFoundError, match="not_there_at_all"):
         require("half_installed", "lora")
-
-
-def test_a_failure_has_no_text():
-    failed = failure("key", "why", "engine 1", seconds=2.0)
-    assert (failed.text, failed.finish_reason, failed.error, failed.tokens_out) == ("", "error", "why", None)
 
 
 @pytest.mark.parametrize(
@@ -158,24 +141,19 @@ def test_hub_ids_are_taken_as_they_are():
     assert identify(GeneratorConfig("vllm", "m", adapter="a")).adapter == "a"
 
 
-def test_the_same_weights_elsewhere_are_the_same_model(tmp_path):
-    first = folder(tmp_path / "a" / "round-1")
-    second = tmp_path / "b" / "round-1"
+def test_a_folder_is_known_by_its_weights(tmp_path):
+    first, second = folder(tmp_path / "a" / "round-1"), tmp_path / "b" / "round-1"
     shutil.copytree(first, second)
     (second / "training.log").write_text("another place")
     (second / "model.safetensors.manifest.json").write_text('{"started": "later"}')
-    one, two = (identify(GeneratorConfig("local", str(path))) for path in (first, second))
-    assert one == two
-    assert (one.model, one.revision) == ("round-1", "0995aa5bfc5ca7fd")  # stored texts are found by it
-
-
-def test_new_weights_in_an_old_folder_are_another_model(tmp_path):
-    path = folder(tmp_path / "m")
-    config = GeneratorConfig("local", "org/model", adapter=str(path))
-    before = identify(config)
-    (path / "model.safetensors").write_bytes(b"v")
-    assert identify(config).adapter != before.adapter
-    assert identify(config).adapter.startswith("m@")
+    for path in (first, second):
+        identity = identify(GeneratorConfig("local", str(path)))
+        assert (identity.model, identity.revision) == ("round-1", "0995aa5bfc5ca7fd")  # stored texts are found by it
+    config = GeneratorConfig("local", "org/model", adapter=str(first))
+    assert identify(config).adapter == "round-1@0995aa5bfc5ca7fd"
+    (first / "model.safetensors").write_bytes(b"v")
+    assert identify(config).adapter.startswith("round-1@")
+    assert identify(config).adapter != "round-1@0995aa5bfc5ca7fd"
 
 
 def test_options_that_change_the_text_are_part_of_the_revision(tmp_path):

@@ -11,7 +11,6 @@ from tiny_models import tiny_llama
 from expandr_ir.config import GeneratorConfig, VllmOptions
 from expandr_ir.errors import MissingResourceError
 from expandr_ir.generators import chat, load_generator
-from expandr_ir.generators.vllm import max_lora_rank
 from expandr_ir.records import Decoding
 
 
@@ -97,21 +96,15 @@ def test_a_prompt_that_does_not_fit_is_an_error_of_its_own(model):
     assert alone.error == done["1-0"].error
 
 
-def test_an_adapter_goes_with_every_request(model, tmp_path):
-    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 24}))
+@pytest.mark.parametrize(("rank", "reserved"), [(1, 1), (4, 8), (24, 32), (33, 64), (512, 512)])
+def test_an_adapter_goes_with_every_request(model, tmp_path, rank, reserved):
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": rank}))
     (tmp_path / "adapter_model.safetensors").write_bytes(b"")
     generator = engine(model, adapter=str(tmp_path))
     list(generator.generate([request("1", "flea")]))
-    assert FakeLLM.built["enable_lora"] is True
-    assert FakeLLM.built["max_lora_rank"] == 32
+    assert (FakeLLM.built["enable_lora"], FakeLLM.built["max_lora_rank"]) == (True, reserved)
     assert FakeLLM.asked[2] == ("adapter", 1, str(tmp_path))
     assert generator.id.adapter.startswith(tmp_path.name)
-
-
-def test_the_rank_is_rounded_up_to_one_of_vllm_s(tmp_path):
-    for rank, reserved in [(1, 1), (4, 8), (8, 8), (33, 64), (512, 512)]:
-        (tmp_path / "adapter_config.json").write_text(json.dumps({"r": rank}))
-        assert max_lora_rank(tmp_path) == reserved
 
 
 @pytest.mark.parametrize(("reason", "finish_reason"), [("length", "length"), ("abort", "error"), (None, "error")])
