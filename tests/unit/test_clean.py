@@ -140,15 +140,11 @@ def test_echoes_of_the_prompt(raw, text):
     assert clean(raw, PROMPT).text == text
 
 
-def test_an_echo_is_a_reason_only_with_its_prompt():
-    assert clean(f"Do statins help? {P}", PROMPT).reasons == ("echo",)
-    assert clean(f"Do statins help? {P}").reasons == ()
-
-
 def test_what_a_prompt_shows_may_be_said_again():
     shown = f"Passages:\n[1] {P}\n\nQuery: do statins help"
     assert clean(f"{P} They help.", shown).text == f"{P} They help."
-    assert clean(f"Do statins help? {P}", shown).text == P
+    assert clean(f"Do statins help? {P}", shown) == Cleaned(P, ("echo",))
+    assert clean(f"Do statins help? {P}").reasons == ()
 
 
 def test_length_counts_words_and_leaves_clean_text():

@@ -17,27 +17,11 @@ pytestmark = pytest.mark.flash
 
 @dataclass(frozen=True)
 class Inner:
-    """An inner block.
-
-    Args:
-        depth: a number.
-    """
-
     depth: int = 1
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block.
-
-    Args:
-        name: a word.
-        inner: another block.
-        words: words.
-        kind: one of two.
-        rate: a number.
-    """
-
     name: str
     inner: Inner = field(default_factory=Inner)
     words: tuple[str, ...] = ()

@@ -91,13 +91,6 @@ def test_equal_samples_are_as_one(name, topic, text, n):
     )
 
 
-@given(topic=arrays(np.float32, 3, elements=numbers), n=st.integers(1, 6))
-def test_hyde_counts_every_sample(topic, n):
-    np.testing.assert_allclose(
-        dense_aggregation("hyde")(topic, np.zeros((n, 3), np.float32), DenseOptions()), topic / (n + 1), atol=1e-5
-    )
-
-
 @pytest.mark.parametrize("name", sorted(VECTORIAL))
 @given(topic=arrays(np.float32, 3, elements=numbers), texts=samples, seed=st.randoms())
 def test_the_order_of_samples_does_not_matter(name, topic, texts, seed):
@@ -129,9 +122,6 @@ def test_each_distinct_text_is_encoded_once_all_in_one_go():
     rows("hyde", expanded(one=("ab", "cc", "a"), two=("ab", "cc"), three=("c", "a", "cc", "cc")), encoder)
     assert encoder.queries == [["ab", "c"]]
     assert encoder.expansions == [["cc", "a"]]
-
-
-def test_topics_alone_need_no_expansions():
     encoder = Letters()
     assert rows("none", expanded(one=("ab",), two=("c", "a")), encoder) == [[1, 1, 0], [0, 0, 1]]
     assert encoder.expansions == []
@@ -141,9 +131,6 @@ def test_normalized_parts():
     topics = expanded(one=("aaabbbb", "c", "b"))  # f(q) has length 5, the expansions 10
     assert rows("mean", topics, normalize_parts=True) == [pytest.approx([0.3, 0.4 + 0.25, 0.25])]
     assert rows("none", topics, normalize_parts=True) == [pytest.approx([0.6, 0.8, 0])]
-
-
-def test_a_vector_without_length_cannot_be_normalized():
     with pytest.raises(ExpandrError, match="length 0"):
         rows("mean", expanded(one=("a", "x")), normalize_parts=True)
 
@@ -186,12 +173,9 @@ def test_the_separator_is_the_tokenizers_or_the_one_that_is_given():
     assert rows("concat", expanded(one=("a", "b")), Letters(None), separator=" ") == [[1, 1, 0]]
 
 
-def test_no_topics_give_no_rows():
+def test_names_and_options_are_checked():
     for name in DENSE:
         assert dense_vectors(name, {}, Letters(), DenseOptions())[1].shape == (0, 3)
-
-
-def test_names_and_options_are_checked():
     with pytest.raises(InputError, match="Try: hyde"):
         dense_vectors("hide", {}, Letters(), DenseOptions())
     with pytest.raises(InputError, match=r"expansion_weight is 1\.5"):

@@ -26,40 +26,43 @@ def bag(text: str) -> Counter[str]:
     return Counter(re.findall(r"\w+", text.lower()))
 
 
+LONG = "a topic that is longer than all that was written"
+
+
 @pytest.mark.parametrize(
-    ("name", "options", "wanted"),
+    ("name", "options", "topic", "wanted"),
     [
-        ("none", {}, "q r"),
-        ("append", {}, "q r a b c d"),
-        ("expansion", {}, "a b c d"),
-        ("repeat", {}, "q r q r q r q r q r a b c d"),
-        ("repeat", {"repeats": 1}, "q r a b c d"),
-        ("repeat", {"repeats": "row"}, "q r q r q r a b c d"),
-        ("interleave", {}, "q r a b q r c d"),
+        ("none", {}, ("q r", "a b", "c d"), "q r"),
+        ("append", {}, ("q r", "a b", "c d"), "q r a b c d"),
+        ("expansion", {}, ("q r", "a b", "c d"), "a b c d"),
+        ("repeat", {}, ("q r", "a b", "c d"), "q r q r q r q r q r a b c d"),
+        ("repeat", {"repeats": 1}, ("q r", "a b", "c d"), "q r a b c d"),
+        ("repeat", {"repeats": "row"}, ("q r", "a b", "c d"), "q r q r q r a b c d"),
+        ("interleave", {}, ("q r", "a b", "c d"), "q r a b q r c d"),
+        ("interleave", {}, ("q", "a", "", "  ", "b"), "q a q b"),
+        # 3 + 1 + 4 = 8 characters of expansions, 2 of the topic: 8 // 2 = 4
+        ("adaptive", {"beta": 1}, ("ab", "cde", "fghi"), "ab ab ab ab cde fghi"),
+        ("adaptive", {"beta": 2}, ("ab", "cde", "fghi"), "ab ab cde fghi"),
+        ("adaptive", {"beta": 3}, ("ab", "cde", "fghi"), "ab cde fghi"),
+        ("adaptive", {}, (LONG, "short"), f"{LONG} short"),
     ],
 )
-def test_texts_by_hand(name, options, wanted):
-    assert query(name, expanded("q r", "a b", "c d", query_repeats=3), **options) == wanted
+def test_texts_by_hand(name, options, topic, wanted):
+    assert query(name, expanded(*topic, query_repeats=3), **options) == wanted
 
 
-def test_adaptive_counts_characters():
-    # 3 + 1 + 4 = 8 characters of expansions, 2 of the topic: 8 // 2 = 4
-    topic = expanded("ab", "cde", "fghi")
-    assert query("adaptive", topic, beta=1) == "ab ab ab ab cde fghi"
-    assert query("adaptive", topic, beta=2) == "ab ab cde fghi"
-    assert query("adaptive", topic, beta=3) == "ab cde fghi"
-
-
-def test_adaptive_never_drops_the_topic():
-    assert query("adaptive", expanded("a topic that is longer than all that was written", "short")) == (
-        "a topic that is longer than all that was written short"
-    )
-
-
-def test_weighted_by_hand():
-    # topic: a 2/3, b 1/3. Expansions: a 1/2, c 1/2 and b 1. lambda .4, each expansion .3
-    weights = query("weighted", expanded("a b a", "a c", "b"), weight=0.4)
-    assert weights == pytest.approx({"a": 0.4 * 2 / 3 + 0.3 / 2, "b": 0.4 / 3 + 0.3, "c": 0.3 / 2})
+@pytest.mark.parametrize(
+    ("topic", "weight", "weights"),
+    [
+        # topic: a 2/3, b 1/3. Expansions: a 1/2, c 1/2 and b 1. lambda .4, each expansion .3
+        (("a b a", "a c", "b"), 0.4, {"a": 0.4 * 2 / 3 + 0.3 / 2, "b": 0.4 / 3 + 0.3, "c": 0.3 / 2}),
+        (("q", "", "a"), 0.5, {"q": 0.5, "a": 0.5}),
+        (("a", "b"), 1.0, {"a": 1.0}),
+        (("a", "b"), 0.0, {"b": 1.0}),
+    ],
+)
+def test_weights_by_hand(topic, weight, weights):
+    assert query("weighted", expanded(*topic), weight=weight) == pytest.approx(weights)
 
 
 def test_weighted_uses_the_analyzer():
@@ -73,16 +76,6 @@ def test_weighted_uses_the_analyzer():
     assert nothing_left == {"dog": 1.0}
     assert sparse_query("weighted", expanded("cats", "the"), SparseOptions(), stems) == {"cat": 1.0}
     assert sparse_query("weighted", expanded("the", "the"), SparseOptions(), stems) == {}
-
-
-def test_weighted_at_the_ends_of_lambda():
-    assert query("weighted", expanded("a", "b"), weight=1.0) == {"a": 1.0}
-    assert query("weighted", expanded("a", "b"), weight=0.0) == {"b": 1.0}
-
-
-def test_empty_expansions_among_others_do_not_count():
-    assert query("interleave", expanded("q", "a", "", "  ", "b")) == "q a q b"
-    assert query("weighted", expanded("q", "", "a"), weight=0.5) == {"q": 0.5, "a": 0.5}
 
 
 @pytest.mark.parametrize("name", SPARSE)
@@ -142,8 +135,3 @@ def test_faults_name_what_is_missing():
     assert error.value.remedy == "repeat"
     with pytest.raises(InputError, match="without an analyzer"):
         sparse_query("weighted", expanded("q", "a"), SparseOptions())
-
-
-def test_textual_is_all_but_weighted():
-    assert set(SPARSE) - TEXTUAL == {"weighted"}
-    assert all(isinstance(query(name, expanded("q", "a"), repeats=2), str) for name in TEXTUAL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import platform
 import random
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 
 from expandr_ir.errors import InputError, NotInstalledError
 from expandr_ir.evaluate import Scores, coverage_notes, score_run
+from expandr_ir.io.qrels import read_qrels
 from expandr_ir.io.runs import read_run, write_run
 from expandr_ir.records import Hits, Qrels, Rankings
 
@@ -44,6 +44,8 @@ def test_values_computed_by_hand() -> None:
     }
     assert scores.means["AP"] == pytest.approx((1 / 3 + 1 / 6) / 2)
     assert scores.topics == 2
+    means = score_run(RUN, QRELS, ["MRR@10", "RR@10", "NumRet"]).means
+    assert means == {"MRR@10": pytest.approx(5 / 12), "RR@10": pytest.approx(5 / 12), "NumRet": 7}
 
 
 def test_means_are_over_every_judged_topic() -> None:
@@ -58,13 +60,6 @@ def test_means_are_over_every_judged_topic() -> None:
         "mine: judged topics without a hit, counted as 0: 1 of 4",
         "mine: topics without a judgement, not scored: 1",
     ]
-
-
-def test_names_are_kept_as_given_and_counts_are_sums() -> None:
-    means = score_run(RUN, QRELS, ["MRR@10", "RR@10", "NumRet"]).means
-    assert list(means) == ["MRR@10", "RR@10", "NumRet"]
-    assert means["MRR@10"] == means["RR@10"]
-    assert means["NumRet"] == 7
 
 
 @pytest.mark.parametrize("measure", ["RR", "RR@10", "AP", "Judged@1", "P@1"])
@@ -200,13 +195,11 @@ def test_adjusted_ties_score_as_pyserinis_trec_eval_says(trec_eval: Path, tmp_pa
     }
     qrels = {topic_id: {"d0": 2, "d4": 1} for topic_id in [*run, "5"]} | {"6": {"d0": 0}}
     write_run(tmp_path / "a.trec", run, "t")
-    values = printed(
-        trec_eval, ["-m", "ndcg_cut.3", "-m", "recip_rank", "-m", "map"], qrels, tmp_path / "a.trec", tmp_path
-    )
+    measures = ["-m", "ndcg_cut.3", "-m", "recip_rank", "-m", "map"]
+    values = printed(trec_eval, measures, qrels, tmp_path / "a.trec", tmp_path)
     scores = score_run(read_run(tmp_path / "a.trec"), qrels, ["nDCG@3", "RR", "AP"])
     assert_as_printed(scores, values, {"nDCG@3": "ndcg_cut_3", "RR": "recip_rank", "AP": "map"})
-    assert scores.per_topic["RR"]["1"] == 1.0
-    assert scores.per_topic["RR"]["4"] == 0.5
+    assert (scores.per_topic["RR"]["1"], scores.per_topic["RR"]["4"]) == (1.0, 0.5)
 
 
 DL19 = {
@@ -221,10 +214,7 @@ DL19 = {
 @pytest.mark.parametrize("name", DL19)
 def test_published_runs(name: str, test_data: Path, trec_eval: Path, tmp_path: Path) -> None:
     folder = test_data / "msmarco-dl-pool"
-    with (folder / "qrels" / "dl19.full.tsv").open() as stream:
-        qrels: Qrels = {}
-        for row in csv.DictReader(stream, delimiter="\t"):
-            qrels.setdefault(row["query-id"], {})[row["corpus-id"]] = int(row["score"])
+    qrels = read_qrels(folder / "qrels" / "dl19.full.tsv")
     run = read_run(folder / "runs" / f"dl19_top100.{name}.trec.gz")
     scores = score_run(run, qrels, ["nDCG@10"])
     assert scores.means["nDCG@10"] == pytest.approx(DL19[name], abs=5e-5)
