@@ -44,14 +44,13 @@ def page_of(study: Study, *, per_topic: int = evidence.PER_TOPIC) -> str:
     folder = resources.files(__package__).joinpath("templates")
     style, script = (safe(folder.joinpath(f"page.{kind}").read_text("utf-8")) for kind in ("css", "js"))
     anchors = _anchors(study)
-    measured = [one.measured for chapter in study.chapters for one in chapter.conditions]
-    metrics = [name for name in study.metrics if len(study.chapters) > 1 and any(name in own for own in measured)]
+    overview = [(metric, paper_table(study, metric, ""), paper_caption(study, metric)) for metric in study.metrics]
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
     return fill(
         "page.html.jinja",
         study=study,
         sections=[_section(chapter, anchors, per_topic) for chapter in study.chapters],
-        overview=[(metric, paper_table(study, metric, ""), paper_caption(study, metric)) for metric in metrics],
+        overview=[row for row in overview if row[1].groups and len(study.chapters) > 1],
         policy=f"default-src 'none'; img-src data:; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'",
         style=style,
         script=script,
@@ -95,15 +94,16 @@ def _plots(
 ) -> Iterator[tuple[Markup | None, str]]:
     """Quality against cost and against the number of expansions, with captions that say what is left out."""
     metric = chapter.metrics[0]
-    shown = [one for one in measured if metric in one.measured]
+    shown = [condition for condition in measured if metric in condition.measured]
 
-    def point(one: Condition, x: float, unit: str) -> Point:
-        family = one.result.family if one.result.family in MARKS else "other"
-        href, y = f"#{anchors[chapter.first.collection, one.name]}", one.measured[metric]
-        return Point(one.name, family, x, y, href, f"{metric} {mean(y)}, {x:,.4g} {unit}")
+    def point(condition: Condition, x: float, unit: str) -> Point:
+        family = condition.result.family if condition.result.family in MARKS else "other"
+        href, y = f"#{anchors[chapter.first.collection, condition.name]}", condition.measured[metric]
+        return Point(condition.name, family, x, y, href, f"{metric} {mean(y)}, {x:,.4g} {unit}")
 
     for unit, label in (("tokens", "LLM tokens per topic"), ("seconds", "seconds per topic")):
-        points = [point(one, x, unit) for one in shown if (x := getattr(known_cost(one), unit)) is not None]
+        costs = [(condition, getattr(known_cost(condition), unit)) for condition in shown]
+        points = [point(condition, cost, unit) for condition, cost in costs if cost is not None]
         caption = f"{metric} against {label}"
         if missing := len(shown) - len(points):
             caption += f"; not shown: {missing} of {len(shown)} conditions, whose cost is not known"
@@ -111,19 +111,15 @@ def _plots(
             yield scatter(points, label, metric), caption
         elif missing:
             yield None, caption
-    series: dict[str, list[Condition]] = {}  # conditions whose names differ in their number of expansions alone
-    for one in shown:
-        places = list(re.finditer(rf"(?<!\d){one.result.samples}(?!\d)", one.name)) if one.result.samples else []
-        if places:
-            series.setdefault(f"{one.name[: places[-1].start()]}…{one.name[places[-1].end() :]}", []).append(one)
-    drawn = {
-        stem: sorted((point(one, one.result.samples or 0, "expansions") for one in own), key=lambda each: each.x)
-        for stem, own in series.items()
-        if len(own) > 1
-    }
-    if drawn:
+    series: dict[str, list[Point]] = {}  # conditions whose names differ in their number of expansions alone
+    for condition in sorted(shown, key=lambda condition: condition.result.samples or 0):
+        samples = condition.result.samples
+        stem, count = re.subn(rf"^(.*)(?<!\d){samples}(?!\d)", r"\1…", condition.name) if samples else ("", 0)
+        if samples and count:
+            series.setdefault(stem, []).append(point(condition, samples, "expansions"))
+    if drawn := {stem: points for stem, points in series.items() if len(points) > 1}:
         label = "expansions of a topic"
-        points = [point for own in drawn.values() for point in own]
+        points = [point for points in drawn.values() for point in points]
         yield scatter(points, label, metric, drawn), f"{metric} against the number of {label}"
 
 

@@ -51,20 +51,20 @@ def scatter(
     with _drawing(x_label, y_label) as (figure, axes):
         xs = sorted({point.x for point in points})
         labelled = {point.name: point for point in points if not any(_beats(other, point) for other in points)}
-        for own in (series or {}).values():
-            axes.plot([point.x for point in own], [point.y for point in own], color=_colour(own[0].family))
+        for line in (series or {}).values():
+            axes.plot([point.x for point in line], [point.y for point in line], color=_colour(line[0].family))
         if series:
             axes.set_xticks(xs, labels=[f"{x:g}" for x in xs])
-            labelled = {name: own[-1] for name, own in series.items()}
+            labelled = {name: line[-1] for name, line in series.items()}
         elif xs[0] > 0 and xs[-1] / xs[0] > 30:
             axes.set_xscale("log")
         for family in dict.fromkeys(point.family for point in points):
-            own = [point for point in points if point.family == family]
+            members = [point for point in points if point.family == family]
             marks = axes.scatter(
-                [point.x for point in own], [point.y for point in own], s=34, marker=MARKS[family][1], zorder=3,
+                [point.x for point in members], [point.y for point in members], s=34, marker=MARKS[family][1], zorder=3,
                 color=_colour(family), edgecolors=_colour("paper"), linewidths=0.8, clip_on=False,
             )  # fmt: skip
-            marks.set_urls([point.href for point in own])
+            marks.set_urls([point.href for point in members])
         _label(axes, labelled, points)
         return _inline(figure, f"{y_label} against {x_label}", points)
 

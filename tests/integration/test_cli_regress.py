@@ -56,9 +56,6 @@ def test_figures_hold_and_the_second_time_nothing_is_done(regress, workplace, mo
     assert set(verdicts(told).values()) <= {"OK", "NEW"}
     assert verdicts(told)["bm25-flat", "R@1000"] == "OK"
     assert told["runs"]["searched"] == 3
-    by_name = {one["condition"]: one for one in told["results"]}
-    assert by_name["csqe.Qwen2.5-7B-Instruct"]["baseline"] == "bm25-flat"
-    assert by_name["query2doc-zs.gpt-4.1"]["topics"] == 300
 
     before = {path: path.stat().st_mtime_ns for path in (workplace / "out").rglob("*.run*")}
     monkeypatch.setattr(jvm, "start", None)
@@ -70,16 +67,29 @@ def test_figures_hold_and_the_second_time_nothing_is_done(regress, workplace, mo
     assert {path: path.stat().st_mtime_ns for path in (workplace / "out").rglob("*.run*")} == before
 
 
-def test_nothing_heavy_is_imported_when_nothing_is_to_be_done(regress, test_data):
-    regress("--collection", "cacm", *conditions("bm25-flat"))
+def test_a_folder_of_results_lives_on(regress, expandr, workplace, test_data, caplog):
     argv = ["regress", "--collection", "cacm", *conditions("bm25-flat"), "--data", str(test_data), "--output", "out"]
+    regress("--collection", "cacm", *conditions("bm25-flat"))
     code = (
         f"import sys; from expandr_ir.cli import main; main({argv!r}); "
         "print({'torch', 'jnius', 'pyserini', 'transformers'} & sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert "0 runs searched, 1 as they were" in done.stdout
-    assert done.stdout.endswith("set()\n")
+    assert done.stdout.endswith("set()\n"), "nothing heavy is imported"
+
+    run = workplace / "out" / "cacm" / "bm25-flat.run"
+    content = run.read_bytes()
+    run.write_bytes(content[:1000])
+    expandr(*argv)
+    assert "cacm/bm25-flat: searching (the run was changed since it was made)" in caplog.text
+    assert run.read_bytes() == content
+
+    last = regress("--collection", "dl20-pool", *conditions("bm25-flat"))
+    assert [result.collection for result in read_results(workplace / "out").results] == ["cacm", "dl20-pool"]
+    resumed = json.loads(expandr("regress", "--resume", "--output", "out", "--format", "json").out)
+    assert resumed["results"] == last["results"]
+    assert "takes all other options" in expandr("regress", "--resume", "--output", "out", "--tier", "near", code=2).err
 
 
 def test_the_printed_command_gives_the_same_run(regress, expandr, workplace):
@@ -151,32 +161,12 @@ def test_a_broken_index_stops_and_is_named(regress, workplace, monkeypatch, tmp_
     assert f"rm -r {index}" in done.err
 
 
-def test_a_run_that_was_changed_is_made_anew(regress, workplace, caplog):
-    regress("--collection", "cacm", *conditions("bm25-flat"))
-    run = workplace / "out" / "cacm" / "bm25-flat.run"
-    good = run.read_bytes()
-    run.write_bytes(good[:1000])
-    regress("--collection", "cacm", *conditions("bm25-flat"))
-    assert "cacm/bm25-flat: searching (the run was changed since it was made)" in caplog.text
-    assert run.read_bytes() == good
-
-
-def test_results_of_several_commands_stand_together_and_the_last_is_resumed(regress, expandr, workplace):
-    regress("--collection", "cacm", *conditions("bm25-flat"))
-    last = regress("--collection", "dl20-pool", *conditions("bm25-flat"))
-    assert [result.collection for result in read_results(workplace / "out").results] == ["cacm", "dl20-pool"]
-    resumed = json.loads(expandr("regress", "--resume", "--output", "out", "--format", "json").out)
-    assert resumed["results"] == last["results"]
-    assert "takes all other options" in expandr("regress", "--resume", "--output", "out", "--tier", "near", code=2).err
-
-
 def test_record_and_promote(regress, expandr, own, workplace):
     told = regress("--collection", "cacm", *conditions("bm25+rm3"), "--regressions", own, "--record", "mine.json")
-    before = verdicts(told)
+    assert set(verdicts(told).values()) <= {"NEW", "OK"}
     expandr("regress", "--promote", "mine.json", "--regressions", own, "--output", "out")
-    after = verdicts(regress("--collection", "cacm", *conditions("bm25+rm3"), "--regressions", own))
-    assert set(before.values()) <= {"NEW", "OK"}
-    assert set(after.values()) == {"OK"}
+    told = regress("--collection", "cacm", *conditions("bm25+rm3"), "--regressions", own)
+    assert set(verdicts(told).values()) == {"OK"}
 
 
 def test_a_model_is_looked_for_where_the_hub_keeps_it(regress, monkeypatch, tmp_path):
@@ -191,9 +181,8 @@ def test_a_model_is_looked_for_where_the_hub_keeps_it(regress, monkeypatch, tmp_
     assert len(model_sha256(encoder_config("contriever"))) == 64
 
 
-def test_an_llm_writes(regress, workplace):
+def test_an_llm_writes(regress, workplace, own):
     argv = ["--collection", "cacm", *conditions("query2doc"), "--generator", "echo", "--seed", "1"]
-    own = shutil.copytree(regressions_dir(), workplace / "regressions")
     path = own / "classic" / "cacm.yaml"
     path.write_text(path.read_text().replace("sets: [plain]", "sets: [plain, live]"))
     told = regress(*argv, "--regressions", own, "--record", "mine.json")

@@ -148,7 +148,7 @@ def test_topics_in_full(text, page):
     assert limits in " ".join(page.texts)
 
 
-def test_the_number_of_topics_in_full(tmp_path):
+def test_the_number_of_topics_in_full_and_what_is_not_shown(tmp_path):
     runs = regressions(tmp_path)
     few = page_of(runs, per_topic=1)
     assert len(topics_of(few)["topics"]) == 1
@@ -156,20 +156,13 @@ def test_the_number_of_topics_in_full(tmp_path):
     none = page_of(runs, per_topic=0)
     assert 'class="topics"' not in none
     assert "#topic/" not in none.split("</head>")[1]
-
-
-def test_what_is_missing_or_was_changed_is_said_and_not_shown(tmp_path):
-    runs = regressions(tmp_path)
     with (tmp_path / "expansions.jsonl").open("a") as stream:
         stream.write('{"topic_id": "77", "text": "more"}\n')
     text = page_of(runs)
     assert topics_of(text)["topics"]["1"]["expansions"] == {}
     assert "were changed after the run, and are not shown" in text
     (tmp_path / "expansions.jsonl").unlink()
-    (runs / "tiny" / "run1.run").unlink()
-    text = page_of(runs)
-    assert "expansions.jsonl are not there" in text
-    assert "tiny/run1.run is not there" in text
+    assert "expansions.jsonl are not there" in page_of(runs)
 
 
 def page_of_results(tmp_path, *results) -> str:
@@ -253,41 +246,36 @@ def test_ten_thousand_topics_stay_small(tmp_path):
     assert "one bar is the mean of 25 topics" in text
 
 
-def comparison(**options):
-    qrels = {"1": {"d1": 1}, "2": {"d2": 1}, "3": {"d3": 1}}
-    ranks = {"base": (1, 2, 3), NASTY: (1, 1, 1)}
+def test_any_comparison_gives_a_page_with_topics_in_full_where_its_runs_are_given(tmp_path):
+    qrels = {str(topic): {f"d{topic}": 1} for topic in (1, 2, 3)}
     runs = {
         name: {
             str(topic): Hits([*("x" * at for at in range(1, rank)), f"d{topic}"], [9.0 - at for at in range(rank)])
-            for topic, rank in enumerate(own, start=1)
+            for topic, rank in enumerate(ranks, start=1)
         }
-        for name, own in ranks.items()
+        for name, ranks in {"base": (1, 2, 3), NASTY: (1, 1, 1)}.items()
     }
-    topics = {str(number): Topic(str(number), f"topic {number} {HOSTILE}") for number in range(1, 4)}
-    texts = {NASTY: {"2": [f"text {HOSTILE}"]}}
-    given = {"baseline_name": "base", "topics": topics, "expansions": texts}
-    return compare(runs["base"], {NASTY: runs[NASTY]}, qrels, ["RR@10", "R@100"], **given), runs, qrels
-
-
-def test_any_comparison_gives_a_page():
-    compared, _, _ = comparison()
-    text = render(compared, "html")
+    comparison = compare(
+        runs["base"],
+        {NASTY: runs[NASTY]},
+        qrels,
+        ["RR@10", "R@100"],
+        baseline_name="base",
+        topics={topic_id: Topic(topic_id, f"topic {topic_id} {HOSTILE}") for topic_id in qrels},
+        expansions={NASTY: {"2": [f"text {HOSTILE}"]}},
+    )
+    text = render(comparison, "html")
     page = Page(text)
     rows = rows_of(text, "matrix figures")
     assert rows[0][1:6] == ["–", "0.6111", "–", "–", "–"]
-    assert rows[1][:5] == [f"●{NASTY}", "base", "1.0000", "+0.3889", "0.3834"]
-    assert rows[1][5] == "2/1/0"
-    assert any(HOSTILE in one for one in page.texts), "the topic and its expansion"
+    assert rows[1][:6] == [f"●{NASTY}", "base", "1.0000", "+0.3889", "0.3834", "2/1/0"]
+    assert any(HOSTILE in words for words in page.texts), "the topic and its expansion"
     assert text.count("<script") == 1
-    assert "0.50 → 1.00" in [one.strip() for one in page.texts]
+    assert "0.50 → 1.00" in [words.strip() for words in page.texts]
 
-
-def test_a_comparison_with_its_runs_shows_topics_in_full(tmp_path):
-    compared, runs, qrels = comparison()
-    data = load_collection(collection(tmp_path / "tiny"))
-    text = pages.page_of(study_of_comparison(compared, data, "test", qrels, runs))
-    found = topics_of(text)
-    assert found["topics"]["3"]["tops"] == {"base": ["x", "xx", "d3"], NASTY: ["d3"]}
-    assert found["documents"]["d3"] == ["Title 3", f"{HOSTILE} 3"]
-    assert found["conditions"] == [{"name": "base", "baseline": None}, {"name": NASTY, "baseline": "base"}]
-    assert len(found["topics"]) == 3
+    tiny = load_collection(collection(tmp_path / "tiny"))
+    data = topics_of(pages.page_of(study_of_comparison(comparison, tiny, "test", qrels, runs)))
+    assert data["topics"]["3"]["tops"] == {"base": ["x", "xx", "d3"], NASTY: ["d3"]}
+    assert data["documents"]["d3"] == ["Title 3", f"{HOSTILE} 3"]
+    assert data["conditions"] == [{"name": "base", "baseline": None}, {"name": NASTY, "baseline": "base"}]
+    assert len(data["topics"]) == 3
