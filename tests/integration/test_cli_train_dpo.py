@@ -39,15 +39,28 @@ def command(place, output, *more):
     return options(place / "base", place / "preferences.jsonl", output, *more)
 
 
-HELD_OUT = ("--dev-share", "0.2", "--heldout.topics", "4", "--heldout.decoding.max_new_tokens", "6")
+@pytest.fixture(scope="module")
+def heldout(place):
+    return [
+        *("--dev-share", "0.2", "--heldout.rows", str(place / "rows.jsonl"), "--heldout.topics", "4"),
+        *("--heldout.encoder", str(place / "encoder"), "--heldout.decoding.max_new_tokens", "6"),
+    ]
 
 
 @pytest.fixture(scope="module")
-def trained(place):
-    output = place / "trained"
-    more = (*HELD_OUT, "--heldout.rows", str(place / "rows.jsonl"), "--heldout.encoder", str(place / "encoder"))
-    assert main(command(place, output, *more)) == 0
-    return output
+def trained(place, heldout):
+    assert main(command(place, place / "trained", *heldout)) == 0
+    return place / "trained"
+
+
+@pytest.fixture(scope="module")
+def whole(place):
+    """Six steps on all rows, a checkpoint after each."""
+    assert main(command(place, place / "whole", *SIX)) == 0
+    return place / "whole"
+
+
+SIX = ("--dev-share", "0", "--dpo.max_steps", "6", "--dpo.save_steps", "1", "--dpo.save_total_limit", "9")
 
 
 def curves(folder):
@@ -66,63 +79,52 @@ def greedy(config, count=6):
         )
         for n in range(count)
     ]
-    return {one.key: one.text for one in generator.generate(requests)}
+    return {generation.key: generation.text for generation in generator.generate(requests)}
 
 
 GREEDY = Decoding(temperature=0.0, max_new_tokens=24)
 
 
-def test_every_evaluation_has_margin_accuracy_and_held_out_scores(trained):
-    points = [point for point in curves(trained) if "eval_gate" in point]
-    assert [point["step"] for point in points] == [0, 2, 4]
-    for point in points:
+def test_the_checkpoint_with_the_highest_gate_is_kept(trained):
+    from safetensors.torch import load_file
+
+    points = {point["step"]: point for point in curves(trained) if "eval_gate" in point}
+    assert list(points) == [0, 2, 4]
+    for point in points.values():
         assert {f"eval_heldout_{name}" for name in ("reward", "mrr", "mrr_topic", "empty")} <= point.keys()
     margins = [point["eval_rewards/margins"] for point in curves(trained) if "eval_rewards/margins" in point]
     assert margins[0] == 0
     assert margins[-1] > 0
-
-
-def test_the_checkpoint_with_the_highest_gate_is_kept(trained):
-    from safetensors.torch import load_file
-
-    gates = {point["step"]: point["eval_gate"] for point in curves(trained) if "eval_gate" in point and point["step"]}
-    manifest = read_manifest(trained / "adapter_model.safetensors")
-    best = max(gates, key=gates.get)
-    assert manifest.counts["best_step"] == best
+    best = max((2, 4), key=lambda step: points[step]["eval_gate"])
     kept = load_file(trained / "adapter_model.safetensors")
     checkpoint = load_file(trained / f"checkpoint-{best}" / "adapter_model.safetensors")
     assert all((kept[name] == checkpoint[name]).all() for name in checkpoint)
-
-
-def test_the_folder_says_how_it_came_about(trained):
     manifest = read_manifest(trained / "adapter_model.safetensors")
     assert manifest.describes(trained / "adapter_model.safetensors")
     assert manifest.counts["rows"] + manifest.counts["dev_rows"] == 32
-    assert manifest.counts["steps"] == 4
+    assert (manifest.counts["steps"], manifest.counts["best_step"]) == (4, best)
     assert manifest.details["precision"] == "float32"
     card = (trained / "README.md").read_text()
     assert "held-out reward" in card
     assert '"learning_rate": 0.001' in card
 
 
-def test_the_same_command_again_does_nothing_and_another_one_is_refused(place, trained, capsys, caplog):
+def test_the_same_command_again_does_nothing_and_another_one_is_refused(place, heldout, trained, capsys, caplog):
     written = (trained / "adapter_model.safetensors").stat().st_mtime_ns
-    more = (*HELD_OUT, "--heldout.rows", str(place / "rows.jsonl"), "--heldout.encoder", str(place / "encoder"))
-    assert main(command(place, trained, *more)) == 0
+    assert main(command(place, trained, *heldout, "--dpo.report_to", "[]")) == 0
     assert "complete before" in caplog.text
-    assert main(command(place, trained, *more, "--dpo.report_to", "[]")) == 0
-    assert main(command(place, trained, *more, "--dpo.beta", "0.2")) == 2
+    reward = read_manifest(trained / "adapter_model.safetensors").details["start"]["heldout_reward"]
+    assert f"before {reward:.4f}, kept " in capsys.readouterr().out
+    assert main(command(place, trained, *heldout, "--dpo.beta", "0.2")) == 2
     assert "holds a run with other settings: dpo" in capsys.readouterr().err
     assert (trained / "adapter_model.safetensors").stat().st_mtime_ns == written
 
 
-def test_killed_and_taken_up_again_it_is_the_same_run(place, caplog):
+def test_killed_and_taken_up_again_it_is_the_same_run(place, whole, caplog):
     from safetensors.torch import load_file
 
-    more = ("--dev-share", "0", "--dpo.max_steps", "6", "--dpo.save_steps", "1", "--dpo.save_total_limit", "9")
-    whole, killed = place / "whole", place / "killed"
-    assert main(command(place, whole, *more)) == 0
-    process = subprocess.Popen([sys.executable, "-m", "expandr_ir", *command(place, killed, *more)])
+    killed = place / "killed"
+    process = subprocess.Popen([sys.executable, "-m", "expandr_ir", *command(place, killed, *SIX)])
     while not (killed / "checkpoint-2" / "complete.json").is_file():
         assert process.poll() is None
         time.sleep(0.02)
@@ -134,7 +136,7 @@ def test_killed_and_taken_up_again_it_is_the_same_run(place, caplog):
     shutil.copytree(newest, half)
     (half / "complete.json").unlink()
     (half / "adapter_model.safetensors").write_bytes(b"half")
-    assert main(command(place, killed, *more)) == 0
+    assert main(command(place, killed, *SIX)) == 0
     assert f"{half} is passed over" in caplog.text
     for one, other in zip(training(killed), training(whole), strict=True):
         assert one == pytest.approx(other, rel=1e-6)
@@ -143,16 +145,30 @@ def test_killed_and_taken_up_again_it_is_the_same_run(place, caplog):
 
 
 @pytest.mark.parametrize("option", ["--dpo.precompute_ref_log_probs", "--dpo.gradient_checkpointing"])
-def test_what_saves_memory_changes_nothing(place, tmp_path, option):
-    assert main(command(place, tmp_path / "plain", "--dev-share", "0")) == 0
-    assert main(command(place, tmp_path / "saving", "--dev-share", "0", option, "true")) == 0
-    for one, other in zip(training(tmp_path / "plain"), training(tmp_path / "saving"), strict=True):
+def test_what_saves_memory_changes_nothing(place, whole, tmp_path, option):
+    assert main(command(place, tmp_path / "saving", *SIX, option, "true")) == 0
+    for one, other in zip(training(whole), training(tmp_path / "saving"), strict=True):
         assert one == pytest.approx(other, rel=1e-5)
 
 
-def test_merged_it_writes_what_base_and_adapter_write(place, trained, tmp_path):
+def test_merged_and_uploaded_it_writes_what_base_and_adapter_write(place, trained, tmp_path, monkeypatch, capsys):
+    import huggingface_hub
+
+    calls = []
+
+    class Address(str):
+        repo_id = "me/mine"
+
+    monkeypatch.setattr(
+        huggingface_hub, "create_repo", lambda name, **how: calls.append((name, how)) or Address("https://hub/me/mine")
+    )
+    monkeypatch.setattr(huggingface_hub, "upload_folder", lambda **how: calls.append(how))
     merged = tmp_path / "merged"
-    assert main(["train", "merge", "--adapter", str(trained), "--output", str(merged)]) == 0
+    line = ["train", "merge", "--adapter", str(trained), "--output", str(merged), "--push-to-hub", "mine", "--private"]
+    assert main(line) == 0
+    assert calls[0] == ("mine", {"private": True, "exist_ok": True})
+    assert (calls[1]["repo_id"], calls[1]["folder_path"]) == ("me/mine", str(merged))
+    assert "https://hub/me/mine" in capsys.readouterr().out
     local = LocalOptions(dtype="float32")
     base = greedy(GeneratorConfig("local", str(place / "base"), local=local))
     adapted = greedy(GeneratorConfig("local", str(place / "base"), adapter=str(trained), local=local))
@@ -196,10 +212,9 @@ def test_a_whole_model_is_not_merged(place, tmp_path, capsys):
     assert "there is nothing to merge" in capsys.readouterr().err
 
 
-def test_two_processes_evaluate_and_keep_the_same_checkpoint(place, tmp_path):
+def test_two_processes_evaluate_and_keep_the_same_checkpoint(place, heldout, tmp_path):
     output = tmp_path / "two"
-    more = (*HELD_OUT, "--heldout.rows", str(place / "rows.jsonl"), "--heldout.encoder", str(place / "encoder"))
-    line = command(place, output, *more, "--dpo.per_device_train_batch_size", "2")
+    line = command(place, output, *heldout, "--dpo.per_device_train_batch_size", "2")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
         [*launch, "-m", "expandr_ir", *line, "--dpo.precompute_ref_log_probs", "true"],
@@ -214,40 +229,16 @@ def test_two_processes_evaluate_and_keep_the_same_checkpoint(place, tmp_path):
     assert (output / "checkpoint-4" / "rng_state_1.pth").is_file()
 
 
-def test_accelerate_launches_it(place, tmp_path):
-    line = command(place, tmp_path / "run", "--dev-share", "0", "--dpo.max_steps", "1")
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "-m", "expandr_ir"]
-    done = subprocess.run([*launch, *line], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert (tmp_path / "run" / "adapter_model.safetensors").is_file()
-
-
-def test_a_merged_model_is_uploaded_on_request(trained, tmp_path, monkeypatch, capsys):
-    import huggingface_hub
-
-    calls = []
-
-    class Address(str):
-        repo_id = "me/mine"
-
-    monkeypatch.setattr(
-        huggingface_hub, "create_repo", lambda name, **how: calls.append((name, how)) or Address("https://hub/me/mine")
-    )
-    monkeypatch.setattr(huggingface_hub, "upload_folder", lambda **how: calls.append(how))
-    line = ["train", "merge", "--adapter", str(trained), "--output", str(tmp_path / "m"), "--push-to-hub", "mine"]
-    assert main([*line, "--private"]) == 0
-    assert calls[0] == ("mine", {"private": True, "exist_ok": True})
-    assert (calls[1]["repo_id"], calls[1]["folder_path"]) == ("me/mine", str(tmp_path / "m"))
-    assert "https://hub/me/mine" in capsys.readouterr().out
-
-
-def test_a_base_without_chat_template_is_refused_until_one_is_given(place, tmp_path, capsys):
+def test_a_base_without_chat_template_is_refused_until_one_is_given_to_accelerate_too(place, tmp_path, capsys):
     shutil.copytree(place / "base", tmp_path / "bare")
     template = (tmp_path / "bare" / "chat_template.jinja").rename(tmp_path / "mine.jinja")
     line = options(tmp_path / "bare", place / "preferences.jsonl", tmp_path / "run", "--dev-share", "0")
     assert main(line) == 2
     assert "--chat-template FILE.jinja" in capsys.readouterr().err
-    assert main([*line, "--chat-template", str(template), "--dpo.max_steps", "1"]) == 0
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "-m", "expandr_ir"]
+    line = [*launch, *line, "--chat-template", str(template), "--dpo.max_steps", "1"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "run" / "chat_template.jinja").read_text() == template.read_text()
 
 
@@ -274,13 +265,6 @@ def test_a_warm_up_learns_and_its_result_can_be_aligned(place, tmp_path):
     losses = [point["loss"] for point in curves(tmp_path / "warm") if "loss" in point]
     assert losses[-1] < losses[0]
     assert main(options(tmp_path / "warm", place / "preferences.jsonl", tmp_path / "run", "--dev-share", "0")) == 0
-
-
-def test_the_recorded_trajectory_holds_for_every_way_to_make_up_a_batch(tmp_path, capsys):
-    assert main(["train", "trajectory", "dpo-tiny", "--output", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    assert said.count("ok  ") == 3
-    assert "two processes" in said
 
 
 def test_a_changed_setting_leaves_the_recorded_trajectory(tmp_path):

@@ -1,4 +1,4 @@
-"""`expandr train split`, `expandr train preferences`: recorded texts, tiny models, faults, kill -9 in each stage."""
+"""`expandr train preferences`: recorded texts, tiny models, faults, kill -9 in each stage."""
 
 from __future__ import annotations
 
@@ -173,25 +173,6 @@ def test_a_row_without_a_positive_is_named(expandr, workplace, prefer):
     message = f"{broken}, line 2: no positive"
     assert message in prefer(code=2).err
     assert message in expandr("train", "split", "--rows", broken, "--output", "parts", "a=1", code=2).err
-
-
-def test_split(expandr, workplace, rows):
-    done = expandr("train", "split", "--rows", rows, "--output", "parts", "dpo=.5", "retriever=.5")
-    parts = {
-        name: [row["row_id"] for row in read_jsonl(workplace / "parts" / f"{name}.jsonl")]
-        for name in ("dpo", "retriever")
-    }
-    assert sorted([*parts["dpo"], *parts["retriever"]]) == sorted(f"r{n}" for n in range(QUERIES))
-    assert "0 duplicates" in done.out
-    manifest = json.loads((workplace / "parts" / "dpo.jsonl.manifest.json").read_text())
-    assert (manifest["counts"]["rows"], manifest["seeds"]) == (len(parts["dpo"]), {"split": 42})
-    backwards = write_jsonl(workplace / "backwards.jsonl", read_jsonl(rows)[::-1])
-    expandr("train", "split", "--rows", backwards, "--output", "again", "dpo=.5", "retriever=.5")
-    contents = [(workplace / name / "dpo.jsonl").read_bytes() for name in ("parts", "again")]
-    assert sorted(contents[0].splitlines()) == sorted(contents[1].splitlines())
-    expandr("train", "split", "--rows", rows, "--output", "parts", "dpo=2", code=2)
-    done = expandr("train", "split", "--rows", "parts/dpo.jsonl", "--output", "parts", "dpo=1", code=2)
-    assert "is also read" in done.err
 
 
 def beir_of(rows, folder):

@@ -12,10 +12,10 @@ from expandr_ir.config import JsonField, names
 from expandr_ir.errors import InputError
 from expandr_ir.generators.base import identify
 from expandr_ir.generators.chat import load_tokenizer
-from expandr_ir.io.manifest import manifest_path
+from expandr_ir.io.manifest import Summary, manifest_path
 from expandr_ir.prompts import Prompt, load_prompt
 from expandr_ir.records import Message
-from expandr_ir.train.align.options import AlignOptions, AlignResult
+from expandr_ir.train.align.options import AlignOptions
 from expandr_ir.train.align.preference_files import check_same, preferences_path, read_preferences, read_provenance
 from expandr_ir.train.align.tokenization import Example, TokenRows, part, tokenize_parts
 
@@ -43,7 +43,7 @@ class DpoOptions(AlignOptions):
     other_llm: bool = False
 
 
-def train_dpo(options: DpoOptions) -> AlignResult:
+def train_dpo(options: DpoOptions) -> Summary | None:
     """Trains, or goes on with training that was broken off; with `dry_run` the size of the run.
 
     Raises:

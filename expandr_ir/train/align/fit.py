@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,12 @@ from trl import DPOTrainer, SFTTrainer
 from expandr_ir.errors import InputError
 from expandr_ir.generators.chat import model_errors
 from expandr_ir.io.files import output_folder, sha256_file, sha256_json, write_jsonl, write_text
-from expandr_ir.io.manifest import installed_versions, read_manifest, write_manifest
+from expandr_ir.io.manifest import Summary, installed_versions, read_manifest, write_manifest
 from expandr_ir.runtime import pick_dtype, require
 from expandr_ir.train.align.heldout import Heldout, HeldoutScores
 from expandr_ir.train.align.merge import base_identity
 from expandr_ir.train.align.options import (
     AlignOptions,
-    AlignResult,
     Kind,
     lora_config,
     trl_config,
@@ -32,7 +31,7 @@ from expandr_ir.train.align.options import (
     trl_options,
 )
 from expandr_ir.train.align.tokenization import TokenRows
-from expandr_ir.train.card import CARD, evaluations, expander_card
+from expandr_ir.train.card import CARD, COLUMNS, evaluations, expander_card
 from expandr_ir.train.run_folder import (
     CURVES,
     RunCallback,
@@ -53,7 +52,7 @@ def _counts(train: TokenRows, dev: TokenRows | None) -> dict[str, int]:
     return train.counts | ({f"dev_{name}": count for name, count in dev.counts.items()} if dev else {})
 
 
-def forecast(kind: Kind, given: Mapping[str, Any], train: TokenRows, dev: TokenRows | None) -> AlignResult:
+def forecast(kind: Kind, given: Mapping[str, Any], train: TokenRows, dev: TokenRows | None) -> Summary:
     """The rows, steps and tokens that a run with TRL's given options would have."""
     batch = int(os.environ.get("WORLD_SIZE", "1"))
     for name in ("per_device_train_batch_size", "gradient_accumulation_steps"):
@@ -62,7 +61,7 @@ def forecast(kind: Kind, given: Mapping[str, Any], train: TokenRows, dev: TokenR
     if steps < 1:
         steps = int(-(-rows // batch) * trl_option(kind, given, "num_train_epochs"))
     tokens = train.counts["tokens"] * steps * batch // max(rows, 1)
-    return AlignResult(counts=_counts(train, dev) | {"rows_a_step": batch, "steps": steps, "tokens_in_all": tokens})
+    return Summary(_counts(train, dev) | {"rows_a_step": batch, "steps": steps, "tokens_in_all": tokens})
 
 
 @contextmanager
@@ -84,7 +83,7 @@ def fit(
     prompt: Prompt | None = None,
     inputs: Mapping[str, str | None],
     provenance: Mapping[str, Any] | None,
-) -> AlignResult:
+) -> Summary | None:
     """Trains, or goes on from the last whole checkpoint; on a complete run it does nothing.
 
     `kind` is a trainer of TRL's and the field of `options` with its own options. Without dev rows nothing is evaluated.
@@ -118,8 +117,10 @@ def fit(
     checkpoint = last_checkpoint(folder)
     with config.main_process_first(local=False, desc="settings"):
         claim(folder, settings, begun=checkpoint is not None or weights_file(folder) is not None)
-    if (complete := _complete(folder)) is not None:
-        return complete
+    weights = weights_file(folder)
+    if weights and (complete := read_manifest(weights)) and complete.describes(weights):
+        logger.warning("the run was complete before; nothing was trained")
+        return _summary(folder, complete.counts, {name: complete.details[name] for name in ("start", "best", "last")})
     if checkpoint is not None:
         logger.warning("going on from %s", checkpoint)
     datasets = [_on_disk(part, folder, config) for part in (train, dev)]
@@ -129,38 +130,43 @@ def fit(
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.save_model(str(folder))
     trainer.accelerator.wait_for_everyone()
-    result = _result(trainer, _counts(train, dev))
     if not trainer.is_world_process_zero():
-        return AlignResult()
+        return None
+    history = trainer.state.log_history
+    points, steps, kept = evaluations(history), trainer.state.global_step, trainer.state.best_model_checkpoint
+    best_step = step_of(Path(kept)) if kept else steps
+    steps_of = {"start": min(points), "best": best_step, "last": max(points)} if points else {}
+    metrics = {name: points.get(steps_of.get(name, -1), {}) for name in ("start", "best", "last")}
+    sizes = [(tensor.numel(), tensor.requires_grad) for tensor in trainer.model.parameters()]
+    counts = _counts(train, dev) | {"steps": steps, "best_step": best_step, "parameters": sum(n for n, _ in sizes)}
+    counts["trained_parameters"] = sum(n for n, is_trained in sizes if is_trained)
     tokenizer.save_pretrained(folder)
     details = {
         "kind": kind,
         "base": {**identity, "commit": getattr(trainer.model.config, "_commit_hash", None)},
         "precision": "bf16" if config.bf16 else "fp16" if config.fp16 else "float32",
         "processes": config.world_size,
-        "start": result.start,
-        "best": result.best,
-        "last": result.last,
+        **metrics,
         "provenance": provenance,
         "prompt": {"id": prompt.id, "sha256": prompt.sha256} if prompt else None,
     }
-    facts: dict[str, Any] = {"seeds": {"seed": config.seed}, "counts": result.counts, "details": details}
+    facts: dict[str, Any] = {"seeds": {"seed": config.seed}, "counts": counts, "details": details}
     files = {
         role: {"path": path, "sha256": sha256_file(Path(path))}
         for role, path in inputs.items()
         if path and Path(path).is_file()
     }
     manifest = facts | {"config": settings, "inputs": files, "versions": installed_versions()}
-    write_text(folder / CARD, expander_card(folder.name, manifest, trainer.state.log_history, merged=False))
-    write_jsonl(folder / CURVES, trainer.state.log_history)
+    write_text(folder / CARD, expander_card(folder.name, manifest, history, merged=False))
+    write_jsonl(folder / CURVES, history)
     weights = weights_file(folder)
     assert weights is not None
     write_manifest(weights, options=settings, inputs=inputs, seconds={"train": time.monotonic() - began}, **facts)
-    if not result.best:
+    if not metrics["best"]:
         logger.warning("nothing was held out, so the last checkpoint was kept unseen")
-    elif result.best["gate"] <= result.start["gate"]:
+    elif metrics["best"]["gate"] <= metrics["start"]["gate"]:
         logger.warning("by the gate no checkpoint is better than the model before training: do not use this one unseen")
-    return replace(result, weights=weights)
+    return _summary(folder, counts, metrics)
 
 
 class PreparedDPOTrainer(DPOTrainer):  # type: ignore[misc]
@@ -208,23 +214,12 @@ def _on_disk(part: TokenRows | None, folder: Path, config: Any) -> Any:
     return datasets.load_from_disk(str(path))
 
 
-def _complete(folder: Path) -> AlignResult | None:
-    """The result of a run that is complete; None where there is work left."""
-    weights = weights_file(folder)
-    manifest = read_manifest(weights) if weights else None
-    if weights is None or manifest is None or not manifest.describes(weights):
-        return None
-    logger.warning("the run was complete before; nothing was trained")
-    return AlignResult(weights, manifest.counts, **{name: manifest.details[name] for name in ("start", "best", "last")})
-
-
-def _result(trainer: Any, counts: Mapping[str, int]) -> AlignResult:
-    """The result of a trainer that is through, without its weights."""
-    points, steps = evaluations(trainer.state.log_history), trainer.state.global_step
-    checkpoint = trainer.state.best_model_checkpoint
-    best_step = step_of(Path(checkpoint)) if checkpoint else steps
-    start, last = (points[min(points)], points[max(points)]) if points else ({}, {})
-    best = points.get(best_step, {})
-    sizes = [(weights.numel(), weights.requires_grad) for weights in trainer.model.parameters()]
-    parameters = {"parameters": sum(n for n, _ in sizes), "trained_parameters": sum(n for n, on in sizes if on)}
-    return AlignResult(None, {**counts, "steps": steps, "best_step": best_step, **parameters}, start, best, last)
+def _summary(folder: Path, counts: Mapping[str, int], metrics: Mapping[str, Mapping[str, float]]) -> Summary:
+    """The counts, and the metrics before training, of the checkpoint that was kept, and of the last one."""
+    titles = {"start": "before", "best": "kept", "last": "last"}
+    shown = {
+        name: {title: f"{metrics[point][name]:.4f}" for point, title in titles.items() if name in metrics[point]}
+        for name in COLUMNS
+        if name in metrics["best"]
+    }
+    return Summary({name: count for name, count in counts.items() if count} | shown, folder)

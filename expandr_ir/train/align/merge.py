@@ -11,7 +11,7 @@ from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import ExpandrError, InputError, MissingResourceError
 from expandr_ir.generators.chat import adapter_folder, model_errors
 from expandr_ir.io.files import output_folder, read_json, sha256_file, sha256_json, write_text
-from expandr_ir.io.manifest import write_manifest
+from expandr_ir.io.manifest import Summary, write_manifest
 from expandr_ir.runtime import require
 
 Identity: TypeAlias = Mapping[str, str | None]
@@ -44,19 +44,7 @@ class MergeOptions:
     output: str
 
 
-@dataclass(frozen=True)
-class MergeResult:
-    """A merged model: its folder, its base, and the address that it was uploaded to, if any."""
-
-    folder: Path
-    base: Identity
-    url: str | None
-
-    def __str__(self) -> str:
-        return "\n".join(filter(None, (str(self.folder), self.url)))
-
-
-def merge(options: MergeOptions) -> MergeResult:
+def merge(options: MergeOptions) -> Summary:
     """Merges and writes; the weights come last but for the manifest.
 
     Raises:
@@ -67,7 +55,17 @@ def merge(options: MergeOptions) -> MergeResult:
     from expandr_ir.train.run_folder import CURVES, read_curves, weights_file, weights_manifest
 
     transformers, torch = require("transformers"), require("torch")
-    output, adapter = output_folder(options.output), _adapter(options)
+    output, folder = output_folder(options.output), Path(options.adapter)
+    if folder.is_dir() and not (folder / "adapter_config.json").is_file():
+        is_whole = weights_file(folder) is not None
+        raise InputError(
+            f"{folder} " + ("holds a whole model: there is nothing to merge" if is_whole else "holds no adapter"),
+            expected="the folder of a run with --lora, or a PEFT adapter",
+            remedy=f"--generator local:{folder}" if is_whole else None,
+        )
+    config = GeneratorConfig("local", "", adapter=options.adapter, adapter_revision=options.adapter_revision)
+    adapter = adapter_folder(config)
+    assert adapter is not None
     settings = read_json(adapter / "adapter_config.json")
     manifest = weights_manifest(adapter)
     recorded = manifest.get("details", {}).get("base") or {}
@@ -110,22 +108,7 @@ def merge(options: MergeOptions) -> MergeResult:
         seeds=manifest.get("seeds", {}),
         details={"base": identity, "training": {part: manifest.get(part) for part in ("config", "counts", "details")}},
     )
-    return MergeResult(output, identity, _push(output, options) if options.push_to_hub else None)
-
-
-def _adapter(options: MergeOptions) -> Path:
-    folder = Path(options.adapter)
-    if folder.is_dir() and not (folder / "adapter_config.json").is_file():
-        whole = any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json"))
-        raise InputError(
-            f"{folder} " + ("holds a whole model: there is nothing to merge" if whole else "holds no adapter"),
-            expected="the folder of a run with --lora, or a PEFT adapter",
-            remedy=f"--generator local:{folder}" if whole else None,
-        )
-    config = GeneratorConfig("local", "", adapter=options.adapter, adapter_revision=options.adapter_revision)
-    adapter = adapter_folder(config)
-    assert adapter is not None
-    return adapter
+    return Summary({"uploaded to": _push(output, options)} if options.push_to_hub else {}, output)
 
 
 def _add_adapter(model: Any, adapter: Path, name: str) -> Any:

@@ -12,7 +12,6 @@ from expandr_ir.config import EncodeOptions, GeneratorConfig, JsonField, LocalOp
 from expandr_ir.errors import InputError, check_fields
 from expandr_ir.records import Decoding
 from expandr_ir.runtime import pick_device, pick_dtype, require
-from expandr_ir.train.card import COLUMNS
 
 Kind: TypeAlias = Literal["dpo", "sft"]
 
@@ -110,30 +109,6 @@ class AlignOptions(ModelOptions):
     heldout: HeldoutOptions = field(default_factory=HeldoutOptions)
     output: str | None = None
     dry_run: bool = False
-
-
-@dataclass(frozen=True)
-class AlignResult:
-    """The result of a run, empty on all processes but the first: the file of the weights (None in a dry run), counts
-    of rows, tokens, steps and parameters, the metrics before training, of the checkpoint that was kept, and the last.
-    """
-
-    weights: Path | None = None
-    counts: Mapping[str, int] = field(default_factory=dict)
-    start: Mapping[str, float] = field(default_factory=dict)
-    best: Mapping[str, float] = field(default_factory=dict)
-    last: Mapping[str, float] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        lines = [f"{name.replace('_', ' '):<28} {count:,}" for name, count in self.counts.items() if count]
-        points = {"before": self.start, "kept": self.best, "last": self.last}
-        names = [name for name in COLUMNS if name in self.best]
-        if names:
-            lines.append(f"{'':<28} " + " ".join(f"{title:>12}" for title in points))
-        for name in names:
-            values = (f"{point[name]:>12.4f}" if name in point else f"{'':>12}" for point in points.values())
-            lines.append(f"{name:<28} {' '.join(values)}")
-        return "\n".join([*lines, *([str(self.weights.parent)] if self.weights else [])])
 
 
 def trl_config(kind: Kind, given: Mapping[str, Any], output: Path, *, evaluates: bool) -> Any:

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from expandr_ir.config import JsonField
 from expandr_ir.generators.chat import load_tokenizer
+from expandr_ir.io.manifest import Summary
 from expandr_ir.prompts import Prompt, load_prompt
 from expandr_ir.records import Topic
-from expandr_ir.train.align.options import AlignOptions, AlignResult
+from expandr_ir.train.align.options import AlignOptions
 from expandr_ir.train.align.tokenization import Example, TokenRows, part, tokenize_parts
 from expandr_ir.train.data.rows import TrainingRow, distinct_queries, read_rows
 
@@ -36,7 +37,7 @@ class SftOptions(AlignOptions):
     sft: dict[str, JsonField] = field(default_factory=dict)
 
 
-def train_sft(options: SftOptions) -> AlignResult:
+def train_sft(options: SftOptions) -> Summary | None:
     """Trains, or goes on with training that was broken off; with `dry_run` the size of the run.
 
     Raises:

@@ -14,6 +14,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, Literal
 
+import numpy as np
 import yaml
 
 from expandr_ir.blocks import load_block
@@ -70,10 +71,8 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Figure:
-    """A quantity at each step, with the largest and the mean |measured - expected| / |expected|."""
+    """The largest and the mean |measured - expected| / |expected| of a quantity."""
 
-    expected: Sequence[float]
-    measured: Sequence[float]
     max: float
     mean: float
     passed: bool
@@ -180,10 +179,10 @@ def compare(expected: Sequence[float], measured: Sequence[float], tolerance: Tol
     """The residuals of measured steps; NaN fails, and another number of steps is an error."""
     if len(measured) != len(expected) or not expected:
         raise ExpandrError(f"{len(measured)} steps, and {len(expected)} in the reference")
-    shares = [abs(new - old) / max(abs(old), 1e-12) for new, old in zip(measured, expected, strict=True)]
-    shares = [float("inf") if math.isnan(share) else share for share in shares]
-    most, mean = max(shares), sum(shares) / len(shares)
-    return Figure(expected, measured, most, mean, most <= tolerance.max and mean <= tolerance.mean)
+    old, new = np.array(expected), np.array(measured)
+    residuals = np.abs(new - old) / np.maximum(np.abs(old), 1e-12)
+    most, mean = (float(value) if np.isfinite(value) else math.inf for value in (residuals.max(), residuals.mean()))
+    return Figure(most, mean, most <= tolerance.max and mean <= tolerance.mean)
 
 
 def run_way(trajectory: Trajectory, way: str, folder: Path) -> dict[str, list[float]]:

@@ -20,10 +20,7 @@ def test_options_take_their_types_and_nothing_is_added():
     given = {"learning_rate": "2e-5", "loss_type": ["sigmoid", "sft"], "bf16": "true", "max_length": 612}
     expected = {"learning_rate": 2e-5, "loss_type": ["sigmoid", "sft"], "bf16": True, "max_length": 612}
     assert trl_options("dpo", given) == expected
-
-
-def test_an_option_has_trl_s_default_where_it_is_not_given():
-    assert trl_option("dpo", {}, "max_length") == 1024
+    assert trl_option("dpo", {}, "max_length") == 1024  # TRL's default
     assert trl_option("dpo", {"max_length": "300"}, "max_length") == 300
 
 
@@ -42,24 +39,26 @@ def test_what_is_no_option_says_what_to_type(given, says):
         trl_options("dpo", given)
 
 
-def test_without_held_out_data_nothing_is_evaluated(tmp_path):
-    made = arguments(tmp_path, {"save_steps": 7})
+def test_each_checkpoint_is_evaluated_where_there_is_held_out_data(tmp_path):
+    made = arguments(tmp_path, {"save_steps": 7, "precompute_ref_log_probs": True, "seed": 7})
     assert (made.eval_strategy.value, made.load_best_model_at_end, made.report_to) == ("no", False, [])
-    with pytest.raises(InputError, match="without anything to evaluate on"):
-        arguments(tmp_path, {"eval_strategy": "steps"})
-
-
-def test_with_held_out_data_each_checkpoint_is_evaluated_and_the_best_kept(tmp_path):
-    made = arguments(tmp_path, {"save_steps": 7}, evaluates=True)
+    assert (made.precompute_ref_log_probs, made.seed) == (True, 7)
+    made = arguments(tmp_path, {"save_steps": 7, "report_to": ["tensorboard"]}, evaluates=True)
     assert (made.eval_strategy.value, made.eval_steps, made.eval_on_start) == ("steps", 7, True)
     assert (made.load_best_model_at_end, made.metric_for_best_model, made.greater_is_better) == (True, GATE, True)
-
-
-def test_what_is_given_goes_through(tmp_path):
-    given = {"report_to": ["tensorboard"], "gradient_checkpointing": False, "precompute_ref_log_probs": True, "seed": 7}
-    made = arguments(tmp_path, given)
     assert made.report_to == ["tensorboard"]
-    assert (made.gradient_checkpointing, made.precompute_ref_log_probs, made.seed) == (False, True, 7)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"eval_strategy": "steps"}, "without anything to evaluate on"),
+        ({"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0]}, "loss_weights"),
+    ],
+)
+def test_options_that_do_not_fit_together(tmp_path, given, message):
+    with pytest.raises(InputError, match=message):
+        arguments(tmp_path, given)
 
 
 @pytest.mark.parametrize(
@@ -77,11 +76,6 @@ def test_bfloat16_where_the_cpu_computes_in_it_unless_said(tmp_path, monkeypatch
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: computes)
     made = trl_config("dpo", {"use_cpu": True} | given, tmp_path, evaluates=False)
     assert (made.bf16, made.fp16) == expected
-
-
-def test_options_that_do_not_fit_together_are_an_input_error(tmp_path):
-    with pytest.raises(InputError, match="loss_weights"):
-        arguments(tmp_path, {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0]})
 
 
 def test_lora():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from expandr_ir.errors import InputError
@@ -23,27 +25,15 @@ def test_a_folder_is_known_by_its_content(tmp_path):
     check_base(tmp_path, first, second)
     with pytest.raises(InputError, match=f"(?s)was trained over {one}.*--base {one}"):
         check_base(tmp_path, first, third)
+    with pytest.raises(InputError, match="was trained over org/model"):
+        check_base(tmp_path, base_identity("org/model", None), first)
 
 
 @pytest.mark.parametrize(
-    ("found", "fits"),
-    [
-        (("org/model", "abc"), True),
-        (("org/model", None), True),
-        (("org/model", "def"), False),
-        (("org/other", "abc"), False),
-    ],
+    ("model", "commit", "fits"),
+    [("org/model", "abc", True), ("org/model", None, True), ("org/model", "def", False), ("org/other", "abc", False)],
 )
-def test_a_hub_model_is_known_by_name_and_commit(tmp_path, found, fits):
-    recorded = base_identity("org/model", None, "abc")
-    other = base_identity(found[0], None, found[1])
-    if fits:
-        check_base(tmp_path, recorded, other)
-    else:
-        with pytest.raises(InputError, match="was trained over org/model"):
-            check_base(tmp_path, recorded, other)
-
-
-def test_a_folder_is_no_hub_model(tmp_path):
-    with pytest.raises(InputError):
-        check_base(tmp_path, base_identity("org/model", None), base_identity(str(model(tmp_path / "m")), None))
+def test_a_hub_model_is_known_by_name_and_commit(tmp_path, model, commit, fits):
+    recorded, base = base_identity("org/model", None, "abc"), base_identity(model, None, commit)
+    with nullcontext() if fits else pytest.raises(InputError, match="was trained over org/model"):
+        check_base(tmp_path, recorded, base)

@@ -37,23 +37,17 @@ def collection(tmp_path):
     return folder
 
 
-def test_the_tokenizer_has_a_chat_template_and_reads_its_texts_back():
-    tokenizer = train_tokenizer(["the flea jumps", "the flea lives"] * 5, 300, 64)
+def test_tokenizer_and_network_follow_from_texts_and_seed():
+    texts = ["the flea jumps", "the flea lives"] * 5
+    tokenizer, text = train_tokenizer(texts, 300, 64), " the flea: jumps!"
     assert tokenizer.decode(prompt_ids(tokenizer, [Message("user", "Flea")])) == "<|begin|> flea<|answer|>"
-    assert (
-        tokenizer.decode(tokenizer(" the flea: jumps!", add_special_tokens=False)["input_ids"]) == " the flea: jumps!"
-    )
-    again = train_tokenizer(["the flea jumps", "the flea lives"] * 5, 300, 64)
-    assert again.get_vocab() == tokenizer.get_vocab()
-
-
-def test_equal_seeds_give_equal_networks():
-    tokenizer = train_tokenizer(["the flea jumps"] * 5, 280, 64)
-    one, same, other = (new_network(tokenizer, 64, 1, 64, seed) for seed in (0, 0, 1))
-    weights = [model.state_dict()["model.layers.0.mlp.up_proj.weight"] for model in (one, same, other)]
+    assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
+    assert train_tokenizer(texts, 300, 64).get_vocab() == tokenizer.get_vocab()
+    models = [new_network(tokenizer, 64, 1, 64, seed) for seed in (0, 0, 1)]
+    weights = [model.state_dict()["model.layers.0.mlp.up_proj.weight"] for model in models]
     assert (weights[0] == weights[1]).all()
     assert not (weights[0] == weights[2]).all()
-    assert one.get_input_embeddings().weight is one.get_output_embeddings().weight
+    assert models[0].get_input_embeddings().weight is models[0].get_output_embeddings().weight
 
 
 def test_tokens_of_the_same_passages_are_near_each_other():
@@ -70,7 +64,7 @@ def test_documents_become_pairs_of_title_and_passage(collection):
     loaded = load_collection(str(collection))
     pairs = list(document_pairs(loaded, Recipe(passage_words=10, passages=2)))
     assert len(pairs) == 59 * 2  # the first document has no title; 25 words are four passages, of which two are learnt
-    document = next(one for one in loaded.documents() if one.doc_id == "d1")
+    document = next(document for document in loaded.documents() if document.doc_id == "d1")
     assert pairs[0].prompt == (Message("user", document.title),)
     title, words = document.title.split(), document.text.split()
     assert len(title) == 3
@@ -78,12 +72,9 @@ def test_documents_become_pairs_of_title_and_passage(collection):
     assert pairs[1].answers[0].split() == [*title, *words[7:14]]
 
 
-def test_topics_become_pairs_with_the_beginning_of_each_positive():
+def test_topics_are_learnt_by_the_beginning_of_each_positive_or_kept_back(collection):
     row = TrainingRow("1", "q", ("a b c d", "e f"), ())
-    assert [one.answers for one in topic_pairs([row], Recipe(passage_words=3))] == [("a b c",), ("e f",)]
-
-
-def test_topics_are_learnt_or_kept_back(collection):
+    assert [pair.answers for pair in topic_pairs([row], Recipe(passage_words=3))] == [("a b c",), ("e f",)]
     learnt, kept = part_rows(read_rows(str(collection), "train"), Recipe())
     assert sorted(row.row_id for row in [*learnt, *kept]) == sorted(f"q{number}" for number in range(20))
     assert learnt

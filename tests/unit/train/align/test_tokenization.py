@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import tiny_models
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expandr_ir.config import GeneratorConfig
@@ -54,27 +54,19 @@ def test_a_demonstration_is_learnt_without_its_prompt(tokenizer):
     assert prepared.counts["tokens"] == len(row["input_ids"])
 
 
-def test_a_long_prompt_keeps_its_end_and_is_counted(tokenizer):
-    whole = prompt_ids(tokenizer, PROMPT)
-    prepared = pair(tokenizer, max_prompt_length=5)
-    assert prepared.rows[0]["prompt_ids"] == whole[-5:]
-    assert prepared.counts["truncated_prompts"] == 1
-    assert pair(tokenizer, max_prompt_length=len(whole)).counts["truncated_prompts"] == 0
-
-
-def test_a_long_answer_keeps_its_beginning_and_is_counted(tokenizer):
-    start, answers = len(prompt_ids(tokenizer, PROMPT)), ("weeks and weeks", "a day")
-    free, cut = pair(tokenizer, *answers).rows[0], pair(tokenizer, *answers, max_length=start + 3)
+def test_what_is_too_long_is_cut_or_dropped_and_counted(tokenizer):
+    whole, answers = prompt_ids(tokenizer, PROMPT), ("weeks and weeks", "a day")
+    start = len(whole)
+    free = pair(tokenizer, *answers, max_prompt_length=start)
+    cut = pair(tokenizer, *answers, max_length=start + 3)
+    short = pair(tokenizer, *answers, max_prompt_length=5)
+    assert short.rows[0]["prompt_ids"] == whole[-5:]
     names = ("chosen_ids", "rejected_ids")
-    assert [cut.rows[0][name] for name in names] == [free[name][:3] for name in names]
-    assert cut.counts["truncated_answers"] == sum(len(free[name]) > 3 for name in names)
-
-
-def test_a_prompt_that_fills_the_whole_length_is_dropped_and_counted(tokenizer):
-    start = len(prompt_ids(tokenizer, PROMPT))
-    prepared = pair(tokenizer, max_length=start)
-    assert prepared.rows == []
-    assert prepared.counts["dropped_full_prompts"] == 1
+    assert [cut.rows[0][name] for name in names] == [free.rows[0][name][:3] for name in names]
+    assert cut.counts["truncated_answers"] == sum(len(free.rows[0][name]) > 3 for name in names)
+    assert [tokens.counts["truncated_prompts"] for tokens in (free, cut, short)] == [0, 0, 1]
+    full = pair(tokenizer, max_length=start)
+    assert (full.rows, full.counts["dropped_full_prompts"]) == ([], 1)
     assert len(pair(tokenizer, max_length=start + 1).rows) == 1
 
 
@@ -102,6 +94,7 @@ def test_models_and_templates_that_are_not_there(tmp_path):
         load_tokenizer(ModelOptions(model=str(tmp_path / "nothing")).generator)
 
 
+@settings(max_examples=20)
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=60), st.randoms(use_true_random=False))
 def test_the_same_texts_are_held_out_in_any_order(texts, random):
     items = [*texts, *(f"prompt {number}" for number in range(80))]
@@ -113,13 +106,8 @@ def test_the_same_texts_are_held_out_in_any_order(texts, random):
     assert len(train) + len(dev) == len(items) == len(other_train) + len(other_dev)
 
 
-def test_the_share_is_about_what_was_asked_for():
-    train, dev = part([f"prompt {number}" for number in range(2000)], 0.1, str)
-    assert 150 < len(dev) < 250
-    assert len(train) + len(dev) == 2000
-
-
-def test_no_share_holds_nothing_out():
+def test_the_share_is_about_what_the_option_says():
+    assert 150 < len(part([f"prompt {number}" for number in range(2000)], 0.1, str)[1]) < 250
     assert part(["a", "b"], 0, str)[1] == []
 
 

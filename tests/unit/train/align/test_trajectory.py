@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from expandr_ir.config import TRAINING, regressions_dir
@@ -27,17 +29,20 @@ def test_there_are_some_and_they_are_no_collections():
     assert not {path.stem for path in FILES} & Regressions().files.keys()
 
 
-def test_residuals_by_hand():
-    expected, measured = [1.0, 2.0], [1.0, 2.2]
-    figure = compare(expected, measured, Tolerance(max=0.11, mean=0.06))
-    assert (figure.max, figure.mean) == (pytest.approx(0.1), pytest.approx(0.05))
-    assert figure.passed
-    assert not compare(expected, measured, Tolerance(max=0.09, mean=0.06)).passed
-    assert not compare(expected, measured, Tolerance(max=0.11, mean=0.04)).passed
-
-
-def test_nan_is_a_failure():
-    assert not compare([1.0], [float("nan")], Tolerance(max=1.0, mean=1.0)).passed
+@pytest.mark.parametrize(
+    ("measured", "tolerance", "passed"),
+    [
+        ([1.0, 2.2], Tolerance(max=0.11, mean=0.06), True),
+        ([1.0, 2.2], Tolerance(max=0.09, mean=0.06), False),
+        ([1.0, 2.2], Tolerance(max=0.11, mean=0.04), False),
+        ([1.0, float("nan")], Tolerance(max=9.0, mean=9.0), False),
+    ],
+)
+def test_residuals_by_hand(measured, tolerance, passed):
+    figure = compare([1.0, 2.0], measured, tolerance)
+    assert figure.passed is passed
+    expected = (math.inf, math.inf) if math.isnan(measured[1]) else (pytest.approx(0.1), pytest.approx(0.05))
+    assert (figure.max, figure.mean) == expected
 
 
 def test_other_numbers_of_steps_are_an_error():
@@ -45,29 +50,26 @@ def test_other_numbers_of_steps_are_an_error():
         compare([1.0, 2.0], [1.0], Tolerance(max=1.0, mean=1.0))
 
 
-def test_recording_takes_the_place_of_the_reference(tmp_path):
+@pytest.fixture
+def mine(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text(
-        "title: t\nabout: a\ncommand: [dpo]\nways: {one: {options: []}}\ntolerance: {max: 0.1, mean: 0.1}\n"
-    )
+    text = "title: t\nabout: a\ncommand: [dpo]\nways: {one: {options: []}}\ntolerance: {max: 0.1, mean: 0.1}\n"
+    path.write_text(text)
+    return path
+
+
+def test_recording_takes_the_place_of_the_reference(mine):
     for value in (1.0, 2.0):
-        record(path, "one", {"loss": [value], "grad_norm": [3.0]})
-    found = load_trajectory(path)
-    assert (found.recorded.loss, found.recorded.grad_norm, found.recorded.way) == ([2.0], [3.0], "one")
-    assert path.read_text().count("recorded:") == 1
-    assert "torch" in found.recorded.versions
+        record(mine, "one", {"loss": [value], "grad_norm": [3.0]})
+    recorded = load_trajectory(mine).recorded
+    assert (recorded.loss, recorded.grad_norm, recorded.way) == ([2.0], [3.0], "one")
+    assert mine.read_text().count("recorded:") == 1
+    assert "torch" in recorded.versions
 
 
-def test_an_unknown_name_suggests_the_nearest():
+def test_unknown_names_suggest_the_nearest(mine):
     with pytest.raises(InputError, match="Try: dpo-tiny"):
         trajectory_path("dpo-tyny")
-
-
-def test_an_input_that_nobody_makes_is_an_error(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_text(
-        "title: t\nabout: a\ncommand: [dpo, '--model={modle}']\nways: {one: {options: []}}\n"
-        "tolerance: {max: 0.1, mean: 0.1}\n"
-    )
+    mine.write_text(mine.read_text().replace("[dpo]", "[dpo, '--model={modle}']"))
     with pytest.raises(InputError, match="Try: model"):
-        load_trajectory(path)
+        load_trajectory(mine)
