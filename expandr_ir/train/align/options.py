@@ -32,35 +32,6 @@ NOT_HERE = {
 """Options of TRL's that have a place of their own here, or none, and what to type."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelOptions:
-    """The model that is trained.
-
-    Args:
-        model: hub id or folder of the base model.
-        revision: hub revision of it.
-        chat_template: a Jinja file, in place of the tokenizer's own chat template or where it has none.
-        dtype: of the weights that are loaded. "auto" is float32 where all weights are trained; under LoRA it is
-            bfloat16 on a GPU that computes in it, else float32. The adapter's weights are float32 in either case; the
-            precision of the computation is TRL's bf16 and fp16.
-        attn_implementation: transformers' name of it, such as flash_attention_2; None takes transformers' own choice.
-        trust_remote_code: run code that comes with the model.
-    """
-
-    model: str
-    revision: str | None = None
-    chat_template: str | None = None
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    attn_implementation: str | None = None
-    trust_remote_code: bool = False
-
-    @property
-    def generator(self) -> GeneratorConfig:
-        """The base as a generator of the local engine."""
-        local = LocalOptions(chat_template=self.chat_template, trust_remote_code=self.trust_remote_code)
-        return GeneratorConfig("local", self.model, revision=self.revision, local=local)
-
-
 @dataclass(frozen=True)
 class HeldoutOptions:
     """Topics that are held out, and how the expander is tried on them.
@@ -93,10 +64,18 @@ class HeldoutOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlignOptions(ModelOptions):
+class AlignOptions:
     """A run of one of TRL's trainers.
 
     Args:
+        model: hub id or folder of the base model.
+        revision: hub revision of it.
+        chat_template: a Jinja file, in place of the tokenizer's own chat template or where it has none.
+        dtype: of the weights that are loaded. "auto" is float32 where all weights are trained; under LoRA it is
+            bfloat16 on a GPU that computes in it, else float32. The adapter's weights are float32 in either case; the
+            precision of the computation is TRL's bf16 and fp16.
+        attn_implementation: transformers' name of it, such as flash_attention_2; None takes transformers' own choice.
+        trust_remote_code: run code that comes with the model.
         max_prompt_length: most tokens of a prompt, whose last ones are kept; TRL has no such option any more.
         lora: PEFT's LoraConfig, by its own names; null trains all weights.
         heldout: topics that every checkpoint is tried on.
@@ -104,11 +83,23 @@ class AlignOptions(ModelOptions):
         dry_run: say how many rows, tokens and steps there would be, and stop.
     """
 
+    model: str
+    revision: str | None = None
+    chat_template: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    attn_implementation: str | None = None
+    trust_remote_code: bool = False
     max_prompt_length: int | None = None
     lora: dict[str, JsonField] | None = field(default_factory=dict)
     heldout: HeldoutOptions = field(default_factory=HeldoutOptions)
     output: str | None = None
     dry_run: bool = False
+
+    @property
+    def generator(self) -> GeneratorConfig:
+        """The base as a generator of the local engine."""
+        local = LocalOptions(chat_template=self.chat_template, trust_remote_code=self.trust_remote_code)
+        return GeneratorConfig("local", self.model, revision=self.revision, local=local)
 
 
 def trl_config(kind: Kind, given: Mapping[str, Any], output: Path, *, evaluates: bool) -> Any:

@@ -13,7 +13,7 @@ from expandr_ir.generators.chat import load_tokenizer, prompt_ids
 from expandr_ir.generators.local import LocalGenerator
 from expandr_ir.prompts import load_prompt
 from expandr_ir.records import Message, Topic
-from expandr_ir.train.align.options import ModelOptions
+from expandr_ir.train.align.options import AlignOptions
 from expandr_ir.train.align.tokenization import IGNORED, Example, part, tokenize
 
 PROMPT = (Message("user", "how long do fleas live"),)
@@ -32,7 +32,7 @@ def test_a_prompt_has_the_ids_that_generation_sees(tmp_path):
     folder = tiny_models.tiny_llama(tmp_path / "model")
     messages = load_prompt("passage").render(Topic("t", "do fleas jump"))
     generator = LocalGenerator(GeneratorConfig("local", str(folder)))
-    tokenizer = load_tokenizer(ModelOptions(model=str(folder)).generator)
+    tokenizer = load_tokenizer(AlignOptions(model=str(folder)).generator)
     ids = tokenize([Example("here", messages, ("yes", "no"))], tokenizer, None, None).rows[0]["prompt_ids"]
     assert ids == prompt_ids(generator._tokenizer, messages)
     assert len(ids) == generator.count_tokens(messages)
@@ -91,7 +91,7 @@ def test_lengths_below_one_are_refused(tokenizer, lengths):
 
 def test_models_and_templates_that_are_not_there(tmp_path):
     with pytest.raises(MissingResourceError, match="nothing"):
-        load_tokenizer(ModelOptions(model=str(tmp_path / "nothing")).generator)
+        load_tokenizer(AlignOptions(model=str(tmp_path / "nothing")).generator)
 
 
 @settings(max_examples=20)
