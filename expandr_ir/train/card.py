@@ -85,8 +85,9 @@ def retriever_card(
     if "/" in config.model and not config.model.startswith((".", "/", "~")):
         front["base_model"] = config.model
     search = "expandr search --collection C --retriever dense --encoder THIS-FOLDER --expansions FILE"
-    means = _table(("measure", "mean"), scores.items())
-    versions = {name: version for name, version in installed_versions().items() if name in VERSIONS}
+    means = markdown_table(("measure", "mean"), scores.items())
+    packages = ("expandr_ir", "sentence-transformers", "torch")
+    versions = {name: version for name, version in installed_versions().items() if name in packages}
     return _card(
         front,
         "A retriever trained to read expansions",
@@ -95,15 +96,12 @@ def retriever_card(
             f"```\n{search} --aggregation {aggregation} --output RUN\n```",
             f"## Encoder\n\n```yaml\n{_yaml(asdict(config))}```",
             "## Training data\n\n"
-            + _table(("what", "how many"), ((name.replace("_", " "), value) for name, value in counts.items())),
+            + markdown_table(("what", "how many"), ((name.replace("_", " "), value) for name, value in counts.items())),
             "## Held-back queries\n\nMeans of the checkpoint that was kept.\n\n" + means if scores else "",
             f"## Options\n\n```yaml\n{_yaml(options)}```",
             f"Made with {_listed(versions)}.",
         ],
     )
-
-
-VERSIONS = ("expandr_ir", "sentence-transformers", "torch")
 
 
 def _curves(curves: Sequence[Mapping[str, Any]], best_step: int | None) -> Iterable[str]:
@@ -116,14 +114,14 @@ def _curves(curves: Sequence[Mapping[str, Any]], best_step: int | None) -> Itera
         about = (
             f"On held-out rows and topics. The checkpoint with the highest gate, that of step {best_step}, was kept."
         )
-        yield f"## Scores\n\n{about}\n\n" + _table(("step", *shown.values()), rows)
+        yield f"## Scores\n\n{about}\n\n" + markdown_table(("step", *shown.values()), rows)
     else:
         yield "## Scores\n\nNothing was held out: no score was measured."
     steps = [point for point in curves if "loss" in point and "grad_norm" in point]
     if steps:
         names = ("step", "loss", "grad_norm", "learning_rate")
         rows = [tuple(point.get(name) for name in names) for point in steps[:: -(-len(steps) // 20)]]
-        yield "## Training\n\n" + _table(("step", "loss", "gradient norm", "learning rate"), rows)
+        yield "## Training\n\n" + markdown_table(("step", "loss", "gradient norm", "learning rate"), rows)
 
 
 def _card(front: Mapping[str, Any], title: str, sections: Iterable[str]) -> str:
@@ -136,7 +134,8 @@ def _yaml(values: Mapping[str, Any]) -> str:
     return text
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table in Markdown, whose first column is words and the others are figures."""
     lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     return "\n".join([*lines, *(f"| {' | '.join(map(_cell, row))} |" for row in rows)])
 

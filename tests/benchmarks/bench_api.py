@@ -9,7 +9,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from expandr_ir.config import ApiOptions, GeneratorConfig
@@ -19,37 +18,31 @@ from expandr_ir.records import Decoding, GenerationRequest, Message, SampleKey, 
 SERVER = [sys.executable, str(Path(__file__).parents[1] / "fake_llm_server.py"), "--delay", "0.1"]
 
 
-def requests(number: int) -> list[GenerationRequest]:
-    """As many requests of one sample each."""
-    return [
+def throughput(url: str, number: int, in_flight: int) -> float:
+    """Requests a second."""
+    requests = [
         GenerationRequest(Topic(str(i), ""), (Message("user", f"topic {i}"),), (SampleKey(0, str(i), i),), Decoding())
         for i in range(number)
     ]
-
-
-def throughput(config: GeneratorConfig, number: int, in_flight: int) -> float:
-    """Requests a second."""
-    generator = load_generator(replace(config, api=replace(config.api, max_in_flight=in_flight)))
+    options = ApiOptions(base_url=url, api_key_env=None, max_in_flight=in_flight)
+    generator = load_generator(GeneratorConfig("api", "fake", api=options))
     started = time.perf_counter()
-    answered = sum(generation.error is None for generation in generator.generate(requests(number)))
+    assert all(generation.error is None for generation in generator.generate(requests))
     seconds = time.perf_counter() - started
-    assert answered == number
     print(f"{in_flight:3d} in flight: {number} requests in {seconds:6.2f} s, {number / seconds:6.1f} a second")
     return number / seconds
 
 
 def main() -> None:
-    """Measures both and prints the ratio."""
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 640
     with subprocess.Popen(SERVER, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
         url = server.stdout.readline().strip()
-        config = GeneratorConfig("api", "fake", api=ApiOptions(base_url=url, api_key_env=None))
-        throughput(config, 32, 32)  # imports and first connections are nobody's
-        one = throughput(config, number // 16, 1)
-        many = throughput(config, number, 32)
+        throughput(url, 32, 32)  # imports and first connections are nobody's
+        single = throughput(url, number // 16, 1)
+        many = throughput(url, number, 32)
         server.terminate()
-    print(f"ratio: {many / one:.1f} (32 would be perfect, 20 is the target)")
+    print(f"ratio: {many / single:.1f} (32 would be perfect, 20 is the target)")
 
 
 if __name__ == "__main__":

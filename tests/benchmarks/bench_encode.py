@@ -8,23 +8,16 @@ Every encoder sees the same documents, 128 at a time, at the same longest length
 
 import argparse
 import itertools
-import time
 from pathlib import Path
 
 import numpy as np
+from turns import take_turns
 
+from expandr_ir.collections import load_collection
 from expandr_ir.config import EncodeOptions
 from expandr_ir.encoders import encoder_config, load_encoder
 from expandr_ir.encoders.weights import model_folder
-from expandr_ir.io.files import read_jsonl
 from expandr_ir.jvm import import_pyserini
-from expandr_ir.records import Document
-
-
-def documents_of(folder: Path, count: int) -> list[Document]:
-    path = next(path for path in (folder / "corpus.jsonl", folder / "corpus.jsonl.gz") if path.is_file())
-    rows = itertools.islice(read_jsonl(path), count)
-    return [Document(str(row["_id"]), row.get("title", ""), row["text"]) for _, row in rows]
 
 
 def contestants(name: str, device: str):
@@ -69,30 +62,25 @@ def main() -> None:
     parser.add_argument("--encoder", default="all-MiniLM-L6-v2")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
-    documents = documents_of(arguments.folder, arguments.documents)
+    documents = list(itertools.islice(load_collection(arguments.folder).documents(), arguments.documents))
     runs = contestants(arguments.encoder, arguments.device)
     for run in runs.values():
         run(documents[:8])  # what is set up once
     seconds = dict.fromkeys(runs, 0.0)
     vectors = {name: [] for name in runs}
     for start in range(0, len(documents), 128):
-        some = documents[start : start + 128]
-        best = dict.fromkeys(runs, np.inf)
-        for _ in range(arguments.rounds):
-            for name, run in runs.items():
-                began = time.perf_counter()
-                found = run(some)
-                best[name] = min(best[name], time.perf_counter() - began)
-                vectors[name] = [*vectors[name][: start // 128], found]
-        seconds = {name: total + best[name] for name, total in seconds.items()}
+        best, _, results = take_turns(runs, arguments.rounds, documents[start : start + 128])
+        for name in runs:
+            seconds[name] += best[name]
+            vectors[name].append(results[name])
     reference = np.concatenate(vectors["sentence-transformers, float32"])
     print(f"{len(documents)} documents, {arguments.encoder}, {arguments.device}, best of {arguments.rounds}")
     print(f"{'':32}{'docs/s':>8}{'ours is':>10}{'min cosine':>12}")
     first = next(iter(runs))
     for name, total in seconds.items():
-        own = np.concatenate(vectors[name])
-        cosines = (own * reference).sum(axis=1) / (np.linalg.norm(own, axis=1) * np.linalg.norm(reference, axis=1))
-        faster = f"{total / seconds[first]:.2f} x"
+        encoded = np.concatenate(vectors[name])
+        norms = np.linalg.norm(encoded, axis=1) * np.linalg.norm(reference, axis=1)
+        faster, cosines = f"{total / seconds[first]:.2f} x", (encoded * reference).sum(axis=1) / norms
         print(f"{name:32}{len(documents) / total:8.1f}{faster:>10}{cosines.min():12.6f}")
 
 

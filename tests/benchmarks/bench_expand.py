@@ -10,6 +10,7 @@ import pstats
 import tempfile
 import time
 from argparse import ArgumentParser
+from contextlib import nullcontext
 from pathlib import Path
 
 from expandr_ir.expanders.plan import Plan
@@ -36,7 +37,7 @@ class InstantWriter:
         return 60
 
 
-def once(path, topics, samples, writer):
+def expand(path, topics, samples, writer):
     """Seconds of a whole run: open, plan, expand, rows."""
     started = time.perf_counter()
     with Store.open(path) as store:
@@ -65,14 +66,11 @@ def main():
     writer = InstantWriter(options.words)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store.sqlite"
-        first = once(path, topics, options.samples, writer)
+        first = expand(path, topics, options.samples, writer)
         print(f"overhead of a generated sample: {first / (options.topics * options.samples) * 1e6:.0f} us")
-        profile = cProfile.Profile()
-        if options.profile:
-            profile.enable()
-        once(path, topics, options.samples, writer)
-        if options.profile:
-            profile.disable()
+        with cProfile.Profile() if options.profile else nullcontext() as profile:
+            expand(path, topics, options.samples, writer)
+        if profile:
             pstats.Stats(profile).sort_stats("cumulative").print_stats(30)
         print(f"size of the store: {path.stat().st_size / 1e6:.1f} MB")
 

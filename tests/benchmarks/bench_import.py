@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-import time
+from functools import partial
+
+from turns import take_turns
 
 STATEMENTS = {
     "python": "pass",
@@ -18,24 +20,14 @@ STATEMENTS = {
 }
 
 
-def seconds(statement: str) -> float:
-    """Wall seconds of a fresh Python that runs the statement."""
-    started = time.perf_counter()
-    subprocess.run([sys.executable, "-c", statement], check=False, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started
-
-
 def main() -> None:
-    """Prints the fastest of the rounds, taken in turn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10)
-    rounds = parser.parse_args().rounds
-    best = dict.fromkeys(STATEMENTS, float("inf"))
-    for _ in range(rounds):
-        for name, statement in STATEMENTS.items():
-            best[name] = min(best[name], seconds(statement))
-    for name, value in best.items():
-        print(f"{name:<24} {value:.3f} s, {value - best['python']:+.3f} s to python alone")
+    run = partial(subprocess.run, check=False, stdout=subprocess.DEVNULL)
+    commands = {name: partial(run, [sys.executable, "-c", statement]) for name, statement in STATEMENTS.items()}
+    seconds, _, _ = take_turns(commands, parser.parse_args().rounds)
+    for name, value in seconds.items():
+        print(f"{name:<24} {value:.3f} s, {value - seconds['python']:+.3f} s to python alone")
 
 
 if __name__ == "__main__":

@@ -10,30 +10,24 @@ other, built before, the hits left where they are. The fastest round counts. All
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import os
 import platform
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from turns import take_turns
+
 from expandr_ir.collections import load_collection
+from expandr_ir.io.files import read_jsonl
 from expandr_ir.jvm import find_java, import_pyserini, java_class
-from expandr_ir.records import Hits, Rankings
+from expandr_ir.records import Hits
 from expandr_ir.retrievers.lucene import LuceneIndex
 from expandr_ir.retrievers.lucene.indexing import build_index
 from expandr_ir.retrievers.lucene.searcher import LuceneSearcher, default_analyzer
 
 HITS = 1000
-
-
-def expanded_topics(data: Path) -> dict[str, str]:
-    """The searched texts by topic_id."""
-    with gzip.open(data / "expansions" / "scifact" / "query2doc-zs.gpt-4.1.jsonl.gz", "rt", encoding="utf-8") as lines:
-        return {row["topic_id"]: row["searched"] for row in map(json.loads, lines)}
 
 
 def bare_lucene(index: LuceneIndex, queries: dict[str, str]) -> Callable[[], Any]:
@@ -51,31 +45,14 @@ def batch_search(index: LuceneIndex, queries: dict[str, str], threads: int) -> C
     return lambda: searcher.batch_search(list(queries.values()), list(queries), HITS, threads)
 
 
-def as_run(found: Any, queries: dict[str, str]) -> Rankings:
-    """What batch_search found, as a run."""
-    return {key: Hits([hit.docid for hit in found[key]], [hit.score for hit in found[key]]) for key in queries}
-
-
-def fastest(contestants: dict[str, Callable[[], Any]], rounds: int) -> tuple[dict[str, float], dict[str, Any]]:
-    """The least seconds, and the last result, of each contestant; every round runs each of them once."""
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    results: dict[str, Any] = {}
-    for _ in range(rounds):
-        for name, run in contestants.items():
-            begin = time.perf_counter()
-            results[name] = run()
-            seconds[name].append(time.perf_counter() - begin)
-    return {name: min(times) for name, times in seconds.items()}, results
-
-
 def main() -> None:
-    """Prints the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
     data = Path(os.environ["EXPANDR_TEST_DATA"])
-    queries = expanded_topics(data)
+    rows = read_jsonl(data / "expansions" / "scifact" / "query2doc-zs.gpt-4.1.jsonl.gz")
+    queries = {row["topic_id"]: row["searched"] for _, row in rows}
     with tempfile.TemporaryDirectory() as folder:
         collection = load_collection(data / "beir" / "scifact")
         index = build_index(collection.documents(), "flat", Path(folder) / "index", "benchmark")
@@ -86,9 +63,12 @@ def main() -> None:
             "expandr_ir, 1 thread": lambda: ours.search(queries, HITS, 1),
             f"expandr_ir, {options.threads} threads": lambda: ours.search(queries, HITS, options.threads),
         }
-        seconds, runs = fastest(contestants, options.rounds)
+        seconds, _, runs = take_turns(contestants, options.rounds)
     names = list(contestants)
-    assert as_run(runs[names[0]], queries) == runs[names[2]] == runs[names[3]], "the runs differ"
+    theirs = {
+        key: Hits([hit.docid for hit in hits], [hit.score for hit in hits]) for key, hits in runs[names[0]].items()
+    }
+    assert theirs == runs[names[2]] == runs[names[3]], "the runs differ"
     words = sum(len(text.split()) for text in queries.values()) / len(queries)
     documents = f"{index.stats().documents:,} documents"
     print(f"{len(queries)} topics of {words:.0f} words, k = {HITS}, {documents}; all runs identical.")

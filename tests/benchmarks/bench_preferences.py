@@ -12,11 +12,13 @@ from __future__ import annotations
 import os
 import random
 import tempfile
-import time
 from argparse import ArgumentParser
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
+from turns import take_turns
 
 from expandr_ir.collections import load_collection
 from expandr_ir.config import EncodeOptions
@@ -29,28 +31,26 @@ from expandr_ir.train.data.rows import TrainingRow
 WEIGHTS = {"retriever": 1.0, "self": 1.0}
 
 
-def texts_of(spec, queries, candidates, words):
+def make_table(spec, queries, candidates, words):
     """Queries with a positive, an answer and candidates, drawn from the collection's documents."""
     draw = random.Random(1)
     documents = [f"{document.title} {document.text}".split() for document in load_collection(spec).documents()]
 
     def text(most):
-        own = draw.choice(documents)
-        start = draw.randrange(max(1, len(own) - most))
-        length = max(8, round(draw.gauss(most, most / 4)))
-        return " ".join(own[start : start + length])
+        document = draw.choice(documents)
+        start = draw.randrange(max(1, len(document) - most))
+        return " ".join(document[start : start + max(8, round(draw.gauss(most, most / 4)))])
 
-    def row(number):
+    table = []
+    for number in range(queries):
         query, positive, answer = text(12), text(200), text(40)
         texts = list(dict.fromkeys(text(words) for _ in range(candidates)))
-        return Candidates(TrainingRow(str(number), query, (positive,), ()), texts, answer=answer)
+        table.append(Candidates(TrainingRow(str(number), query, (positive,), ()), texts, answer=answer))
+    return table
 
-    return [row(number) for number in range(queries)]
 
-
-def per_query(compared, encoder):
-    """The rewards by a loop over queries, as the released code computes them."""
-    import torch
+def per_query(table, encoder):
+    """The best and worst candidates by a loop over queries, as the released code computes the rewards."""
 
     def encode(texts):
         tokens = encoder.model.tokenizer(
@@ -61,29 +61,21 @@ def per_query(compared, encoder):
         return torch.nn.functional.normalize(features["sentence_embedding"], dim=-1).numpy()
 
     chosen = []
-    for one in compared:
-        positive, answer, own = encode(one.row.positives), encode([one.answer]), encode(one.texts)
-        total = np.zeros(len(own))
+    for row in table:
+        positive, answer, vectors = encode(row.row.positives), encode([row.answer]), encode(row.texts)
+        total = np.zeros(len(vectors))
         for target in (positive[0], answer[0]):
-            order = np.argsort(-(own @ target), kind="stable")
-            rank = np.empty(len(own))
-            rank[order] = np.arange(1, len(own) + 1)
-            total += 1 / rank
+            order = np.argsort(-(vectors @ target), kind="stable")
+            total[order] += 1 / np.arange(1, len(vectors) + 1)
         chosen.append((int(np.argmax(total)), int(np.argmin(total))))
     return chosen
 
 
-def at_once(compared, encoder):
-    """The rewards by this package."""
+def at_once(table, encoder):
+    """The same by this package."""
     with tempfile.TemporaryDirectory() as folder:
-        add_similarities(compared, encoder, Path(folder), SimilarityOptions())
-    return [choose(sum_rewards(one.evidence, WEIGHTS, RewardOptions())[0]) for one in compared]
-
-
-def timed(function, compared, encoder):
-    started, cpu = time.perf_counter(), time.process_time()
-    chosen = function(compared, encoder)
-    return chosen, time.perf_counter() - started, time.process_time() - cpu
+        add_similarities(table, encoder, Path(folder), SimilarityOptions())
+    return [choose(sum_rewards(row.evidence, WEIGHTS, RewardOptions())[0]) for row in table]
 
 
 def main():
@@ -96,27 +88,28 @@ def main():
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    compared = texts_of(options.collection, options.queries, options.candidates, options.words)
-    texts = sum(2 + len(one.texts) for one in compared)
+    table = make_table(options.collection, options.queries, options.candidates, options.words)
+    texts = sum(2 + len(row.texts) for row in table)
     print(f"{options.queries} queries, {texts} texts; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    encoders = {
-        name: load_encoder(options.encoder, options=EncodeOptions(devices=[options.device], precision=precision))
-        for name, precision in (("float32", "float32"), ("auto", "auto"))
-    }
-    for encoder in encoders.values():
+    exact, auto = (
+        load_encoder(options.encoder, options=EncodeOptions(devices=[options.device], precision=precision))
+        for precision in ("float32", "auto")
+    )
+    for encoder in (exact, auto):
         encoder.encode_documents(["warm up"] * 4)
-    for _ in range(options.repeats):
-        base, base_s, base_cpu = timed(per_query, compared, encoders["float32"])
-        print(f"one query at a time, float32 {base_s:8.1f} s wall {base_cpu:8.1f} s CPU")
-        for name, encoder in encoders.items():
-            found, seconds, cpu = timed(at_once, compared, encoder)
-            same = sum(left == right for left, right in zip(base, found, strict=True))
-            precision = str(encoder.precision).removeprefix("torch.")
-            print(
-                f"all at once, {name} ({precision}) {seconds:8.1f} s wall {cpu:8.1f} s CPU: "
-                f"{base_s / seconds:.2f} x wall, {base_cpu / cpu:.2f} x CPU; "
-                f"the same chosen and rejected in {same} of {len(base)}"
-            )
+    contestants = {
+        "one query at a time, float32": partial(per_query, table, exact),
+        "all at once, float32": partial(at_once, table, exact),
+        f"all at once, {str(auto.precision).removeprefix('torch.')} (auto)": partial(at_once, table, auto),
+    }
+    wall, cpu, chosen = take_turns(contestants, options.repeats)
+    base = next(iter(contestants))
+    for name in contestants:
+        same = sum(left == right for left, right in zip(chosen[base], chosen[name], strict=True))
+        print(
+            f"{name:<32} {wall[name]:8.1f} s wall {cpu[name]:8.1f} s CPU: {wall[base] / wall[name]:.2f} x wall, "
+            f"{cpu[base] / cpu[name]:.2f} x CPU; the same chosen and rejected in {same} of {len(table)}"
+        )
 
 
 if __name__ == "__main__":

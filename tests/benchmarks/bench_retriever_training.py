@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch.nn import functional
+from turns import take_turns
 
 from expandr_ir.encoders import encoder_config
 from expandr_ir.encoders.assemble import assemble
@@ -35,32 +36,19 @@ from expandr_ir.train.retriever.objective import RetrieverLoss, pool_in_float32
 from expandr_ir.train.retriever.options import ObjectiveOptions, RowOptions
 
 
-def setting(arguments):
-    """The rows, and a function that gives a fresh model with its configuration."""
-    options = RowOptions(arguments.rows_file, expansions=arguments.expansions, negatives=1)
-    rows, _ = retriever_rows(read_rows(options.rows), options)
-    config = replace(encoder_config(arguments.encoder), max_length=arguments.max_length, query_max_length=64)
-
-    def fresh():
-        model, filled = assemble(config, model_folder(config))
-        return model.train(), filled
-
-    return rows, fresh, options
-
-
 def numbered(rows: list[RetrieverRow], count: int) -> list[RetrieverRow]:
     """So many rows; those beyond the file's get a number before each text, so that no two texts are equal."""
-    made = []
-    for at in range(count):
-        one = rows[at % len(rows)]
-        if at >= len(rows):
-            row = one.row
-            row = replace(row, row_id=f"{at} {row.row_id}", query=f"{at} {row.query}",
-                          positives=tuple(f"{at} {text}" for text in row.positives),
-                          negatives=tuple(f"{at} {text}" for text in row.negatives))  # fmt: skip
-            one = RetrieverRow(row, tuple(f"{at} {text}" for text in one.expansions))
-        made.append(one)
-    return made
+
+    def numbered_row(number: int) -> RetrieverRow:
+        source, prefix = rows[number % len(rows)], f"{number} " if number >= len(rows) else ""
+        positives, negatives, expansions = (
+            tuple(prefix + text for text in texts)
+            for texts in (source.row.positives, source.row.negatives, source.expansions)
+        )
+        names = {"row_id": prefix + source.row.row_id, "query": prefix + source.row.query}
+        return RetrieverRow(replace(source.row, positives=positives, negatives=negatives, **names), expansions)
+
+    return [numbered_row(number) for number in range(count)]
 
 
 def reference(model, config):
@@ -110,8 +98,7 @@ def ours(model, config, options, precision, *, cached=False, batch_tokens=CPU_TO
     return step
 
 
-def speed(arguments):
-    rows, fresh, options = setting(arguments)
+def speed(rows, fresh, options, arguments):
     rows = numbered(rows, (arguments.steps + 1) * arguments.rows)
     batches = [rows[start : start + arguments.rows] for start in range(0, len(rows), arguments.rows)]
     steps = {
@@ -121,39 +108,26 @@ def speed(arguments):
     }
     for step in steps.values():
         step(batches[-1])
-    clocks = {"wall": time.perf_counter, "CPU": time.process_time}
-    seconds = {(name, clock): 0.0 for name in steps for clock in clocks}
+    wall, cpu = dict.fromkeys(steps, 0.0), dict.fromkeys(steps, 0.0)
     for batch in batches[:-1]:
-        best = dict.fromkeys(seconds, float("inf"))
-        for _ in range(arguments.rounds):
-            for name, step in steps.items():
-                began = {clock: read() for clock, read in clocks.items()}
-                step(batch)
-                for clock, read in clocks.items():
-                    best[name, clock] = min(best[name, clock], read() - began[clock])
-        seconds = {key: total + best[key] for key, total in seconds.items()}
-    trained = arguments.steps * arguments.rows
+        for total, best in zip((wall, cpu), take_turns(steps, arguments.rounds, batch), strict=False):
+            total.update({name: total[name] + best[name] for name in steps})
+    trained, base = arguments.steps * arguments.rows, "reference, float32"
     print(f"{arguments.steps} steps of {arguments.rows} rows (4 texts each), at most {arguments.max_length} tokens")
     for name in steps:
-        wall, used = seconds[name, "wall"], seconds[name, "CPU"]
-        base = {clock: seconds["reference, float32", clock] for clock in clocks}
-        print(f"{name:24}{trained / wall:8.2f} rows/s{base['wall'] / wall:7.2f} x", end="")
-        print(f"{used / trained:8.2f} CPU s/row{base['CPU'] / used:7.2f} x")
+        print(f"{name:24}{trained / wall[name]:8.2f} rows/s{wall[base] / wall[name]:7.2f} x", end="")
+        print(f"{cpu[name] / trained:8.2f} CPU s/row{cpu[base] / cpu[name]:7.2f} x")
 
 
-def child(arguments):
-    rows, fresh, options = setting(arguments)
-    model, config = fresh()
-    cached = arguments.child == "cached"
-    count = arguments.cached if cached else arguments.plain
-    step = ours(model, config, options, torch.float32, cached=cached)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    began = time.perf_counter()
+def child(rows, fresh, options, arguments):
+    """Prints the memory of one step, as JSON."""
+    is_cached = arguments.child == "cached"
+    count = arguments.cached if is_cached else arguments.plain
+    step = ours(*fresh(), options, torch.float32, cached=is_cached)
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, time.perf_counter()
     step(numbered(rows, count))
-    print(json.dumps({
-        "rows": count, "seconds": round(time.perf_counter() - began, 1), "before_MiB": before // 1024,
-        "peak_MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-    }))  # fmt: skip
+    seconds, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(json.dumps({"rows": count, "seconds": round(seconds, 1), "before_MiB": before, "peak_MiB": peak}))
 
 
 def memory():
@@ -161,9 +135,9 @@ def memory():
     for kind in ("plain", "cached"):
         command = [sys.executable, *sys.argv, "--child", kind]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
-        found = json.loads(done.stdout.splitlines()[-1])
-        peaks[kind] = found["peak_MiB"]
-        print(f"{kind:8} {found}")
+        used = json.loads(done.stdout.splitlines()[-1])
+        peaks[kind] = used["peak_MiB"]
+        print(f"{kind:8} {used}")
     print(f"cached is {peaks['cached'] / peaks['plain']:.2f} x of plain (target: at most 1.3)")
 
 
@@ -182,13 +156,20 @@ def main() -> None:
     parser.add_argument("--child", choices=["plain", "cached"])
     arguments = parser.parse_args()
     torch.manual_seed(0)
+    if arguments.memory and not arguments.child:
+        return memory()
+    options = RowOptions(arguments.rows_file, expansions=arguments.expansions, negatives=1)
+    rows, _ = retriever_rows(read_rows(options.rows), options)
+    config = replace(encoder_config(arguments.encoder), max_length=arguments.max_length, query_max_length=64)
+
+    def fresh():
+        model, complete = assemble(config, model_folder(config))
+        return model.train(), complete
+
     if arguments.child:
-        child(arguments)
-    elif arguments.memory:
-        memory()
-    else:
-        print(f"load {Path('/proc/loadavg').read_text().split()[0]}, {torch.get_num_threads()} threads")
-        speed(arguments)
+        return child(rows, fresh, options, arguments)
+    print(f"load {os.getloadavg()[0]:.2f}, {torch.get_num_threads()} threads")
+    return speed(rows, fresh, options, arguments)
 
 
 if __name__ == "__main__":

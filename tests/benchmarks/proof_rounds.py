@@ -15,7 +15,6 @@ DIR of --data has beir/scifact and expansions/scifact/query2doc-zs.gpt-4.1.jsonl
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
@@ -28,18 +27,28 @@ from pathlib import Path
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from proofs import averaged, finish, load_proof, mean_cell, proof_parser, proof_path, tested_table, write_plot
+from proofs import (
+    MEASURES,
+    averaged,
+    differences,
+    finish,
+    load_proof,
+    means_table,
+    proof_parser,
+    proof_path,
+    search,
+    tested_table,
+    write_plot,
+)
 from small_expander import Recipe, train_small
 
 from expandr_ir.cleaning import clean
 from expandr_ir.collections import load_collection
 from expandr_ir.encoders import load_encoder
-from expandr_ir.evaluate import Scores, score_run
+from expandr_ir.evaluate import Scores
 from expandr_ir.io.expansions import read_expansions
-from expandr_ir.io.files import atomic_write
-from expandr_ir.io.runs import read_run, write_run
+from expandr_ir.io.files import read_jsonl, write_text
 from expandr_ir.records import ExpandedTopic, Qrels
-from expandr_ir.retrievers import SearchOptions, load_retriever
 from expandr_ir.retrievers.dense import Dense
 from expandr_ir.train.align.candidates import Candidates
 from expandr_ir.train.align.rewards import RewardOptions, sum_rewards
@@ -49,11 +58,11 @@ from expandr_ir.train.data.split import part_of
 from expandr_ir.train.rounds.config import laid_over
 
 ANSWERS = "expansions/scifact/query2doc-zs.gpt-4.1.jsonl.gz"
-MEASURES = ("nDCG@10", "R@100")
 SAMPLES = 4
 """Expansions of a test topic whose rewards are averaged; the first of them is searched with."""
 
 RETRIEVERS = ("sparse", "dense", "hybrid")
+TRAINED = ("trained dense", "trained hybrid")
 HOW = {
     "sparse": "BM25", "dense": "MiniLM", "hybrid": "BM25 + MiniLM",
     "trained dense": "trained MiniLM", "trained hybrid": "BM25 + trained MiniLM",
@@ -64,11 +73,7 @@ REWARDS = ("similarity", "margin", "retriever", "self", "BM25 RR", "MiniLM RR")
 class Proof:
     """Everything that the tables stand on, made where it is not there yet.
 
-    Args:
-        data: the real collections.
-        output: the proof's folder.
-        recipe: of the proof's file.
-        seeds: of sampling, DPO and retriever; the small expander that all start from has its own.
+    The seeds are those of sampling, DPO and retriever; the small expander that all start from has its own.
     """
 
     def __init__(self, data: Path, output: Path, recipe: dict, seeds: Sequence[int]) -> None:
@@ -78,53 +83,50 @@ class Proof:
 
     def make(self) -> None:
         """Trains what is missing, and lets each expander write for the test topics."""
-        self._make_world()
-        train_small(str(self.world), Recipe(**self.recipe["small_expander"]), self.output / "small")
-        train = load_collection(self.world).qrels("train")
-        parts: dict[str, Qrels] = {"rounds": {}, "dev": {}}
-        for row in read_rows(str(self.output / "small" / "rows" / "kept.jsonl")):
-            part = part_of(row.query, {"rounds": 0.8, "dev": 0.2}, 0)
-            parts[part][row.row_id] = train[row.row_id]
-        for part, qrels in parts.items():
-            self._write_qrels(part, qrels)
-        for seed in self.seeds:
-            self._verb("train", "rounds", options=self._rounds(seed))
-            for state in self.states:
-                self._expand(seed, state)
-
-    def _make_world(self) -> None:
-        """SciFact in a folder of its own, which gets the splits "rounds" and "dev", too."""
         scifact = self.data / "beir" / "scifact"
         (self.world / "qrels").mkdir(parents=True, exist_ok=True)
         for name in ("corpus.jsonl.gz", "queries.jsonl", "qrels/train.tsv", "qrels/test.tsv"):
             (self.world / name).unlink(missing_ok=True)
             (self.world / name).symlink_to(scifact / name)
+        train_small(str(self.world), Recipe(**self.recipe["small_expander"]), self.output / "small")
+        self._write_splits(load_collection(self.world).qrels("train"))
+        for seed in self.seeds:
+            self._verb("train", "rounds", options=self._rounds(seed))
+            for state in self.states:
+                generator = self.output / f"expander-{seed}.yaml"
+                if state != "before":
+                    generator = self._model(seed, state, "merge", "generator.yaml")
+                options = {"collection": str(self.world), "split": "test", "generator": str(generator)}
+                options |= {"samples": SAMPLES, "store": str(self.output / "store.sqlite")}
+                self._verb("expand", options=options | {"output": str(self._expansions(seed, state))})
 
-    def _write_qrels(self, split: str, qrels: Qrels) -> None:
-        with atomic_write(self.world / "qrels" / f"{split}.tsv") as stream:
-            stream.write("query-id\tcorpus-id\tscore\n")
-            stream.writelines(f"{key}\t{doc}\t{grade}\n" for key, own in qrels.items() for doc, grade in own.items())
+    def _write_splits(self, train: Qrels) -> None:
+        """The splits "rounds" and "dev" of the topics that the small expander did not learn."""
+        lines = {"rounds": ["query-id\tcorpus-id\tscore\n"], "dev": ["query-id\tcorpus-id\tscore\n"]}
+        for row in read_rows(str(self.output / "small" / "rows" / "kept.jsonl")):
+            part = part_of(row.query, {"rounds": 0.8, "dev": 0.2}, 0)
+            lines[part] += [f"{row.row_id}\t{doc}\t{grade}\n" for doc, grade in train[row.row_id].items()]
+        for part, rows in lines.items():
+            write_text(self.world / "qrels" / f"{part}.tsv", "".join(rows))
 
     def _rounds(self, seed: int) -> dict:
         """Options of a seed's rounds: every random part of them has the seed."""
         generator = yaml.safe_load((self.output / "small" / "generator.yaml").read_text(encoding="utf-8"))
         generator["decoding"] = self.recipe["decoding"] | {"seed": seed}
         path = self.output / f"expander-{seed}.yaml"
-        with atomic_write(path) as stream:
-            yaml.safe_dump(generator, stream)
-        seeded = {
-            "preferences": {"seed": seed},
-            "dpo": {"dpo": {"seed": seed}, "heldout": {"decoding": self.recipe["decoding"]}},
-            "retriever": {"training": {"seed": seed}},
-        }
-        places = {
+        write_text(path, yaml.safe_dump(generator))
+        fixed = {
             "collection": str(self.world),
             "train_split": "rounds",
             "generator": str(path),
             "encoder": self.encoder,
+            "output": str(self._folder(seed)),
+            "store": str(self.output / "store.sqlite"),
+            "preferences": {"seed": seed},
+            "dpo": {"dpo": {"seed": seed}, "heldout": {"decoding": self.recipe["decoding"]}},
+            "retriever": {"training": {"seed": seed}},
         }
-        places |= {"output": str(self._folder(seed)), "store": str(self.output / "store.sqlite")}
-        return laid_over(laid_over(self.recipe["rounds"], seeded), places)
+        return laid_over(self.recipe["rounds"], fixed)
 
     def _folder(self, seed: int) -> Path:
         return self.output / f"rounds-{seed}"
@@ -133,14 +135,6 @@ class Proof:
         """What a step of a round made."""
         return next(self._folder(seed).glob(f"{state.replace(' ', '-')}/*-{kind}/{name}"))
 
-    def _expand(self, seed: int, state: str) -> None:
-        generator = self.output / f"expander-{seed}.yaml"
-        if state != "before":
-            generator = self._model(seed, state, "merge", "generator.yaml")
-        options = {"collection": str(self.world), "split": "test", "generator": str(generator), "samples": SAMPLES}
-        options |= {"store": str(self.output / "store.sqlite"), "output": str(self._expansions(seed, state))}
-        self._verb("expand", options=options)
-
     def _expansions(self, seed: int, state: str) -> Path:
         return self.output / "expansions" / f"{state.replace(' ', '-')}.{seed}.jsonl"
 
@@ -148,8 +142,7 @@ class Proof:
         """Runs a verb of the command line in a process of its own."""
         name = options["output"].removeprefix(str(self.output)).strip("/").replace("/", "-")
         path = self.output / "options" / f"{name}.yaml"
-        with atomic_write(path) as stream:
-            yaml.safe_dump(dict(options), stream, sort_keys=False)
+        write_text(path, yaml.safe_dump(dict(options), sort_keys=False))
         began = time.perf_counter()
         command = [sys.executable, "-m", "expandr_ir", *words, "--config", str(path)]
         with (self.output / "options" / f"{name}.log").open("a", encoding="utf-8") as log:
@@ -165,47 +158,42 @@ class Proof:
         return self.collection.topics("test")
 
     @cached_property
-    def qrels(self):
-        return self.collection.qrels("test")
+    def answers(self):
+        return read_expansions(self.data / ANSWERS, self.topics)
 
     def written(self, seed: int, state: str) -> dict[str, ExpandedTopic]:
         """The test topics with all their expansions."""
         return read_expansions(self._expansions(seed, state), self.topics)
 
-    def scores(self, name: str, how: str, expanded: Mapping[str, ExpandedTopic], **options) -> Scores:
-        """What a search scores; it is made where its run is not there yet."""
+    def _search(self, name: str, how: str, topics: Mapping, encoder: str | None = None, **options) -> Scores:
         path = self.output / "runs" / f"{name}.{how}.run".replace(" ", "-")
-        if not path.is_file():
-            wanted = SearchOptions(retriever=how.rsplit(maxsplit=1)[-1], hits=100, **options)
-            write_run(path, load_retriever(self.collection, wanted).search(expanded), path.stem)
-        return score_run(read_run(path), self.qrels, MEASURES, name=str(path))
+        retriever = how.removeprefix("trained ")
+        options |= {} if retriever == "sparse" else {"encoder": encoder or self.encoder}
+        return search(path, self.collection, topics, retriever=retriever, **options)
 
     @cached_property
     def retrieved(self) -> dict[tuple[str, str], list[Scores]]:
         """Scores by state and search, one for each seed; of what no seed changes, one."""
-        alone, answers = self.topics, read_expansions(self.data / ANSWERS, self.topics)
-        found = {("topics alone", "sparse"): [self.scores("alone", "sparse", alone)]}
-        found["RM3", "sparse"] = [self.scores("rm3", "sparse", alone, rm3=True)]
+        scores = {("topics alone", "sparse"): [self._search("alone", "sparse", self.topics)]}
+        scores["RM3", "sparse"] = [self._search("rm3", "sparse", self.topics, rm3=True)]
         for how in ("dense", "hybrid"):
-            found["topics alone", how] = [self.scores("alone", how, alone, encoder=self.encoder)]
+            scores["topics alone", how] = [self._search("alone", how, self.topics)]
         for how in RETRIEVERS:
-            found["gpt-4.1", how] = [self.scores("gpt-4.1", how, answers, **_encoder(how, self.encoder))]
+            scores["gpt-4.1", how] = [self._search("gpt-4.1", how, self.answers)]
         for seed in self.seeds:
             for state in self.states:
-                first = {
-                    key: replace(one, expansions=one.expansions[:1]) for key, one in self.written(seed, state).items()
-                }
-                name = f"{state}.{seed}"
+                name, written = f"{state}.{seed}", self.written(seed, state)
+                first = {key: replace(topic, expansions=topic.expansions[:1]) for key, topic in written.items()}
                 for how in RETRIEVERS:
-                    own = self.scores(name, how, first, **_encoder(how, self.encoder))
-                    found.setdefault((state, how), []).append(own)
-                for how in ("trained dense", "trained hybrid") if state != "before" else ():
+                    scores.setdefault((state, how), []).append(self._search(name, how, first))
+                for how in TRAINED if state != "before" else ():
                     encoder = str(self._model(seed, state, "retriever", f"retriever-{state.split()[-1]}"))
-                    found.setdefault((state, how), []).append(self.scores(name, how, first, encoder=encoder))
-                    found.setdefault((f"topics alone, {state}", how), []).append(
-                        self.scores(f"{name}.alone", how, alone, encoder=encoder)
-                    )
-        return found
+                    for key, topics, run in (
+                        (state, first, name),
+                        (f"topics alone, {state}", self.topics, f"{name}.alone"),
+                    ):
+                        scores.setdefault((key, how), []).append(self._search(run, how, topics, encoder))
+        return scores
 
     @cached_property
     def rewards(self) -> dict[str, list[Scores]]:
@@ -214,143 +202,128 @@ class Proof:
         Rewards by rank compare the expansions of all states with each other; an empty expansion has 0. The answer that
         `self` compares with is gpt-4.1's passage: the small expander cannot read a document.
         """
-        found: dict[str, list[Scores]] = {state: [] for state in self.states}
+        scores: dict[str, list[Scores]] = {state: [] for state in self.states}
         for seed in self.seeds:
             texts = {
                 state: {
-                    key: [clean(one.text, self.topics[key].text).text for one in topic.expansions]
+                    key: [clean(expansion.text, self.topics[key].text).text for expansion in topic.expansions]
                     for key, topic in self.written(seed, state).items()
                 }
                 for state in self.states
             }
-            values = self._rewards({
+            candidates = {
                 key: list(dict.fromkeys(text for state in self.states for text in texts[state][key] if text))
                 for key in self.topics
-            })  # fmt: skip
+            }
+            values = self._rewards(candidates)
             for state in self.states:
                 per_topic = {
                     name: {
-                        key: statistics.fmean(values[key].get(text, {}).get(name, 0.0) for text in own)
-                        for key, own in texts[state].items()
+                        key: statistics.fmean(values[key].get(text, {}).get(name, 0.0) for text in of_topic)
+                        for key, of_topic in texts[state].items()
                     }
                     for name in REWARDS
                 }
-                means = {name: statistics.fmean(own.values()) for name, own in per_topic.items()}
-                found[state].append(Scores(means, per_topic, (), (), ()))
-        return found
+                means = {name: statistics.fmean(of_topics.values()) for name, of_topics in per_topic.items()}
+                scores[state].append(Scores(means, per_topic, (), (), ()))
+        return scores
 
     def _rewards(self, candidates: Mapping[str, Sequence[str]]) -> dict[str, dict[str, dict[str, float]]]:
         """Each reward of each candidate, by topic and text."""
-        documents = {one.doc_id: f"{one.title} {one.text}" for one in self.collection.documents()}
-        answers = read_expansions(self.data / ANSWERS, self.topics)
-        table = []
-        for key, own in candidates.items():
-            positives = tuple(documents[doc_id] for doc_id, grade in self.qrels[key].items() if grade > 0)
+        documents = {document.doc_id: f"{document.title} {document.text}" for document in self.collection.documents()}
+        qrels, table = self.collection.qrels("test"), []
+        for key, texts in candidates.items():
+            positives = tuple(documents[doc_id] for doc_id, grade in qrels[key].items() if grade > 0)
             row = TrainingRow(key, self.topics[key].text, positives, ())
-            table.append(Candidates(row, list(own), answer=answers[key].expansions[0].text))
+            table.append(Candidates(row, list(texts), answer=self.answers[key].expansions[0].text))
         cache, options = self.output / "rewards", SimilarityOptions(positives="nearest")
         add_similarities(table, load_encoder(self.encoder), cache, options, with_query=True)
         weights = dict.fromkeys(("margin", "retriever", "self"), 1.0)
-        parts = [
-            {"similarity": one.evidence.positive, **sum_rewards(one.evidence, weights, RewardOptions())[1]}
-            for one in table
+        rewards = [
+            {"similarity": row.evidence.positive, **sum_rewards(row.evidence, weights, RewardOptions())[1]}
+            for row in table
         ]
         for how, name in (("sparse", "BM25 RR"), ("dense", "MiniLM RR")):
-            where = CorpusOptions(str(self.world), "test", how)
-            add_corpus_ranks(table, where, cache, Dense(encoder=self.encoder))
-            for own, one in zip(parts, table, strict=True):
-                own[name] = sum_rewards(one.evidence, {"corpus": 1.0}, RewardOptions())[0]
+            add_corpus_ranks(table, CorpusOptions(str(self.world), "test", how), cache, Dense(encoder=self.encoder))
+            for of_row, row in zip(rewards, table, strict=True):
+                of_row[name] = sum_rewards(row.evidence, {"corpus": 1.0}, RewardOptions())[0]
         return {
-            one.row.row_id: {
-                text: {name: float(own[name][place]) for name in REWARDS} for place, text in enumerate(one.texts)
+            row.row.row_id: {
+                text: {name: float(of_row[name][place]) for name in REWARDS} for place, text in enumerate(row.texts)
             }
-            for own, one in zip(parts, table, strict=True)
+            for of_row, row in zip(rewards, table, strict=True)
         }
 
     def table(self) -> str:
         """The tables in Markdown."""
-        parts = [f"Means over {len(self.seeds)} seeds (standard deviation), {len(self.qrels)} test topics."]
+        topics = len(self.collection.qrels("test"))
         columns = {
-            name: {state: [one.means[name] for one in own] for state, own in self.rewards.items()} for name in REWARDS
+            name: {state: [seed.means[name] for seed in seeds] for state, seeds in self.rewards.items()}
+            for name in REWARDS
         }
-        parts += ["### Rewards of the expansions", _table(columns)]
-        before = averaged(self.rewards["before"])
-        pairs = {("before", state): (before, averaged(self.rewards[state])) for state in self.states[1:]}
-        parts.append(
-            tested_table(
-                ("reward", "expansions"), dict.fromkeys(REWARDS, pairs), dict(zip(REWARDS, REWARDS, strict=True))
-            )
-        )
+        over_seeds = {state: averaged(seeds) for state, seeds in self.rewards.items()}
+        pairs = {
+            (name, state, "before"): differences(over_seeds["before"], over_seeds[state], name)
+            for name in REWARDS
+            for state in self.states[1:]
+        }
+        parts = [f"Means over {len(self.seeds)} seeds (standard deviation), {topics} test topics."]
+        parts += ["### Rewards of the expansions", means_table("expansions", columns)]
+        parts.append(tested_table(("reward", "expansions"), pairs))
+        over_seeds = {key: averaged(seeds) for key, seeds in self.retrieved.items()}
+        tests = []
         for measure in MEASURES:
             columns = {}
-            for (state, how), own in self.retrieved.items():
-                columns.setdefault(HOW[how], {})[state] = [one.means[measure] for one in own]
-            parts += [f"### {measure}", _table(columns)]
-        over_seeds = {key: averaged(own) for key, own in self.retrieved.items()}
-        for measure in MEASURES:
-            rows = {}
-            for how, name in HOW.items():
-                plain_how = how.split()[-1]
-                rows[name] = {
-                    (base, state): (over_seeds[base, plain_how], over_seeds[state, how])
-                    for state in [*self.states, "gpt-4.1"]
-                    for base in ("before", "topics alone")
-                    if (state, how) in over_seeds and state != base and (state, base) != ("gpt-4.1", "before")
-                }
-            parts += [
-                f"### Tests of {measure}",
-                tested_table(("search", "expansions"), rows, dict.fromkeys(rows, measure)),
-            ]
-        return "\n\n".join(parts) + "\n"
+            for (state, how), seeds in self.retrieved.items():
+                columns.setdefault(HOW[how], {})[state] = [seed.means[measure] for seed in seeds]
+            parts += [f"### {measure}", means_table("expansions", columns)]
+            pairs = {
+                (name, state, base): differences(
+                    over_seeds[base, how.removeprefix("trained ")], over_seeds[state, how], measure
+                )
+                for how, name in HOW.items()
+                for state in [*self.states, "gpt-4.1"]
+                for base in ("before", "topics alone")
+                if (state, how) in over_seeds and state != base and (state, base) != ("gpt-4.1", "before")
+            }
+            tests += [f"### Tests of {measure}", tested_table(("search", "expansions"), pairs)]
+        return "\n\n".join(parts + tests) + "\n"
 
     def plots(self) -> None:
         """Draws the held-out reward of every evaluation of DPO, and what is retrieved with each state's expansions."""
-        rewards = {}
-        for state in self.states[1:]:
-            for seed in self.seeds:
-                curve = self._model(seed, state, "dpo", "run/curves.jsonl").read_text(encoding="utf-8").splitlines()
-                points = [json.loads(line) for line in curve]
-                rewards[f"{state}, seed {seed}"] = [
-                    (point["step"], point["eval_heldout_reward"]) for point in points if "eval_heldout_reward" in point
-                ]
+        rewards = {
+            f"{state}, seed {seed}": [
+                (point["step"], point["eval_heldout_reward"])
+                for _, point in read_jsonl(self._model(seed, state, "dpo", "run/curves.jsonl"))
+                if "eval_heldout_reward" in point
+            ]
+            for state in self.states[1:]
+            for seed in self.seeds
+        }
         write_plot(self.output / "heldout-reward.svg", rewards, "steps of DPO", "held-out reward")
-        found = {}
-        for how in RETRIEVERS:
-            means = [[one.means["nDCG@10"] for one in self.retrieved[state, how]] for state in self.states]
-            found[HOW[how]] = [(at, statistics.fmean(own)) for at, own in enumerate(means)]
-        for how in ("trained dense", "trained hybrid"):
-            means = [[one.means["nDCG@10"] for one in self.retrieved[state, how]] for state in self.states[1:]]
-            found[HOW[how]] = [(at, statistics.fmean(own)) for at, own in enumerate(means, start=1)]
-        write_plot(self.output / "retrieved.svg", found, "rounds", "nDCG@10 with expansions")
+        retrieved = {
+            name: [
+                (number, statistics.fmean(seed.means["nDCG@10"] for seed in self.retrieved[state, how]))
+                for number, state in enumerate(self.states)
+                if (state, how) in self.retrieved
+            ]
+            for how, name in HOW.items()
+        }
+        write_plot(self.output / "retrieved.svg", retrieved, "rounds", "nDCG@10 with expansions")
 
     def figures(self) -> dict[str, float]:
         """The means over the seeds, as they are recorded."""
-        found = {}
-        for state, own in self.rewards.items():
-            found |= {f"{state}, {name}": statistics.fmean(one.means[name] for one in own) for name in REWARDS}
-        for (state, how), own in self.retrieved.items():
-            for measure in MEASURES:
-                found[f"{state}, {HOW[how]}, {measure}"] = statistics.fmean(one.means[measure] for one in own)
-        return found
-
-
-def _encoder(how: str, encoder: str) -> dict[str, str]:
-    return {} if how == "sparse" else {"encoder": encoder}
-
-
-def _table(columns: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """A row for each state, a column for each name."""
-    states = dict.fromkeys(state for own in columns.values() for state in own)
-    lines = ["| expansions | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
-    for state in states:
-        cells = [mean_cell(own[state]) if state in own else "" for own in columns.values()]
-        lines.append(f"| {state} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        values = {(state, name): (seeds, name) for state, seeds in self.rewards.items() for name in REWARDS}
+        for (state, how), seeds in self.retrieved.items():
+            values |= {(state, HOW[how], measure): (seeds, measure) for measure in MEASURES}
+        return {
+            ", ".join(key): statistics.fmean(seed.means[name] for seed in seeds)
+            for key, (seeds, name) in values.items()
+        }
 
 
 def main() -> int:
-    parser = proof_parser(__doc__.splitlines()[0], proof_path("rounds-scifact"))
-    arguments = parser.parse_args()
+    arguments = proof_parser(__doc__.splitlines()[0], proof_path("rounds-scifact")).parse_args()
     file = load_proof(arguments.proof)
     proof = Proof(arguments.data, arguments.output, file.recipe, arguments.seeds)
     proof.make()

@@ -1,9 +1,10 @@
-"""What the proofs share: their files in regressions/training/proofs, means over seeds, the check of the figures."""
+"""What the proofs share: their files in regressions/training/proofs, searches, tables and the check of the figures."""
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,26 +13,24 @@ from typing import Literal
 import yaml
 
 from expandr_ir.blocks import load_block
+from expandr_ir.collections import Collection
 from expandr_ir.config import TRAINING, JsonField, regressions_dir
-from expandr_ir.evaluate import Scores
+from expandr_ir.evaluate import Scores, score_run
 from expandr_ir.evaluate.compare import TIE
 from expandr_ir.evaluate.significance import holm, t_test
-from expandr_ir.io.files import atomic_write
+from expandr_ir.io.files import atomic_write, write_text
 from expandr_ir.io.manifest import installed_versions
+from expandr_ir.io.runs import read_run, write_run
+from expandr_ir.records import ExpandedTopic
+from expandr_ir.retrievers import SearchOptions, load_retriever
 
-PROOFS = "proofs"
+MEASURES = ("nDCG@10", "R@100")
 VERSIONS = ("python", "platform", "torch", "transformers", "sentence-transformers", "trl", "peft", "pyserini")
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a proof gave.
-
-    Args:
-        seeds: that it was run with; others are not held against it.
-        versions: with what.
-        figures: by name.
-    """
+    """The figures of a proof by name, the seeds (others are not held against them) and versions that gave them."""
 
     seeds: list[int] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
@@ -62,12 +61,10 @@ class ProofFile:
 
 
 def proof_path(name: str) -> Path:
-    """The file of a proof."""
-    return regressions_dir() / TRAINING / PROOFS / f"{name}.yaml"
+    return regressions_dir() / TRAINING / "proofs" / f"{name}.yaml"
 
 
 def load_proof(path: Path) -> ProofFile:
-    """The proof of a file, checked."""
     return load_block(ProofFile, path)
 
 
@@ -75,9 +72,8 @@ def record(path: Path, seeds: Sequence[int], figures: Mapping[str, float]) -> No
     """Writes figures into the file, in place of those that are there."""
     versions = {name: version for name, version in installed_versions().items() if name in VERSIONS}
     block = {"seeds": list(seeds), "versions": versions, "figures": {name: round(v, 4) for name, v in figures.items()}}
-    kept = path.read_text(encoding="utf-8").split("\nrecorded:")[0].rstrip("\n")
-    with atomic_write(path) as stream:
-        stream.write(kept + "\n" + yaml.safe_dump({"recorded": block}, sort_keys=False, width=120))
+    recipe = path.read_text(encoding="utf-8").split("\nrecorded:")[0].rstrip("\n")
+    write_text(path, recipe + "\n" + yaml.safe_dump({"recorded": block}, sort_keys=False, width=120))
 
 
 def check(proof: ProofFile, seeds: Sequence[int], figures: Mapping[str, float]) -> int:
@@ -111,8 +107,7 @@ def proof_parser(about: str, path: Path) -> argparse.ArgumentParser:
 
 def finish(arguments: argparse.Namespace, proof: ProofFile, table: str, figures: Mapping[str, float]) -> int:
     """Writes and prints the table; records the figures, or holds them against the recorded ones."""
-    with atomic_write(arguments.output / "table.md") as stream:
-        stream.write(table)
+    write_text(arguments.output / "table.md", table)
     print(table)
     if arguments.record:
         record(arguments.proof, arguments.seeds, figures)
@@ -120,17 +115,26 @@ def finish(arguments: argparse.Namespace, proof: ProofFile, table: str, figures:
     return check(proof, arguments.seeds, figures)
 
 
+def search(
+    path: Path, collection: Collection, topics: Mapping[str, ExpandedTopic], split: str = "test", **options: object
+) -> Scores:
+    """What a search scores; its run is made where it is not there yet."""
+    if not path.is_file():
+        began = time.perf_counter()
+        retriever = load_retriever(collection, SearchOptions(hits=100, **options))
+        write_run(path, retriever.search(topics), path.stem)
+        print(f"{path.name}: {time.perf_counter() - began:.0f} s", flush=True)
+    return score_run(read_run(path), collection.qrels(split), MEASURES, name=str(path))
+
+
 def averaged(scores: Sequence[Scores]) -> Scores:
     """Each topic's mean over the seeds, so that a paired test has one pair for each topic."""
-    first = scores[0]
     per_topic = {
-        measure: {
-            key: statistics.fmean(one.per_topic[measure][key] for one in scores) for key in first.per_topic[measure]
-        }
-        for measure in first.per_topic
+        measure: {key: statistics.fmean(seed.per_topic[measure][key] for seed in scores) for key in values}
+        for measure, values in scores[0].per_topic.items()
     }
     means = {measure: statistics.fmean(values.values()) for measure, values in per_topic.items()}
-    return replace(first, means=means, per_topic=per_topic)
+    return replace(scores[0], means=means, per_topic=per_topic)
 
 
 def mean_cell(values: Sequence[float]) -> str:
@@ -139,35 +143,40 @@ def mean_cell(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.4f}{spread}"
 
 
-def tested_table(
-    what: tuple[str, str],
-    rows: Mapping[str, Mapping[tuple[str, str], tuple[Scores, Scores]]],
-    measures: Mapping[str, str],
-) -> str:
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
+    """A table whose first columns are words, the others figures."""
+    line = ["---"] * words + ["---:"] * (len(head) - words)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, line, *rows))
+
+
+def means_table(head: str, columns: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """A row for each state; the columns have the states' values, one for each seed."""
+    states = dict.fromkeys(state for values in columns.values() for state in values)
+    rows = [
+        [state, *(mean_cell(values[state]) if state in values else "" for values in columns.values())]
+        for state in states
+    ]
+    return markdown((head, *columns), rows)
+
+
+def differences(before: Scores, after: Scores, measure: str) -> list[float]:
+    """What each topic gains."""
+    return [after.per_topic[measure][key] - value for key, value in before.per_topic[measure].items()]
+
+
+def tested_table(what: tuple[str, str], pairs: Mapping[tuple[str, str, str], Sequence[float]]) -> str:
     """Paired t-tests over the topics, corrected after Holm over the whole table, in Markdown.
 
-    Args:
-        what: the rows are, and what is compared in them.
-        rows: by name, the scores of both sides of each pair of a baseline and what is held against it.
-        measures: of each row.
+    `pairs` has the topics' differences by row, what is tested, and the baseline that it is held against.
     """
-    differences = {
-        (name, base, other): [
-            after.per_topic[measures[name]][key] - value for key, value in before.per_topic[measures[name]].items()
-        ]
-        for name, pairs in rows.items()
-        for (base, other), (before, after) in pairs.items()
-    }
-    p_values = {key: t_test(values) for key, values in differences.items()}
+    p_values = {key: t_test(values) for key, values in pairs.items()}
     corrected = holm(p_values)
-    head = (*what, "against", "difference", "p", f"p (Holm, {len(differences)} tests)", "better/worse")
-    lines = ["| " + " | ".join(head) + " |", "|---|---|---|---:|---:|---:|---:|"]
-    for key, values in differences.items():
-        name, base, other = key
-        better, worse = sum(one >= TIE for one in values), sum(one <= -TIE for one in values)
-        tests = f"{_p(p_values[key])} | {_p(corrected[key])}"
-        lines.append(f"| {name} | {other} | {base} | {statistics.fmean(values):+.4f} | {tests} | {better}/{worse} |")
-    return "\n".join(lines)
+    rows = []
+    for key, values in pairs.items():
+        better, worse = sum(value >= TIE for value in values), sum(value <= -TIE for value in values)
+        mean = f"{statistics.fmean(values):+.4f}"
+        rows.append([*key, mean, _p(p_values[key]), _p(corrected[key]), f"{better}/{worse}"])
+    return markdown((*what, "against", "difference", "p", f"p (Holm, {len(pairs)} tests)", "better/worse"), rows, 3)
 
 
 def _p(value: float | None) -> str:
@@ -175,13 +184,7 @@ def _p(value: float | None) -> str:
 
 
 def write_plot(path: Path, series: Mapping[str, Sequence[tuple[float, float]]], x_label: str, y_label: str) -> None:
-    """Writes a drawing of lines as an SVG file that needs no page around it.
-
-    Args:
-        path: of the file.
-        series: points (x, y) by name, at most six.
-        x_label, y_label: of the axes.
-    """
+    """Draws lines, at most six, given by their points (x, y), as an SVG file that needs no page around it."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -189,8 +192,8 @@ def write_plot(path: Path, series: Mapping[str, Sequence[tuple[float, float]]], 
         figure = Figure(figsize=(7, 5), layout="constrained")
         axes = figure.subplots()
         axes.set(xlabel=x_label, ylabel=y_label)
-        for marker, (name, own) in zip("soD^v*", series.items(), strict=False):
-            axes.plot(*zip(*own, strict=True), marker=marker, label=name)
+        for marker, (name, points) in zip("soD^v*", series.items(), strict=False):
+            axes.plot(*zip(*points, strict=True), marker=marker, label=name)
         axes.legend()
         with atomic_write(path) as stream:
             figure.savefig(stream, format="svg", metadata={"Date": None})

@@ -1,9 +1,13 @@
 """A key never leaves the program, whatever a server does and however the key is spelled."""
 
 import json
+import logging
 
 import pytest
 from fake_llm_server import FakeServer, Reply
+
+from expandr_ir.cli import main
+from expandr_ir.masking import MaskingFormatter, mask, read_secret
 
 KEY = "sk-secret/7f3b+9d2e"
 
@@ -33,67 +37,60 @@ def topics(workplace):
     return workplace
 
 
-def expand(expandr, url, code=None, *more):
-    api = ["--generator.api.base_url", url, "--generator.api.max_attempts", "1", *more]
-    command = ["expand", "--topics", "topics.tsv", "--generator", "api:m", *api, "--output", "out.jsonl"]
-    return expandr(*command, code=code)
-
-
 @pytest.fixture
-def any_code(workplace, capsys, monkeypatch):
-    from expandr_ir.cli import main
+def expand(topics, capsys):
+    """Runs `expandr expand` on a server; returns its exit code and what it printed."""
 
-    def run(*argv, code=None):
-        capsys.readouterr()
-        got = main([str(word) for word in argv])
-        out, err = capsys.readouterr()
-        assert code is None or got == code, err
-        return got, out + err
+    def run(url, *more):
+        api = ["--generator.api.base_url", url, "--generator.api.max_attempts", "1", *more]
+        code = main(["expand", "--topics", "topics.tsv", "--generator", "api:m", *api, "--output", "out.jsonl"])
+        return code, "".join(capsys.readouterr())
 
     return run
 
 
-@pytest.mark.parametrize("key", [KEY, f"{KEY}\r", f"{KEY}\n", f" {KEY} "])
-@pytest.mark.parametrize("fault", FAULTS)
-def test_no_fault_shows_or_stores_the_key(topics, any_code, monkeypatch, fault, key, caplog):
+def written(folder):
+    """All bytes below a folder."""
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("fault", "key"),
+    [*((fault, KEY) for fault in FAULTS), *(("status 401", key) for key in (f"{KEY}\r", f"{KEY}\n", f" {KEY} "))],
+)
+def test_no_fault_shows_or_stores_the_key(topics, expand, expandr, monkeypatch, fault, key, caplog):
     monkeypatch.setenv("MY_LLM", key)  # a name that says nothing of a secret
     with FakeServer(lambda *_: FAULTS[fault]) as server:
-        code, shown = expand(any_code, server.url, None, "--generator.api.api_key_env", "MY_LLM")
+        code, shown = expand(server.url, "--generator.api.api_key_env", "MY_LLM")
     assert code in {4, 6, 7}
     assert server.headers[0]["authorization"] == f"Bearer {KEY}"
-    _, exported = any_code("store", "export", "--output", "store.jsonl")
-    kept = b"".join(path.read_bytes() for path in topics.rglob("*") if path.is_file())
+    exported = expandr("store", "export", "--output", "store.jsonl")
     for part in (KEY, KEY[:10]):
-        assert part not in shown + exported + caplog.text
-        assert part.encode() not in kept
+        assert part not in shown + exported.out + exported.err + caplog.text
+        assert part.encode() not in written(topics)
 
 
 @pytest.mark.parametrize("key", ["sk-a\nb-secret", "sk-\u00e9-secret", "sk-\x00-secret", "sk-\r\nX-Header: 1"])
-def test_a_key_that_http_cannot_carry_is_refused_by_name(topics, any_code, monkeypatch, key):
-    if "\x00" in key:
-        key = key.replace("\x00", "\x7f")  # the environment holds no NUL
-    monkeypatch.setenv("OPENAI_API_KEY", key)
-    _code, shown = expand(any_code, "http://127.0.0.1:9/v1", 2)
+def test_a_key_that_http_cannot_carry_is_refused_by_name(expand, monkeypatch, key):
+    monkeypatch.setenv("OPENAI_API_KEY", key.replace("\x00", "\x7f"))  # the environment holds no NUL
+    code, shown = expand("http://127.0.0.1:9/v1")
+    assert code == 2
     assert "OPENAI_API_KEY" in shown
     assert "secret" not in shown
 
 
-def test_a_password_in_the_base_url_is_masked(topics, any_code, monkeypatch):
+def test_a_password_in_the_base_url_is_masked(topics, expand, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    _code, shown = expand(any_code, "http://anna:pass-7f3b@127.0.0.1:9/v1", 4)
+    code, shown = expand("http://anna:pass-7f3b@127.0.0.1:9/v1")
+    assert code == 4
     assert "http://***@127.0.0.1:9/v1" in shown
     with FakeServer() as server:
-        expand(any_code, server.url.replace("//", "//anna:pass-7f3b@"), 0)
-    kept = b"".join(path.read_bytes() for path in topics.rglob("*") if path.is_file())
+        assert expand(server.url.replace("//", "//anna:pass-7f3b@"))[0] == 0
     assert "pass-7f3b" not in shown
-    assert b"pass-7f3b" not in kept
+    assert b"pass-7f3b" not in written(topics)
 
 
 def test_logged_tracebacks_and_urls_are_masked(monkeypatch):
-    import logging
-
-    from expandr_ir.masking import MaskingFormatter, mask, read_secret
-
     monkeypatch.setenv("HF_TOKEN", "hf_abcdefgh")
     monkeypatch.setenv("PLAIN", "\tq\u00fc\n")
     assert read_secret("PLAIN") == "q\u00fc"

@@ -19,6 +19,7 @@ from expandr_ir.records import Decoding
 from expandr_ir.train.align.candidates import CandidateOptions
 from expandr_ir.train.align.preference_files import SUMMARY
 from expandr_ir.train.align.rewards import SelectionOptions
+from expandr_ir.train.card import markdown_table
 from expandr_ir.train.data.synthesize import SynthesizeOptions
 from expandr_ir.train.rounds.config import FIGURES, RoundsOptions
 from expandr_ir.train.rounds.plan import Step
@@ -38,6 +39,7 @@ LABELS = {
     "preference margin after DPO": ("dpo", "after", "rewards/margins"),
     "rows put in order by the LLM": ("order", "ordered"),
 }
+TOKENS = {"in": "read", "out": "written"}
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def write_report(
     rounds = []
     for number in sorted({step.round for step, _ in finished}):
         ends = {step.kind: end for step, end in finished if step.round == number}
-        tokens = {name: sum(end.tokens.get(name, 0) for end in ends.values()) for name in ("in", "out")}
+        tokens = {name: sum(end.tokens.get(name, 0) for end in ends.values()) for name in TOKENS}
         figures = {kind: {"seconds": end.seconds, **end.figures} for kind, end in ends.items()}
         seconds = round(sum(end.seconds for end in ends.values()), 3)
         rounds.append({"round": number, "seconds": seconds, "tokens": tokens, "steps": figures})
@@ -137,13 +139,11 @@ def write_report(
 def _markdown(data: Mapping[str, Any]) -> str:
     rounds = data["rounds"]
     paths = {f"dev {data['measure']}, {figure}": ("measure", "dev", figure) for figure in FIGURES} | LABELS
-    rows = {label: [_figure(row["steps"], *path) for row in rounds] for label, path in paths.items()}
-    rows["tokens read"] = [f"{row['tokens']['in']:,}" for row in rounds]
-    rows["tokens written"] = [f"{row['tokens']['out']:,}" for row in rounds]
-    rows["hours"] = [f"{row['seconds'] / 3600:.3f}" for row in rounds]
-    table = [["", *(f"round {row['round']}" if row["round"] else "before" for row in rounds)]]
-    table += [["---", *("--:" for _ in rounds)], *([label, *cells] for label, cells in rows.items() if any(cells))]
-    text = "# Rounds\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in table) + "\n\n"
+    rows = [[label, *(_figure(row["steps"], *path) for row in rounds)] for label, path in paths.items()]
+    rows += [[f"tokens {label}", *(row["tokens"][name] for row in rounds)] for name, label in TOKENS.items()]
+    rows.append(["hours", *(f"{row['seconds'] / 3600:.3f}" for row in rounds)])
+    head = ["", *(f"round {row['round']}" if row["round"] else "before" for row in rounds)]
+    text = "# Rounds\n\n" + markdown_table(head, (row for row in rows if set(row[1:]) != {None})) + "\n\n"
     text += f"Dev is no test: it chose the best round (by {data['watch']}). Each round's encoder compares for its "
     text += "rewards.\nA step that was killed counts the time of its last run.\n"
     if best := data["best"]:
@@ -153,10 +153,10 @@ def _markdown(data: Mapping[str, Any]) -> str:
     return text + (f"\nStopped: {data['stopped']}\n" if data["stopped"] else "")
 
 
-def _figure(value: Any, *path: str) -> str:
+def _figure(value: Any, *path: str) -> Any:
     for name in path:
         value = (value or {}).get(name)
-    return "" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+    return value
 
 
 def forecast(steps: Sequence[Step], done: Mapping[str, Done], options: RoundsOptions) -> str:

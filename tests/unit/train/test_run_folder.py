@@ -20,49 +20,32 @@ def checkpoint(folder, step, *, marked=True):
     return path
 
 
-def test_the_newest_whole_one_by_number_and_not_by_name(tmp_path):
+def test_the_newest_whole_one_by_number_and_not_by_name(tmp_path, caplog):
     for step in (5, 90, 100):
-        checkpoint(tmp_path, step)
-    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-100"
-    assert step_of(tmp_path / "checkpoint-100") == 100
-
-
-def test_one_that_was_not_written_to_its_end_is_passed_over(tmp_path, caplog):
-    whole, broken = checkpoint(tmp_path, 5), checkpoint(tmp_path, 10, marked=False)
-    assert last_checkpoint(tmp_path) == whole
-    assert f"{broken} is passed over: no {MARKER}" in caplog.text
-
-
-@pytest.mark.parametrize("fault", ["shorter", "missing", "marker"])
-def test_one_that_lost_something_is_passed_over(tmp_path, fault):
-    path = checkpoint(tmp_path, 5)
-    if fault == "shorter":
-        (path / "model.safetensors").write_bytes(b"12")
-    elif fault == "missing":
-        (path / "trainer_state.json").unlink()
-    else:
-        (path / MARKER).write_text("{")
-    reason = why_incomplete(path)
-    expected = {
-        "shorter": "model.safetensors has 2 bytes of 4",
-        "missing": "trainer_state.json has 0 bytes of 2",
-        "marker": "not readable",
-    }
-    assert expected[fault] in reason
-    assert last_checkpoint(tmp_path) is None
-
-
-def test_the_marker_lists_every_file_with_its_size(tmp_path):
-    path = checkpoint(tmp_path, 5)
+        path = checkpoint(tmp_path, step)
     assert json.loads((path / MARKER).read_text()) == {"model.safetensors": 4, "trainer_state.json": 2}
-    assert why_incomplete(path) is None
-
-
-def test_other_folders_are_no_checkpoints(tmp_path):
+    broken = checkpoint(tmp_path, 110, marked=False)
     (tmp_path / "checkpoint-best").mkdir()
-    (tmp_path / "prepared").mkdir()
-    assert last_checkpoint(tmp_path) is None
+    assert last_checkpoint(tmp_path) == path
+    assert step_of(path) == 100
+    assert f"{broken} is passed over: no {MARKER}" in caplog.text
     assert last_checkpoint(tmp_path / "nothing") is None
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("model.safetensors", "12", "model.safetensors has 2 bytes of 4"),
+        ("trainer_state.json", None, "trainer_state.json has 0 bytes of 2"),
+        (MARKER, "{", "not readable"),
+    ],
+)
+def test_one_that_lost_something_is_passed_over(tmp_path, file, content, reason):
+    path = checkpoint(tmp_path, 5)
+    assert why_incomplete(path) is None
+    (path / file).unlink() if content is None else (path / file).write_text(content)
+    assert reason in why_incomplete(path)
+    assert last_checkpoint(tmp_path) is None
 
 
 def test_other_settings_are_refused_once_there_is_something_to_go_on_from(tmp_path):
