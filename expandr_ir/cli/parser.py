@@ -29,18 +29,15 @@ T = TypeVar("T")
 
 SHORT = {"-m": "--measures", "--measure": "--measures", "-o": "--output"}
 PASSED_ON = ("-h", "--help", "--print_config")
-BLOCKS = ("generator",)
-"""Options that are blocks of conf/, so that a name can stand for them."""
-
 TYPE_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 NO_DEFAULT = ("None", "False", "", "[]", "()", "{}", SUPPRESS)
 """Defaults, as text, that --help does not show."""
 
 
 class Option(NamedTuple):
-    """An option of a verb: how it is typed, and its type."""
+    """An option of a verb: how it is typed ("named": a block of conf/, for which a name can stand), and its type."""
 
-    kind: Literal["flag", "list", "dict", "block", "value"]
+    kind: Literal["flag", "list", "dict", "block", "named", "value"]
     hint: Any
 
 
@@ -83,7 +80,7 @@ def _options(options_class: type[Any], prefix: str = "") -> Iterator[tuple[str, 
         forms = _forms(hint)
         block = next((form for form in forms if dataclasses.is_dataclass(form)), None)
         if isinstance(block, type):
-            yield name, Option("block", hint)
+            yield name, Option("named" if name == "generator" else "block", hint)
             yield from _options(block, f"{name}.")
         elif any(typing.get_origin(form) is dict for form in forms):
             yield name, Option("dict", hint)
@@ -95,15 +92,14 @@ def _options(options_class: type[Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def _normalise(argv: Sequence[str], options: Mapping[str, Option], verb: str, positional: str | None) -> list[str]:
     """The arguments in jsonargparse's own spelling, bare ones last."""
+    words = list(argv)
+    end = words.index("--") if "--" in words else len(words)
+    rest, last = words[:end], words[end + 1 :]
     spelled: list[str] = []
     bare: list[str] = []
     lists: dict[str, list[Any]] = {}
-    rest = list(argv)
     while rest:
         word = rest.pop(0)
-        if word == "--":
-            bare += rest
-            break
         if word in PASSED_ON or word.startswith("--print_config="):
             spelled.append(word)
         elif not word.startswith("-") or word == "-":
@@ -111,34 +107,37 @@ def _normalise(argv: Sequence[str], options: Mapping[str, Option], verb: str, po
         else:
             flag, equals, value = word.partition("=")
             name = SHORT.get(flag, flag).lstrip("-").replace("-", "_")
-            if name not in options and name != "config" and not _is_dict_entry(name, options):
-                known = [_flag(option) for option in options if option.count(".") == name.count(".")]
-                raise unknown_name(f"option of expandr {verb}", flag, known)
-            kind = options[name].kind if name in options else "value"
-            if not equals:
-                value = _next_value(rest, flag, kind)
+            kind = _kind_of(name, flag, options, verb)
+            if kind == "flag" and not equals:
+                value = rest.pop(0) if rest and rest[0] in {"true", "false"} else "true"
+            elif not equals:
+                if not rest:
+                    raise InputError(f"{flag} has no value", expected=f"{flag} VALUE")
+                value = rest.pop(0)
             if kind == "list":  # a list that is typed goes in place of the default, not behind it
                 lists.setdefault(name, []).extend(_items(value, options[name].hint))
+            elif kind == "named":
+                spelled.append(f"--{name}={json.dumps(_generator(value, options))}")
+            elif name == "config":
+                spelled.append(f"--config={json.dumps(_read_config(Path(value), options))}")
             else:
-                spelled.append(_spell_value(name, value, options))
+                spelled.append(f"--{name}={value}")
+    bare += last
     if bare and not positional:
         raise InputError(f"{bare[0]!r} is not an option", remedy=f"expandr {verb} --help")
     spelled += [f"--{name}={json.dumps(values)}" for name, values in lists.items()]
     return [*spelled, "--", *bare] if bare else spelled
 
 
-def _is_dict_entry(name: str, options: Mapping[str, Option]) -> bool:
-    """Recognises an entry of an option that is a dictionary, such as dpo.beta."""
+def _kind_of(name: str, flag: str, options: Mapping[str, Option], verb: str) -> str:
+    """The kind of an option, or of the entry of a dictionary such as dpo.beta; an unknown one is an error."""
+    if name in options:
+        return options[name].kind
     owner = options.get(name.rpartition(".")[0])
-    return owner is not None and owner.kind == "dict"
-
-
-def _next_value(rest: list[str], flag: str, kind: str) -> str:
-    if kind == "flag":
-        return rest.pop(0) if rest and rest[0] in {"true", "false"} else "true"
-    if not rest:
-        raise InputError(f"{flag} has no value", expected=f"{flag} VALUE")
-    return rest.pop(0)
+    if name == "config" or (owner and owner.kind == "dict"):
+        return "value"
+    known = [_flag(option) for option in options if option.count(".") == name.count(".")]
+    raise unknown_name(f"option of expandr {verb}", flag, known)
 
 
 def _items(value: str, hint: Any) -> list[Any]:
@@ -153,26 +152,15 @@ def _items(value: str, hint: Any) -> list[Any]:
     return [value] if element is str else [items]
 
 
-def _spell_value(name: str, value: str, options: Mapping[str, Option]) -> str:
-    if name == "config":
-        return f"--config={json.dumps(_read_config(Path(value), options))}"
-    return f"--{name}={json.dumps(_block(name, value, options)) if _is_named_block(name, options) else value}"
-
-
-def _is_named_block(name: str, options: Mapping[str, Option]) -> bool:
-    """Recognises a block that a name of conf/ may stand for; `train rounds` passes a generator's name on as it is."""
-    return name in BLOCKS and options[name].kind == "block"
-
-
-def _block(name: str, value: Any, options: Mapping[str, Option]) -> Any:
-    """A conf/ name, a YAML path, `engine:model` or JSON as the block's own data."""
+def _generator(value: Any, options: Mapping[str, Option]) -> Any:
+    """A generator's name, YAML file, `engine:model` or JSON as the data of its block."""
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("{"):
-        return _read_mapping(value, f"--{name}", f"{name}.", options)
+        return _read_mapping(value, "--generator", "generator.", options)
     block = generator_block(value)
     if isinstance(block, Path):
-        return _read_mapping(block.read_text(encoding="utf-8"), str(block), f"{name}.", options)
+        return _read_mapping(block.read_bytes(), str(block), "generator.", options)
     return block
 
 
@@ -182,8 +170,9 @@ def _read_config(path: Path, options: Mapping[str, Option]) -> dict[str, Any]:
     if not path.is_file():
         raise MissingResourceError(f"--config {path}: no such file", expected="a YAML file")
     data = _read_mapping(path.read_bytes(), f"--config {path}", "", options)
-    blocks = [name for name in BLOCKS if name in data and _is_named_block(name, options)]
-    return data | {name: _block(name, data[name], options) for name in blocks}
+    if "generator" in data and options["generator"].kind == "named":
+        data["generator"] = _generator(data["generator"], options)
+    return data
 
 
 def _read_mapping(text: str | bytes, where: str, prefix: str, options: Mapping[str, Option]) -> dict[str, Any]:
@@ -203,14 +192,20 @@ def _check_names(data: Mapping[Any, Any], where: str, prefix: str, options: Mapp
         if (name := f"{prefix}{key}") not in options:
             siblings = [other.removeprefix(prefix) for other in options if other.startswith(prefix)]
             raise unknown_name(f"option in {where}", str(key), [other for other in siblings if "." not in other])
-        if isinstance(value, dict) and options[name].kind == "block":
+        if isinstance(value, dict) and options[name].kind in {"block", "named"}:
             _check_names(value, where, f"{name}.", options)
 
 
 def _explain(text: str, options: Mapping[str, Option], remedy: str) -> InputError:
     """Jsonargparse's message in this package's words: which option has which value, and the type expected."""
     if missing := re.search(r"arguments are required: (.*)", text):
-        flags = dict.fromkeys(_flag(_block_or_field(name, missing[1])) for name in missing[1].split(", "))
+        lacking = missing[1].split(", ")
+        blocks = [name.rpartition(".")[0] for name in lacking]
+        # of a block that was not named at all, every field without a default is missing
+        named = (
+            block if block and blocks.count(block) > 1 else name for name, block in zip(lacking, blocks, strict=True)
+        )
+        flags = dict.fromkeys(map(_flag, named))
         return InputError(f"{' and '.join(flags)} {'are' if len(flags) > 1 else 'is'} missing", remedy=remedy)
     keys, values = re.findall(r'Parser key "([\w.]+)":', text), re.findall(r"(?:Got|Given) value: (.*)", text)
     if not keys or not values or keys[-1] not in options:
@@ -218,13 +213,8 @@ def _explain(text: str, options: Mapping[str, Option], remedy: str) -> InputErro
     flag, hint = _flag(keys[-1]), options[keys[-1]].hint
     if known := _choices(hint):
         return unknown_name(f"value of {flag}", values[-1], known)
-    return InputError(f"{flag} {values[-1]}", expected=_type_in_words(hint), remedy=remedy)
-
-
-def _block_or_field(name: str, missing: str) -> str:
-    """The block where more than one of its fields is missing: then it was not named at all."""
-    block = name.rpartition(".")[0]
-    return block if block and missing.count(f"{block}.") > 1 else name
+    expected = " or ".join(" or ".join(_choices(form)) or TYPE_WORDS.get(form, str(form)) for form in _forms(hint))
+    return InputError(f"{flag} {values[-1]}", expected=expected, remedy=remedy)
 
 
 def _flag(name: str) -> str:
@@ -242,10 +232,6 @@ def _choices(hint: Any) -> list[str]:
     forms = _forms(hint)
     only_literals = all(typing.get_origin(form) is Literal for form in forms)
     return [str(value) for form in forms for value in typing.get_args(form)] if only_literals else []
-
-
-def _type_in_words(hint: Any) -> str:
-    return " or ".join(" or ".join(_choices(form)) or TYPE_WORDS.get(form, str(form)) for form in _forms(hint))
 
 
 class _Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -277,8 +263,8 @@ def _tidy_help(parser: ArgumentParser, options: Mapping[str, Option]) -> None:
             action.metavar = "VALUE"
         elif kind == "dict":
             action.metavar = "{...}"
-        elif action.dest in BLOCKS:
+        elif kind == "named":
             about = "" if (action.help or "").startswith("Path to") else f"{action.help}; "
-            action.metavar, action.help = "NAME", f"{about}names are {', '.join(names(f'{action.dest}s'))}"
+            action.metavar, action.help = "NAME", f"{about}names are {', '.join(names('generators'))}"
         elif kind == "block":
             action.help = SUPPRESS
