@@ -32,12 +32,7 @@ yaml.SafeDumper.add_representer(Text, yaml.representer.SafeRepresenter.represent
 
 
 def load_block(block: type[T], path: Path) -> T:
-    """The dataclass that a YAML file holds.
-
-    Raises:
-        MissingResourceError: there is no such file.
-        InputError: no YAML, an unknown or missing key, one that stands twice, or a value of another type.
-    """
+    """The dataclass that a YAML file holds."""
     if not path.is_file():
         raise MissingResourceError(f"{path} is not there", expected="a YAML file")
     try:
@@ -80,7 +75,7 @@ def _located(path: Path, node: yaml.Node) -> Any:
         mapping: dict[Text, Any] = {}
         for key_node, value_node in node.value:
             key = _text(path, key_node, key_node.value)
-            if first := next((one for one in mapping if one == key), None):
+            if first := next((earlier for earlier in mapping if earlier == key), None):
                 line = first.where.rpartition(", ")[2]
                 raise InputError(f"{where(key)}: {key!r} a second time; the first is {line}", expected="each name once")
             mapping[key] = _located(path, value_node)
@@ -99,7 +94,7 @@ def _fit(hint: Any, value: Any, place: str, name: str) -> Any:
     """The value as the type; `name` is the key that it stands under."""
     kind, arguments = get_origin(hint) or hint, get_args(hint)
     if kind is UnionType or kind is Union:
-        fitting = [one for one in arguments if _fits(one, value)]
+        fitting = [member for member in arguments if _fits(member, value)]
         return _fit((fitting or arguments)[0], value, place, name)
     if kind is Literal and isinstance(value, str) and value not in arguments:
         raise unknown(value, name, arguments, place)
@@ -137,10 +132,10 @@ def _plain(kind: Any) -> Any:
 
 
 def _build(block: Any, mapping: dict[Text, Any], place: str) -> Any:
-    hints, known = get_type_hints(block), {one.name: one for one in fields(block)}
+    hints, known = get_type_hints(block), {entry.name: entry for entry in fields(block)}
     check_names("key", list(mapping), known)
-    for name, one in known.items():
-        if name not in mapping and one.default is MISSING and one.default_factory is MISSING:
+    for name, entry in known.items():
+        if name not in mapping and entry.default is MISSING and entry.default_factory is MISSING:
             raise InputError(
                 f"{getattr(next(iter(mapping), ''), 'where', place)}: no key {name!r}", expected=repr(name)
             )

@@ -10,12 +10,12 @@ import logging
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from expandr_ir import registry
 from expandr_ir.collections.facts import CollectionFacts, all_facts
 from expandr_ir.errors import InputError, some, unknown_name
-from expandr_ir.io.qrels import SplitReport, split_report
 from expandr_ir.records import Document, Qrels, Topic
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,20 @@ SCHEMES = {
     "demo": "expandr_ir.demo:DemoCollection",
 }
 """Classes by scheme, called with the text behind the colon; installed packages add theirs by entry points of GROUP."""
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """Counts of topics with judgements (those that are searched) and without, of judged ids without a topic, of pairs.
+
+    `split` is None where nothing is judged.
+    """
+
+    split: str | None
+    topics: int
+    topics_without_qrels: int
+    qrels_without_topic: int
+    judgements: int
 
 
 class Collection(ABC):
@@ -104,7 +118,10 @@ class Collection(ABC):
     def report(self, split: str | None = None) -> SplitReport:
         """The fit of the topics and the judgements of a split; None is the default split."""
         split = self._resolve(split)
-        return split_report(self._read_topics(), {} if split is None else self._read_qrels(split), split)
+        topics, qrels = self._read_topics(), {} if split is None else self._read_qrels(split)
+        judged = len(topics.keys() & qrels.keys())
+        judgements = sum(map(len, qrels.values()))
+        return SplitReport(split, judged, len(topics) - judged, len(qrels) - judged, judgements)
 
     def documents(self) -> Iterator[Document]:
         """Each document once, streamed in the order of its source; 8 bytes a document are kept to find twins.

@@ -20,14 +20,9 @@ class BeirFolder(Collection):
     def __init__(self, folder: Path) -> None:
         name, facts = match_folder(folder.resolve())
         super().__init__(str(folder), name, facts)
-        self._corpus, self._queries = _part(folder, "corpus.jsonl"), _part(folder, "queries.jsonl")
+        self.corpus_file, self._queries = _part(folder, "corpus.jsonl"), _part(folder, "queries.jsonl")
         qrels = sorted((folder / "qrels").glob("*.tsv.gz")) + sorted((folder / "qrels").glob("*.tsv"))
         self._qrels = {path.name.removesuffix(".gz").removesuffix(".tsv"): path for path in qrels}
-
-    @property
-    def corpus_file(self) -> Path:
-        """The documents' file: corpus.jsonl or corpus.jsonl.gz."""
-        return self._corpus
 
     def splits(self) -> list[str]:
         """The names of the files in qrels/ without their endings, sorted."""
@@ -35,10 +30,11 @@ class BeirFolder(Collection):
 
     def fingerprint(self) -> str:
         """The SHA-256 of the corpus file, kept under `home()` by path, size and time of change."""
-        stat = self._corpus.stat()
-        record = home() / "fingerprints" / sha256_json([str(self._corpus.resolve()), stat.st_size, stat.st_mtime_ns])
+        path = self.corpus_file.resolve()
+        stat = path.stat()
+        record = home() / "fingerprints" / sha256_json([str(path), stat.st_size, stat.st_mtime_ns])
         if not record.is_file():
-            write_text(record, sha256_file(self._corpus))
+            write_text(record, sha256_file(path))
         return record.read_text(encoding="utf-8")
 
     def _read_topics(self) -> dict[str, Topic]:
@@ -48,8 +44,8 @@ class BeirFolder(Collection):
         return read_qrels(self._qrels[split])
 
     def _read_documents(self) -> Iterator[tuple[str, Document]]:
-        for number, row in read_jsonl(self._corpus):
-            where = f"{self._corpus}, line {number}"
+        for number, row in read_jsonl(self.corpus_file):
+            where = f"{self.corpus_file}, line {number}"
             doc_id = text_field(row, ("_id", "doc_id", "id"), where)
             check_id(doc_id, "document", where)
             title = "" if row.get("title") is None else text_field(row, ("title",), where)

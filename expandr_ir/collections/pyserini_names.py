@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
 from typing import NoReturn
 
 from expandr_ir import jvm
@@ -44,7 +43,7 @@ class PyseriniCollection(Collection):
         return sha256_json(["pyserini", self.index_name])
 
     def _read_topics(self) -> dict[str, Topic]:
-        search = _pyserini_search()
+        search = jvm.import_pyserini("pyserini.search")
         with self._fetching("topics"):
             try:
                 rows = search.get_topics(self._topics)
@@ -72,7 +71,7 @@ class PyseriniCollection(Collection):
 
     def _qrels_path(self) -> str:
         """Pyserini's file of these qrels; FileNotFoundError where it has none of that name."""
-        search = _pyserini_search()
+        search = jvm.import_pyserini("pyserini.search")
         with self._fetching("qrels"):
             path: str = search.get_qrels_file(self._topics)
         return path
@@ -102,11 +101,3 @@ class PyseriniCollection(Collection):
                 expected=f"the file {place}",
                 remedy=f"fetch it where there is a network, place it at {place}",
             ) from error
-
-
-def _pyserini_search() -> ModuleType:
-    jvm.start()
-    import pyserini.search
-
-    search: ModuleType = pyserini.search
-    return search

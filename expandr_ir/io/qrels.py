@@ -1,42 +1,20 @@
-"""Relevance judgements: TREC's four columns or BEIR's TSV, and their fit to the topics."""
+"""Relevance judgements: TREC's four columns or BEIR's TSV."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from expandr_ir.errors import InputError
 from expandr_ir.io.files import read_lines
 from expandr_ir.io.topics import check_id
-from expandr_ir.records import Qrels, Topic
+from expandr_ir.records import Qrels
 
 BEIR_HEADER = ["query-id", "corpus-id", "score"]
 TREC_COLUMNS = ["topic_id", "iteration", "doc_id", "grade"]
 
 _BLANKS = re.compile(r"[ \t\r\n\f\v]+")
-
-
-@dataclass(frozen=True)
-class SplitReport:
-    """Counts of topics with judgements (those that are searched) and without, of judged ids without a topic, of pairs.
-
-    `split` is None for bare files and where there are no judgements.
-    """
-
-    split: str | None
-    topics: int
-    topics_without_qrels: int
-    qrels_without_topic: int
-    judgements: int
-
-
-def split_report(topics: Mapping[str, Topic], qrels: Qrels, split: str | None = None) -> SplitReport:
-    """The counts of all topics held against the qrels of one split."""
-    judged = len(topics.keys() & qrels.keys())
-    judgements = sum(len(grades) for grades in qrels.values())
-    return SplitReport(split, judged, len(topics) - judged, len(qrels) - judged, judgements)
 
 
 def read_qrels(path: str | Path) -> Qrels:

@@ -145,7 +145,7 @@ def _json_pairs(path: Path) -> list[tuple[str, Any]]:
     """The members of the file's one JSON object in order: a dict would hide ids that stand there twice."""
     lines = list(read_lines(path))
     try:
-        pairs = json.loads("\n".join(line for _, line in lines), object_pairs_hook=_Pairs)
+        pairs = json.loads("\n".join(line for _, line in lines), object_pairs_hook=tuple)
     except json.JSONDecodeError as error:
         number = lines[error.lineno - 1][0] if lines else 1
         raise InputError(
@@ -153,13 +153,9 @@ def _json_pairs(path: Path) -> list[tuple[str, Any]]:
             expected='one object: {"topic_id": {"title": "..."}, ...}',
             remedy="name a file with one object a line .jsonl",
         ) from error
-    if not isinstance(pairs, _Pairs):
+    if not isinstance(pairs, tuple):
         raise InputError(f"{path}: a JSON {type(pairs).__name__}", expected='{"topic_id": {"title": "..."}, ...}')
-    return [(key, dict(value) if isinstance(value, _Pairs) else value) for key, value in pairs]
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """A JSON object's members, repeated names included."""
+    return [(key, dict(value) if isinstance(value, tuple) else value) for key, value in pairs]
 
 
 _READERS: dict[str, Callable[[Path, str | None], Iterator[Row]]] = {

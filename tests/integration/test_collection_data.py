@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from expandr_ir.collections import load_collection
+from expandr_ir.collections import SplitReport, load_collection
 from expandr_ir.io.expansions import read_expansions
-from expandr_ir.io.qrels import SplitReport
 from expandr_ir.io.topics import read_topics
 
 

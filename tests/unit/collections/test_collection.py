@@ -6,9 +6,8 @@ import logging
 
 import pytest
 
-from expandr_ir.collections import load_collection
+from expandr_ir.collections import SplitReport, load_collection
 from expandr_ir.errors import InputError
-from expandr_ir.io.qrels import SplitReport
 from expandr_ir.records import Document, Topic
 
 CORPUS = [

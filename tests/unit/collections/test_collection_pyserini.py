@@ -8,9 +8,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from expandr_ir import jvm
-from expandr_ir.collections import load_collection
+from expandr_ir.collections import SplitReport, load_collection
 from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.io.qrels import SplitReport
 from expandr_ir.records import Topic
 
 TOPICS = {10: {"title": "ten"}, 9: {"title": "nine", "narrative": "x"}, 11: {"title": "eleven"}}

@@ -5,8 +5,7 @@ import gzip
 import pytest
 
 from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.io.qrels import SplitReport, read_qrels, split_report
-from expandr_ir.records import Topic
+from expandr_ir.io.qrels import read_qrels
 
 
 def test_trec_columns_and_beir_header_give_the_same(tmp_path):
@@ -39,10 +38,3 @@ def test_bad_input_names_file_and_line(tmp_path, content, message):
         read_qrels(tmp_path / "q.tsv")
     with pytest.raises(MissingResourceError):
         read_qrels(tmp_path / "absent.tsv")
-
-
-def test_split_report_counts_both_ways():
-    topics = {name: Topic(name, name) for name in ("a", "b", "c")}
-    qrels = {"a": {"D1": 1, "D2": 0}, "z": {"D1": 1}}
-    assert split_report(topics, qrels, "test") == SplitReport("test", 1, 2, 1, 3)
-    assert split_report(topics, {}) == SplitReport(None, 0, 3, 0, 0)
