@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from expandr_ir.errors import ExpandrError, InputError
-from expandr_ir.expanders import ExpandOptions, Plan
+from expandr_ir.expanders import ExpandOptions, Forecast, Plan
 from expandr_ir.expanders import plan as module
 from expandr_ir.prompts import Prompt
 from expandr_ir.records import Decoding, Document, Generation, GeneratorId, Topic
@@ -80,40 +80,29 @@ ALL = {topic.topic_id: [f"{topic.text} by writer {sample}" for sample in range(2
 def test_plan_of_an_empty_store(store):
     made = planned(store, samples=3)
     assert (made.finish_reasons, len(made.due)) == ({}, 18)
-    forecast = made.forecast()
-    assert (forecast.topics, forecast.stored, forecast.to_generate) == (6, 0, 18)
-    assert forecast.prompt_tokens == 6 * 5  # "Write about subject number 0."
-    assert forecast.new_tokens == 18 * 512
+    # five words of prompt: "Write about subject number 0."
+    assert made.forecast() == Forecast(6, 0, 18, 0, 0, prompt_tokens=6 * 5, new_tokens=18 * 512)
     assert made.requests["t4"].messages[-1].content == "Write about subject number 4."
     assert made.requests["t4"].decoding.stop == ("END",)
+    other = planned(store, samples=3, decoding=Decoding(seed=1))
+    seeds = [sample.seed for plan in (made, other) for r in plan.distinct_requests() for sample in r.samples]
+    assert len(set(seeds)) == 36
 
 
 def test_batches_hold_whole_requests_and_do_not_depend_on_what_is_stored(store):
-    before = planned(store, batch_samples=5)
-    assert [[request.topic.topic_id for request in batch] for batch in before.batches] == [
+    before = planned(store, batch_samples=5).batches
+    assert [[request.topic.topic_id for request in batch] for batch in before] == [
         ["t0", "t1"],
         ["t2", "t3"],
         ["t4", "t5"],
     ]
     run(store, Writer(), topics=TOPICS[1:4])
-    after = planned(store, batch_samples=5)
-    assert after.batches == before.batches
-
-
-@pytest.mark.parametrize(
-    ("topics", "samples", "sizes"),
-    [(6, 2, [6]), (100, 1, [32, 32, 32, 4]), (2000, 1, [100] * 20), (400, 8, [20] * 20), (3, 50, [1, 1, 1])],
-)
-def test_a_batch_is_a_twentieth_of_the_plan_but_32_samples_at_least(store, topics, samples, sizes):
-    made = planned(store, [Topic(str(number), f"text {number}") for number in range(topics)], samples)
-    assert [len(batch) for batch in made.batches] == sizes
-
-
-def test_seeds_follow_from_the_runs_seed(store):
-    one, other = (planned(store, decoding=Decoding(seed=seed)) for seed in (0, 1))
-    assert one.due.keys().isdisjoint(other.due)
-    seeds = [sample.seed for made in (one, other) for r in made.distinct_requests() for sample in r.samples]
-    assert len(set(seeds)) == len(seeds) == 24
+    assert planned(store, batch_samples=5).batches == before
+    for topics, samples, sizes in (  # a twentieth of the plan, but 32 samples at least
+        *((6, 2, [6]), (100, 1, [32, 32, 32, 4]), (2000, 1, [100] * 20), (400, 8, [20] * 20), (3, 50, [1, 1, 1])),
+    ):
+        made = planned(store, [Topic(str(number), f"text {number}") for number in range(topics)], samples)
+        assert [len(batch) for batch in made.batches] == sizes
 
 
 def test_context_reaches_the_prompt_by_topic_id(store):
@@ -130,14 +119,15 @@ def test_context_reaches_the_prompt_by_topic_id(store):
 
 
 def test_each_topic_once_in_order_with_its_expansions_by_sample(store):
-    expanded = run(store, Writer(), batch_samples=4)
-    assert [topic.topic for topic in expanded.values()] == TOPICS
-    assert texts(expanded) == ALL
+    writer, twin = Writer(), Topic("twin", TOPICS[0].text)  # equal prompts share their generations
+    expanded = run(store, writer, topics=[*TOPICS, twin], batch_samples=4)
+    assert [topic.topic for topic in expanded.values()] == [*TOPICS, twin]
+    assert texts(expanded) == {**ALL, "twin": ALL["t0"]}
     assert [expansion.sample for expansion in expanded["t0"].expansions] == [0, 1]
     counts = expanded.counts
     assert (counts["stored"], counts["generated"], counts["failed"], counts["refused"]) == (0, 12, 0, 0)
     assert (counts["tokens_in"], counts["tokens_out"], expanded.seconds) == (60, 84, 3.0)
-    assert (counts["empty"], counts["truncated"], expanded.missing) == (0, 0, ())
+    assert (counts["empty"], counts["truncated"], expanded.missing, len(writer.written)) == (0, 0, (), 12)
 
 
 def test_more_samples_generate_only_the_new_ones(store):
@@ -153,15 +143,6 @@ def test_more_samples_generate_only_the_new_ones(store):
     again = Writer()
     assert run(store, again, samples=8) == expanded
     assert again.calls == []
-
-
-def test_equal_prompts_share_their_generations(store):
-    writer = Writer()
-    twins = [Topic("a", "the same"), Topic("b", "another"), Topic("c", "the same")]
-    expanded = run(store, writer, topics=twins)
-    assert sorted(writer.written) == [("another", 0), ("another", 1), ("the same", 0), ("the same", 1)]
-    assert texts(expanded)["a"] == texts(expanded)["c"] == ["the same by writer 0", "the same by writer 1"]
-    assert expanded.counts["generated"] == 4
 
 
 def test_progress(store, monkeypatch):
@@ -263,58 +244,33 @@ def test_a_full_disk_while_expanding(store):
 def test_texts_are_stored_raw_and_cleaned_when_they_are_read(store):
     thought = "<think>hm</think>The sky is blue."
     blank = {"text": "<think>nothing but this</think>"}
-    writer = Writer(
-        {("t0", 0): {"text": thought, "finish_reason": "length"}, ("t1", 0): blank, ("t1", 1): {"text": ""}}
-    )
-    expanded = run(store, writer)
-    first = expanded["t0"].expansions[0]
-    assert (first.text, first.raw, first.extra["finish_reason"]) == ("The sky is blue.", thought, "length")
-    assert first.reasons == ("thinking",)
+    answers = {("t0", 0): {"text": thought, "finish_reason": "length"}, ("t1", 0): blank, ("t1", 1): {"text": ""}}
+    expanded = run(store, Writer(answers))
+    first, second = list(expanded.rows())[:2]
+    generator, cost = {"engine": "fake", "model": "writer"}, {"tokens_in": 5, "tokens_out": 7, "seconds": 0.25}
+    plain = {"topic_id": "t0", "topic_text": "subject number 0", "prompt": "passage@3", "generator": generator} | cost
+    texts_of = {"sample": 0, "text": "The sky is blue.", "raw": thought, "reasons": ["thinking"]}
+    keys = [expansion.key for expansion in expanded["t0"].expansions]
+    assert first == plain | texts_of | {"key": keys[0], "finish_reason": "length"}
+    texts_of = {"sample": 1, "text": "subject number 0 by writer 1", "reasons": []}
+    assert second == plain | texts_of | {"key": keys[1], "finish_reason": "stop"}
     assert texts(expanded)["t1"] == ["", ""]
     counts = expanded.counts
     assert (counts["generated"], counts["failed"], counts["empty"], counts["truncated"]) == (12, 0, 2, 1)
     assert expanded.reasons["thinking"] == 2
-    assert next(export_rows(store, prompt="passage@3"))["text"] in {
-        one.raw for t in expanded.values() for one in t.expansions
-    }
-
-
-def test_max_words(store):
-    expanded = run(store, Writer(), max_words=2)
-    assert texts(expanded)["t3"] == ["subject number", "subject number"]
-    assert expanded.reasons["length"] == 12
+    assert thought in {row["text"] for row in export_rows(store, prompt="passage@3")}
+    shorter = run(store, Writer(), max_words=2)
+    assert texts(shorter)["t3"] == ["subject number", "subject number"]
+    assert shorter.reasons["length"] == 10
 
 
 def test_verbatim_texts_are_not_cleaned(store, tmp_path):
     thought = "<think>hm</think>The sky is blue."
+    run(store, Writer(), topics=TOPICS[:1], samples=1)
+    (tmp_path / "rows.jsonl").write_text(json.dumps({**next(export_rows(store)), "text": thought, "verbatim": True}))
     with Store.open(tmp_path / "other.sqlite") as other:
-        run(other, Writer(), topics=TOPICS[:1], samples=1)
-        row = {**next(export_rows(other)), "text": thought, "verbatim": True}
-    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
-    import_rows(store, tmp_path / "rows.jsonl")
-    writer = Writer()
-    assert texts(run(store, writer))["t0"] == [thought, "subject number 0 by writer 1"]
-    assert ("t0", 0) not in writer.calls[0]
-
-
-def test_rows_of_an_expansions_file(store):
-    expanded = run(store, Writer({("t0", 1): {"text": "<think>hm</think>Blue."}}), topics=TOPICS[:1])
-    first, second = expanded.rows()
-    assert first == {
-        "topic_id": "t0",
-        "sample": 0,
-        "topic_text": "subject number 0",
-        "text": "subject number 0 by writer 0",
-        "reasons": [],
-        "key": expanded["t0"].expansions[0].key,
-        "prompt": "passage@3",
-        "generator": {"engine": "fake", "model": "writer"},
-        "finish_reason": "stop",
-        "tokens_in": 5,
-        "tokens_out": 7,
-        "seconds": 0.25,
-    }
-    assert (second["text"], second["raw"], second["reasons"]) == ("Blue.", "<think>hm</think>Blue.", ["thinking"])
+        import_rows(other, tmp_path / "rows.jsonl")
+        assert texts(run(other, Writer()))["t0"] == [thought, "subject number 0 by writer 1"]
 
 
 def test_what_another_process_failed_at_meanwhile_is_not_tried_again(store):

@@ -10,10 +10,10 @@ import pytest
 from expandr_ir.collections import load_collection
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import ExpandrError, InputError
-from expandr_ir.expanders import Expander, ExpanderConfig, ExpandOptions, load_expander
+from expandr_ir.expanders import Expander, ExpandOptions, load_expander
 from expandr_ir.generators import load_generator
 from expandr_ir.io.topics import as_topics
-from expandr_ir.records import Decoding, ExpandedTopic, Hits, Topic
+from expandr_ir.records import Decoding, ExpandedTopic, Hits
 from expandr_ir.store import Store
 
 ECHO = GeneratorConfig("echo", "e")
@@ -46,18 +46,14 @@ def shown(tmp_path, collection):
     return render
 
 
-def test_the_prompt_that_is_named_goes_first_then_the_expanders_then_the_generators():
+def test_options_go_first_then_the_expander_then_the_generator():
     trained = GeneratorConfig("echo", "e", prompt="query")
     assert load_expander(generator=trained, options=ExpandOptions(prompt="keywords")).prompt.id == "keywords"
     assert load_expander(generator=trained).prompt.id == "query"
     assert load_expander(generator=ECHO).prompt.id == "passage"
     assert load_expander("lamer", generator=trained).prompt.id == "passage-with-context"
-
-
-def test_numbers_are_the_options_then_the_expanders():
-    assert load_expander("hyde", generator=ECHO).samples == 8
+    assert (load_expander("hyde", generator=ECHO).samples, load_expander(generator=ECHO).samples) == (8, 1)
     hyde = load_expander("hyde", generator=ECHO, options=ExpandOptions(samples=2))
-    assert (hyde.samples, load_expander(generator=ECHO).samples) == (2, 1)
     assert hyde.decoding == Decoding(0.7, 1.0, 512, ("\n\n\n",), seed=0)
     assert repr(hyde) == "<Expander: prompt passage, e, 2 samples>"
 
@@ -73,15 +69,15 @@ def test_options_that_make_no_sense(tmp_path):
         load_expander(str(tmp_path / "m.yaml"))
 
 
-def test_a_document_is_the_best_judged_one_with_the_lowest_id(shown):
+def test_a_document_is_the_best_judged_one_with_the_lowest_id(shown, tmp_path):
     prompts = shown(prompt="answer")
     assert "Fleas\nThey jump." in prompts["t1"]
     assert "Dogs bark." in prompts["t2"]
-
-
-def test_a_topic_without_a_relevant_document_is_an_error(shown):
     with pytest.raises(InputError, match="topic 't9' has no relevant document"):
         shown(prompt="answer", topics=as_topics({"t9": "what flies"}))
+    (tmp_path / "corpus.jsonl").write_text(json.dumps({"_id": "d2", "text": "x"}) + "\n")
+    with pytest.raises(InputError, match=r"lacks the documents d1 \(1 in all\)"):
+        shown(prompt="answer")
 
 
 def test_passages_are_those_that_a_search_finds_in_its_order(shown, monkeypatch):
@@ -104,12 +100,6 @@ def test_documents_need_a_collection(shown, prompt):
     with pytest.raises(InputError, match="Try: --collection C"):
         shown(prompt=prompt, of=None)
     assert "what jumps" in shown(of=None)["t1"]
-
-
-def test_judged_documents_that_are_not_there_are_an_error(shown, tmp_path):
-    (tmp_path / "corpus.jsonl").write_text(json.dumps({"_id": "d2", "text": "x"}) + "\n")
-    with pytest.raises(InputError, match=r"lacks the documents d1 \(1 in all\)"):
-        shown(prompt="answer")
 
 
 def recorded(tmp_path, *topic_ids):
@@ -139,37 +129,14 @@ def test_an_empty_text_is_an_expansion_and_none_at_all_is_an_error(collection, t
 )
 def test_topics_of_any_form(tmp_path, topics):
     with load_expander(generator=ECHO, store=tmp_path / "s.sqlite") as expander:
-        found = expander.expand(topics)
-        assert expander.forecast(topics).to_generate == 0
-    assert [topic.topic.text for topic in found.values()] == ["what jumps"]
-    assert list(found) == ["1"]
-    assert repr(found) == "<Expansions: 1 topics, 1 texts, 0 topics without one>"
-    assert list(found.to_frame()["sample"]) == [0]
-
-
-def test_a_forecast_generates_nothing(tmp_path, collection):
-    with load_expander(generator=ECHO, store=tmp_path / "s.sqlite") as expander:
-        forecast = expander.forecast(collection.topics())
-        assert (forecast.topics, forecast.stored, forecast.to_generate, forecast.more_calls) == (2, 0, 2, False)
+        forecast = expander.forecast(topics)
+        assert (forecast.topics, forecast.stored, forecast.to_generate, forecast.more_calls) == (1, 0, 1, False)
         assert len(expander.store) == 0
-
-
-class TwoCalls(Expander):
-    def expand_topics(self, topics):
-        first = self.generate("keywords", topics, samples=1)
-        named = {topic_id: Topic(topic_id, topic.expansions[0].text) for topic_id, topic in first.items()}
-        return self.generate(self.prompt, named)
-
-
-def test_a_method_of_two_calls_is_forecast_as_far_as_it_is_known(tmp_path):
-    expander = TwoCalls(ExpanderConfig(generator="echo:e"), store=tmp_path / "s.sqlite")
-    with expander:
-        before = expander.forecast("fleas")
-        expanded = expander.expand("fleas")
-        after = expander.forecast("fleas")
-    assert (before.to_generate, before.more_calls) == (1, True)
-    assert (after.stored, after.to_generate, after.more_calls) == (2, 0, False)
-    assert expanded["1"].topic.text != "fleas"
+        expansions = expander.expand(topics)
+        assert expander.forecast(topics).to_generate == 0
+    assert {i: topic.topic.text for i, topic in expansions.items()} == {"1": "what jumps"}
+    assert repr(expansions) == "<Expansions: 1 topics, 1 texts, 0 topics without one>"
+    assert list(expansions.to_frame()["sample"]) == [0]
 
 
 def test_generator_and_store_are_closed_unless_they_are_the_callers(monkeypatch, tmp_path):

@@ -126,28 +126,19 @@ def test_what_earlier_calls_cost_stands_with_the_first_expansion(make):
 
 
 def test_a_topic_without_an_earlier_text_is_left_out_and_counted(make):
-    llm = Llm({"answer reply to ask cats": None})
+    llm = Llm({"answer reply to ask cats": None, "ask lice": "-"})
     with qa_expand(make, llm) as expander:
-        found = expander.expand(TOPICS)
-    assert list(found) == ["t1"]
-    assert found.missing == ("t2",)
-    assert [(failure.topic_id, failure.refused) for failure in found.failures] == [("t2", True)]
-    counts = found.counts
-    assert (counts["topics"], counts["topics_missing"], counts["refused"], counts["generated"]) == (2, 1, 1, 4)
+        expansions = expander.expand({**TOPICS, "t3": "lice"})
+    assert list(expansions) == ["t1", "t3"]
+    assert texts(expansions)["t3"] == [(0, "reply to check reply to answer (none) for lice")]  # an empty text
+    assert expansions.missing == ("t2",)
+    assert [(failure.topic_id, failure.refused) for failure in expansions.failures] == [("t2", True)]
+    counts = expansions.counts
+    assert (counts["topics"], counts["topics_missing"], counts["refused"], counts["generated"]) == (3, 1, 1, 7)
     assert not [prompt for prompt in llm.prompts if prompt.startswith("check") and "cats" in prompt]
-
-
-def test_no_topic_has_a_text_in_the_first_call(make):
-    with (
-        qa_expand(make, Llm({"ask": None})) as expander,
-        pytest.raises(ExpandrError, match="none of the 2 topics got an expansion; topic t1: content filter"),
-    ):
-        expander.expand(TOPICS)
-
-
-def test_an_empty_earlier_text_is_shown_as_none(make):
-    with qa_expand(make, Llm({"ask": "-"})) as expander:
-        assert texts(expander.expand({"t1": "fleas"}))["t1"][0][1] == "reply to check reply to answer (none) for fleas"
+    message = "none of the 2 topics got an expansion; topic t1: content filter"
+    with qa_expand(make, Llm({"ask": None}), samples=2) as expander, pytest.raises(ExpandrError, match=message):
+        expander.expand({"t1": "dogs", "t2": "mice"})
 
 
 def test_a_forecast_counts_the_calls_whose_prompts_are_known(make):
@@ -163,37 +154,32 @@ def test_a_forecast_counts_the_calls_whose_prompts_are_known(make):
 
 
 def test_an_ensemble_has_a_call_for_each_manner(make):
-    with make("ensemble", "{manner} {topic}", manners=["list", "name"], samples=2) as expander:
+    llm = Llm({"list cats": None})
+    with make("ensemble", "{manner} {topic}", manners=["list", "name"], samples=2, llm=llm) as expander:
         forecast = expander.forecast(TOPICS)
         assert (forecast.to_generate, forecast.more_calls) == (8, False)
-        found = expander.expand(TOPICS)
-    assert texts(found)["t2"] == [
-        *((0, "reply to list cats"), (1, "reply to list cats"), (2, "reply to name cats"), (3, "reply to name cats")),
-    ]
-    assert sparse_query("append", found["t1"], SparseOptions()) == (
+        expansions = expander.expand(TOPICS)
+    assert texts(expansions) == {
+        "t1": [(n, f"reply to {manner} fleas") for n, manner in enumerate(["list", "list", "name", "name"])],
+        "t2": [(0, "reply to name cats"), (1, "reply to name cats")],
+    }
+    assert sparse_query("append", expansions["t1"], SparseOptions()) == (
         "fleas reply to list fleas reply to list fleas reply to name fleas reply to name fleas"
     )
-    assert "prompts" not in found.details
+    assert "prompts" not in expansions.details
+    assert (expansions.missing, len(expansions.failures), expansions.counts["topics_missing"]) == ((), 2, 0)
 
 
-def test_an_ensemble_goes_on_without_a_call_that_was_refused(make):
-    with make("ensemble", "{manner} {topic}", manners=["list", "name"], llm=Llm({"list cats": None})) as expander:
-        found = expander.expand(TOPICS)
-    assert texts(found)["t2"] == [(0, "reply to name cats")]
-    assert (found.missing, len(found.failures), found.counts["topics_missing"]) == ((), 1, 0)
-
-
-@pytest.mark.parametrize(("method", "others"), [("ensemble", {}), ("reformer", {"choice": ("choose {topic}", {})})])
-def test_a_prompt_without_manners_is_refused(make, method, others):
-    with make(method, "about {topic}", others) as expander, pytest.raises(InputError, match="'main' has no manners"):
-        expander.expand(TOPICS)
-
-
-def test_a_call_without_a_prompt_is_named(make):
-    with (
-        make("csqe", "about {topic}") as expander,
-        pytest.raises(InputError, match="no prompt for the call 'sentences'"),
-    ):
+@pytest.mark.parametrize(
+    ("method", "others", "message"),
+    [
+        ("ensemble", {}, "'main' has no manners"),
+        ("reformer", {"choice": ("choose {topic}", {})}, "'main' has no manners"),
+        ("csqe", {}, "no prompt for the call 'sentences'"),
+    ],
+)
+def test_lacking_prompts_and_manners_are_named(make, method, others, message):
+    with make(method, "about {topic}", others) as expander, pytest.raises(InputError, match=message):
         expander.expand(TOPICS)
 
 
@@ -241,17 +227,19 @@ def thinkqe(make, llm=None, rounds=3, rankings=(["d1", "d2", "d3"],)):
 def test_thinkqe_shows_in_each_round_what_was_not_shown_before(make):
     llm = Llm({"fleas": "one two three four five six"})
     with thinkqe(make, llm) as expander:
-        found = expander.expand({"t1": "fleas"})
+        forecast = expander.forecast({"t1": "fleas"})
+        assert (forecast.to_generate, forecast.more_calls) == (2, True)
+        expander.searched.clear()
+        expansions = expander.expand({"t1": "fleas"})
+        # 12 words a round, one word of topic: 12 // 3, 24 // 3, 36 // 3
+        assert expander.searched == [{"t1": None}, {"t1": 4}, {"t1": 8}]
+        forecast = expander.forecast({"t1": "fleas"})
+        assert (forecast.stored, forecast.to_generate, forecast.more_calls) == (6, 0, False)
     assert llm.prompts == [f"fleas: [1] {DOCUMENTS[doc_id]}" for doc_id in ("d1", "d2", "d3")]
-    assert [sample for sample, _ in texts(found)["t1"]] == [0, 1, 2, 3, 4, 5]
-    # 12 words a round, one word of topic: 12 // 3, 24 // 3, 36 // 3
-    assert expander.searched == [{"t1": None}, {"t1": 4}, {"t1": 8}]
-    assert found["t1"].query_repeats == 12
-
-
-def test_thinkqe_repeats_the_topic_once_at_least(make):
+    assert [sample for sample, _ in texts(expansions)["t1"]] == [0, 1, 2, 3, 4, 5]
+    assert expansions["t1"].query_repeats == 12
     with thinkqe(make, Llm({"a": "short"}), rounds=1) as expander:
-        assert expander.expand({"t1": "a topic of many words"})["t1"].query_repeats == 1
+        assert expander.expand({"t1": "a topic of many words"})["t1"].query_repeats == 1  # once at least
 
 
 def test_thinkqe_is_done_with_a_topic_for_which_nothing_new_is_found(make):
@@ -270,15 +258,6 @@ def test_thinkqe_keeps_the_texts_of_a_topic_that_is_refused_later(make):
         found = expander.expand(TOPICS)
     assert [len(topic.expansions) for topic in found.values()] == [2, 6]
     assert (found.missing, [failure.topic_id for failure in found.failures]) == ((), ["t1", "t1"])
-
-
-def test_thinkqe_forecasts_the_rounds_that_are_known(make):
-    with thinkqe(make) as expander:
-        before = expander.forecast(TOPICS)
-        expander.expand(TOPICS)
-        after = expander.forecast(TOPICS)
-    assert (before.to_generate, before.more_calls) == (4, True)
-    assert (after.stored, after.to_generate, after.more_calls) == (12, 0, False)
 
 
 @pytest.mark.parametrize("name", ["csqe", "reformer", "thinkqe"])
