@@ -106,13 +106,6 @@ def transformers_serve(models, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_transformers_serve_samples_by_seed(transformers_serve):
-    first = texts(load_generator(transformers_serve), requests(samples=3))
-    assert len(set(first.values())) == 9
-    assert texts(load_generator(transformers_serve), requests(samples=3)) == first
-
-
-@pytest.mark.slow
 def test_transformers_serve_writes_what_the_local_engine_writes(transformers_serve, models):
     assert texts(load_generator(transformers_serve), requests(decoding=GREEDY)) == local_texts(
         models, requests(decoding=GREEDY)
@@ -120,30 +113,24 @@ def test_transformers_serve_writes_what_the_local_engine_writes(transformers_ser
 
 
 @pytest.mark.slow
-def test_transformers_serve_ignores_n_and_is_found_out(transformers_serve, caplog):
-    api = replace(transformers_serve.api, samples_per_request=4, max_in_flight=8)
-    done = texts(load_generator(replace(transformers_serve, api=api)), requests(samples=4))
-    assert len(set(done.values())) == 12
-    assert caplog.text.count("was asked for 4 texts and wrote 1") == 1
-
-
-@pytest.mark.slow
-def test_transformers_serve_without_its_extra_field_is_greedy_and_said_to_be(transformers_serve, caplog):
-    api = replace(transformers_serve.api, extra_body={"generation_config": '{"do_sample": false}'})
-    done = texts(load_generator(replace(transformers_serve, api=api)), requests(samples=2))
-    assert done["0-0"] == done["0-1"]
+def test_transformers_serve_samples_by_seed_and_ignores_n(transformers_serve, caplog):
+    first = texts(load_generator(transformers_serve), requests(samples=3))
+    assert len(set(first.values())) == 9
+    assert texts(load_generator(transformers_serve), requests(samples=3)) == first
+    api = replace(transformers_serve.api, samples_per_request=3, max_in_flight=8)
+    assert len(set(texts(load_generator(replace(transformers_serve, api=api)), requests(samples=3)).values())) == 9
+    assert caplog.text.count("was asked for 3 texts and wrote 1") == 1
+    stop = first["0-0"][6:8]
+    decoding = Decoding(temperature=1.0, top_p=0.9, max_new_tokens=24, stop=(stop,))
+    done = next(g for g in load_generator(transformers_serve).generate(requests(decoding=decoding)) if g.key == "0-0")
+    assert (done.text, done.finish_reason) == (
+        first["0-0"].split(stop)[0],
+        "stop",
+    )  # the server leaves the stop text in
+    api = replace(api, extra_body={"generation_config": '{"do_sample": false}'})
+    greedy = texts(load_generator(replace(transformers_serve, api=api)), requests(samples=2))
+    assert greedy["0-0"] == greedy["0-1"]
     assert "the server ignores the temperature or the seed" in caplog.text
-
-
-@pytest.mark.slow
-def test_transformers_serve_leaves_the_stop_text_in(transformers_serve):
-    free = texts(load_generator(transformers_serve), requests())["0-0"]
-    stop = free[6:8]
-    (done, *_) = load_generator(transformers_serve).generate(
-        requests(decoding=Decoding(temperature=1.0, top_p=0.9, max_new_tokens=24, stop=(stop,)))
-    )
-    assert done.text == free.split(stop)[0]
-    assert done.finish_reason == "stop"
 
 
 @pytest.mark.slow

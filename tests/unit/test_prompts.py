@@ -53,12 +53,7 @@ def test_every_prompt_of_conf(name):
     )
 
 
-def test_the_prompts_that_are_promised():
-    assert set(names("prompts")) >= {
-        "passage", "passage-scientific-claim", "passage-counter-argument", "passage-finance", "passage-covid",
-        "passage-news", "passage-entity", "answer", "keywords", "step-by-step", "query", "passage-with-context",
-        "passage-few-shot", "expandr-llm", "llm-qe-dpo",
-    }  # fmt: skip
+def test_needs_of_prompts():
     needs = {name: load_prompt(name).needs for name in names("prompts")}
     assert {name: need for name, need in needs.items() if need} == {
         "answer": ("document",),
@@ -83,26 +78,24 @@ def test_interfaces_of_released_checkpoints_are_verbatim(name):
 
 
 def test_rendering_by_hand():
-    asked = prompt(
-        "{topic}?\n{document}\n{passages}\n{examples}", system="About {topic}", examples=({"Q": "a", "P": "b"},)
+    template = prompt(
+        "{topic}?\n{document}\n{passages}\n{examples}", system="About {topic}", examples=({"Q": "{topic}", "P": "b"},)
     )
-    assert asked.placeholders == ("topic", "document", "passages", "examples")
-    assert asked.needs == ("document", "passages")
-    assert asked.render(TOPIC, document=WHALE, passages=[WHALE, UNTITLED]) == (
+    assert template.placeholders == ("topic", "document", "passages", "examples")
+    assert template.needs == ("document", "passages")
+    assert template.render(TOPIC, document=WHALE, passages=[WHALE, UNTITLED]) == (
         Message("system", "About why is the sky blue"),
         Message(
             "user",
             "why is the sky blue?\nWhales\nWhales are mammals.\nThey breathe air.\n"
-            "[1] Whales Whales are mammals. They breathe air.\n[2] Fish have gills.\nQ: a\nP: b",
+            "[1] Whales Whales are mammals. They breathe air.\n[2] Fish have gills.\nQ: {topic}\nP: b",
         ),
     )
-
-
-def test_passages_may_be_none_and_examples_are_not_templates():
-    assert prompt("{topic}: {passages}").render(TOPIC, passages=[])[0].content == "why is the sky blue: (none)"
-    examples = ({"Query": "{topic}", "Passage": "x"}, {"Query": "y", "Passage": "{document}"})
-    rendered = prompt("{examples}\n\n{topic}", examples=examples).render(TOPIC)
-    assert rendered[0].content == ("Query: {topic}\nPassage: x\n\nQuery: y\nPassage: {document}\n\nwhy is the sky blue")
+    two = prompt("{examples}", examples=({"Q": "a"}, {"Q": "b"}))
+    assert two.render(TOPIC)[0].content == "Q: a\n\nQ: b"
+    template = prompt('Reply with {"passage": "..."} or {} about {topic}')  # other braces stand for themselves
+    assert template.placeholders == ("topic",)
+    assert template.render(TOPIC)[0].content == 'Reply with {"passage": "..."} or {} about why is the sky blue'
 
 
 @given(
@@ -113,12 +106,6 @@ def test_what_is_filled_in_is_never_read_as_a_template(text):
         Topic("1", text), document=Document("d", "", "D"), passages=[Document("e", "", "{topic}")]
     )
     assert rendered[0].content == f"a {text} b D c [1] {{topic}}"
-
-
-def test_other_braces_stand_for_themselves():
-    template = 'Reply with {"passage": "..."} or {} about {topic}'
-    assert prompt(template).placeholders == ("topic",)
-    assert prompt(template).render(TOPIC)[0].content == 'Reply with {"passage": "..."} or {} about why is the sky blue'
 
 
 def test_missing_context_and_unknown_placeholders_are_named():
@@ -173,37 +160,27 @@ def test_a_file_of_ones_own(tmp_path):
         ({"manners": ["a question"]}, "manners that no {manner} shows"),
         ({"context": {"hints": "found before"}}, "context that no {hints} shows"),
         ({"user": "{topic} {hint}", "context": {"hints": "found before"}}, "{hint}"),
+        (None, "empty"),
     ],
 )
 def test_faults_in_a_file_name_it(tmp_path, change, complaint):
-    path = write(tmp_path, yaml.safe_dump(GOOD | change))
+    path = write(tmp_path, yaml.safe_dump(GOOD | change) if change else "")
     with pytest.raises(InputError) as error:
         load_prompt(path)
     assert path in str(error.value)
     assert complaint in str(error.value)
 
 
-@pytest.mark.parametrize("data", [b"", b"[1, 2]", b"id: [", b"id: mine\nversion: 1\nsource: me\n", b"id: \xff\n"])
-def test_what_is_no_prompt_file(tmp_path, data):
-    (tmp_path / "mine.yaml").write_bytes(data)
-    with pytest.raises(InputError, match=r"mine\.yaml"):
-        load_prompt(str(tmp_path / "mine.yaml"))
-
-
-def test_manners_are_shown_one_at_a_time_and_count_for_the_hash(tmp_path):
-    asked = load_prompt(write(tmp_path, yaml.safe_dump(GOOD | {"user": "{document} as {manner}", "manners": ["a"]})))
-    assert asked.render(TOPIC, document=UNTITLED, manner="a {topic}")[0].content.endswith(" as a {topic}")
-    assert asked.sha256 != replace(asked, manners=("another",)).sha256
-
-
-def test_placeholders_of_ones_own_are_filled_by_the_caller(tmp_path):
-    fields = {"user": "after {hints} and {passages}", "context": {"hints": "found before"}}
-    asked = load_prompt(write(tmp_path, yaml.safe_dump(GOOD | fields)))
-    assert asked.needs == ("hints", "passages")
-    assert asked.render(TOPIC, hints="{topic}", passages=[])[0].content == "after {topic} and (none)"
-    assert asked.render(TOPIC, hints=" ", passages=[UNTITLED])[0].content == "after (none) and [1] Fish have gills."
+def test_manners_and_further_placeholders_are_filled_by_the_caller(tmp_path):
+    fields = {"user": "{manner} after {hints} and {passages}", "context": {"hints": "found before"}, "manners": ["a"]}
+    template = load_prompt(write(tmp_path, yaml.safe_dump(GOOD | fields | {"system": "{topic}"})))
+    assert template.needs == ("manner", "hints", "passages")
+    assert template.sha256 != replace(template, manners=("another",)).sha256
+    given = {"manner": "a {topic}", "passages": []}
+    assert template.render(TOPIC, hints="{topic}", **given)[1].content == "a {topic} after {topic} and (none)"
+    assert template.render(TOPIC, hints=" ", **given)[1].content == "a {topic} after (none) and (none)"
     with pytest.raises(InputError, match=r"holds \{hints\}, and no hints was given") as error:
-        asked.render(TOPIC, passages=[])
+        template.render(TOPIC, **given)
     assert error.value.expected == "hints: found before"
 
 
