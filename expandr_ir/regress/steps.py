@@ -222,22 +222,22 @@ def search_command(step: Step, run: str, generator: str | None = None) -> str:
     if step.options is None:
         return getattr(condition, "command", "")
     if condition.expander:
-        words = ["run", "--expander", condition.expander, *_collection(step)]
+        words = ["run", "--expander", condition.expander, *_collection_words(step)]
         words += ["--generator", generator] if generator else []
-        return shlex.join(["expandr", *words, *_own(step), "--output", run])
-    words = ["search", *_collection(step)]
+        return shlex.join(["expandr", *words, *_search_words(step), "--output", run])
+    words = ["search", *_collection_words(step)]
     if condition.expansions:
         folder = Path("EXPANSIONS") / step.regression.expansions_folder
         path = str(step.expansions or folder / condition.expansions)
         field = ["--topics", path, "--topics-field", condition.topics_field] if condition.topics_field else []
         words += field or ["--expansions", path]
-    return shlex.join(["expandr", *words, *_own(step), "--tag", condition.name, "--output", run])
+    return shlex.join(["expandr", *words, *_search_words(step), "--tag", condition.name, "--output", run])
 
 
 def evaluate_command(step: Step, run: str) -> str:
     """The command that scores a step's run; "" where nothing is run."""
     measures = [word for metric in step.regression.metrics for word in ("-m", metric)]
-    return shlex.join(["expandr", "evaluate", *_collection(step), *measures, run]) if step.options else ""
+    return shlex.join(["expandr", "evaluate", *_collection_words(step), *measures, run]) if step.options else ""
 
 
 def pyserini_commands(step: Step, run: str) -> tuple[str, ...]:
@@ -265,7 +265,7 @@ def pyserini_commands(step: Step, run: str) -> tuple[str, ...]:
     return (template, *scores)
 
 
-def _collection(step: Step) -> list[str]:
+def _collection_words(step: Step) -> list[str]:
     facts = step.regression.facts
     elsewhere = str(Path("DATA") / facts.folder) if facts.folder else f"irds:{facts.irds}"
     name = step.collection or (elsewhere if facts.folder or facts.irds else f"pyserini:{facts.pyserini}")
@@ -273,21 +273,22 @@ def _collection(step: Step) -> list[str]:
     return ["--collection", name, *split]
 
 
-def _own(step: Step) -> Iterator[str]:
+def _search_words(step: Step) -> Iterator[str]:
     """The search options that are not the defaults, of the expander where there is one, as they are typed."""
     default = search_options({}, step.expander)
-    for one in sorted(fields(default), key=lambda one: one.name != "retriever"):  # which the others depend on
-        if not step.condition.expander or one.name in EXPANDER_RUN:
-            yield from _typed(one.name, getattr(step.options, one.name), getattr(default, one.name))
+    names = sorted((option.name for option in fields(default)), key=lambda name: name != "retriever")  # it goes first
+    for name in names:
+        if not step.condition.expander or name in EXPANDER_RUN:
+            yield from _option_words(name, getattr(step.options, name), getattr(default, name))
 
 
-def _typed(name: str, value: Any, default: Any) -> Iterator[str]:
+def _option_words(name: str, value: Any, default: Any) -> Iterator[str]:
     if value == default:
         return
     flag = f"--{name.replace('_', '-')}"
     if is_dataclass(value):
         for key, inner in vars(value).items():
-            yield from _typed(f"{name}.{key}", inner, getattr(default, key))
+            yield from _option_words(f"{name}.{key}", inner, getattr(default, key))
     elif isinstance(value, bool):
         yield from [flag] if value else [flag, "false"]
     else:

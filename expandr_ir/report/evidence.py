@@ -89,7 +89,7 @@ def topics_in_full(chapter: Chapter, limit: int) -> dict[str, Any] | None:
     if not shown or not limit:
         return None
     metric = chapter.metrics[0]
-    values = {name: one.scores.per_topic[metric] for name, one in shown.items() if one.scores}
+    values = {name: condition.scores.per_topic[metric] for name, condition in shown.items() if condition.scores}
     topics: dict[str, dict[str, Any]] = {}
     for topic_id in _choose(chapter, limit):
         tops = {name: one.tops.get(topic_id, []) for name, one in shown.items()}
@@ -98,14 +98,15 @@ def topics_in_full(chapter: Chapter, limit: int) -> dict[str, Any] | None:
             "text": clip(chapter.topics[topic_id].text, TOPIC_CHARACTERS) if topic_id in chapter.topics else "",
             "relevant": sum(grade > 0 for grade in grades.values()),
             "grades": {doc_id: grade for doc_id, grade in grades.items() if doc_id in listed},
-            "values": {name: round(own[topic_id], 4) for name, own in values.items()},
+            "values": {name: round(per_topic[topic_id], 4) for name, per_topic in values.items()},
             "tops": tops,
             "expansions": {},
         }
-    for name, one in shown.items():
-        found = read_expansions(one.expansions, chapter.topics, skip_missing=True) if one.expansions else {}
-        for topic_id in topics.keys() & found.keys():
-            texts = [clip(each.text, EXPANSION_CHARACTERS) for each in found[topic_id].expansions]
+    for name, condition in shown.items():
+        path = condition.expansions
+        expansions = read_expansions(path, chapter.topics, skip_missing=True) if path else {}
+        for topic_id in topics.keys() & expansions.keys():
+            texts = [clip(expansion.text, EXPANSION_CHARACTERS) for expansion in expansions[topic_id].expansions]
             more = [f"… and {len(texts) - SAMPLES} more"] if len(texts) > SAMPLES else []
             topics[topic_id]["expansions"][name] = texts[:SAMPLES] + more
     baselines = {name: one.result.baseline if one.result.baseline in shown else None for name, one in shown.items()}

@@ -50,13 +50,24 @@ def csv_of(study: Study) -> str:
 
 def latex_of(study: Study) -> str:
     r"""One booktabs table for each metric (\usepackage{booktabs}); a metric that was never measured has none."""
-    tables = [(paper_table(study, metric, "--"), paper_caption(study, metric)) for metric in study.metrics]
-    return fill("tables.tex.jinja", tables=[(table, caption) for table, caption in tables if table.groups])
+    return fill("tables.tex.jinja", tables=[(table, caption) for _, table, caption in paper_tables(study, "--")])
 
 
-def paper_table(study: Study, metric: str, missing: str) -> Table:
+def paper_tables(study: Study, missing: str) -> list[tuple[str, Table, str]]:
+    """Each metric that was measured, with its table and caption; `missing` stands where a condition was not."""
+    measured = {
+        metric: [chapter for chapter in study.chapters if any(metric in one.measured for one in chapter.conditions)]
+        for metric in study.metrics
+    }
+    return [
+        (metric, _paper_table(chapters, metric, missing), _paper_caption(chapters, metric))
+        for metric, chapters in measured.items()
+        if chapters
+    ]
+
+
+def _paper_table(chapters: Sequence[Chapter], metric: str, missing: str) -> Table:
     """Conditions in rows, families apart, collections and their mean in columns; what was not measured is left out."""
-    chapters = _measured(study, metric)
     names = dict.fromkeys(one.name for chapter in chapters for one in chapter.conditions if metric in one.measured)
     rows = {name: [chapter.condition(name) for chapter in chapters] for name in names}
     means = {
@@ -79,23 +90,20 @@ def paper_table(study: Study, metric: str, missing: str) -> Table:
     return Table(header, list(groups.values()))
 
 
-def paper_caption(study: Study, metric: str) -> str:
+def _paper_caption(chapters: Sequence[Chapter], metric: str) -> str:
     """The topics, baselines and tests behind a paper's table."""
-    chapters = _measured(study, metric)
     conditions = [one for chapter in chapters for one in chapter.conditions if metric in one.contrasts]
     topics = ", ".join(f"{chapter.first.title} ({chapter.judged} topics)" for chapter in chapters if chapter.judged)
-    caption = f"{metric} on {topics or 'all collections'}, best in bold."
-    if not any(one.contrasts[metric].family for one in conditions):
-        return caption
     baselines = " or ".join(dict.fromkeys(str(one.result.baseline) for one in conditions))
     tests = f"difference to {baselines}, two-sided paired t-test, p corrected after Holm: {levels()}"
-    return f"{caption} Marks: {tests}."
+    marks = f" Marks: {tests}." if any(one.contrasts[metric].family for one in conditions) else ""
+    return f"{metric} on {topics or 'all collections'}, best in bold.{marks}"
 
 
 def pages_of(study: Study) -> dict[str, str]:
     """A Markdown page for each collection and index.md, by file name; they hold no text of a topic or document."""
     study = portable(study)
-    tables = [(metric, table) for metric in study.metrics if (table := paper_table(study, metric, "--")).groups]
+    tables = [(metric, table) for metric, table, _ in paper_tables(study, "--")]
     pages = {f"{slug(one.first.collection)}.md": one for one in study.chapters}
     index = fill("index.md.jinja", measured=_measured_with(study), pages=pages, tables=tables, tally=_tally)
     return {"index.md": index} | {name: _page(study, chapter) for name, chapter in pages.items()}
@@ -192,10 +200,6 @@ def _tally(chapter: Chapter) -> str:
     """The number of figures with each verdict, such as "Figures: 44 OK, 4 SKIP."."""
     counts = Study((chapter,), {}, "").results.counts()
     return f"Figures: {', '.join(f'{count} {name}' for name, count in counts.items() if count)}."
-
-
-def _measured(study: Study, metric: str) -> list[Chapter]:
-    return [chapter for chapter in study.chapters if any(metric in one.measured for one in chapter.conditions)]
 
 
 def _figure(condition: Condition | None, metric: str, best: bool) -> str:

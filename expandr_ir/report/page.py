@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from expandr_ir.evaluate.compare import Cost
 from expandr_ir.report import evidence
-from expandr_ir.report.formats import paper_caption, paper_table, sources
+from expandr_ir.report.formats import paper_tables, sources
 from expandr_ir.report.formatting import fill, mean, safe, slug
 from expandr_ir.report.plots import MARKS, Point, bars, scatter, shared
 from expandr_ir.report.study import Chapter, Condition, Study
@@ -44,13 +44,12 @@ def page_of(study: Study, *, per_topic: int = evidence.PER_TOPIC) -> str:
     folder = resources.files(__package__).joinpath("templates")
     style, script = (safe(folder.joinpath(f"page.{kind}").read_text("utf-8")) for kind in ("css", "js"))
     anchors = _anchors(study)
-    overview = [(metric, paper_table(study, metric, ""), paper_caption(study, metric)) for metric in study.metrics]
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
     return fill(
         "page.html.jinja",
         study=study,
         sections=[_section(chapter, anchors, per_topic) for chapter in study.chapters],
-        overview=[row for row in overview if row[1].groups and len(study.chapters) > 1],
+        overview=paper_tables(study, "") if len(study.chapters) > 1 else [],
         policy=f"default-src 'none'; img-src data:; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'",
         style=style,
         script=script,
