@@ -11,6 +11,7 @@ import time
 import pytest
 import yaml
 
+from expandr_ir.io.files import read_jsonl, write_jsonl
 from expandr_ir.train.align.preference_files import read_preferences, read_provenance
 
 WORDS = ["aspirin", "heart", "attack", "flea", "egg", "adult", "zinc", "cold", "vitamin", "deque", "log", "memory"]
@@ -22,15 +23,6 @@ def words(name, count):
     return " ".join(WORDS[byte % len(WORDS)] for byte in hashlib.sha256(name.encode()).digest()[:count])
 
 
-def write_jsonl(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def read_jsonl(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 @pytest.fixture
 def rows(workplace):
     """Rows, six candidates and an answer of each."""
@@ -38,10 +30,9 @@ def rows(workplace):
     texts = [{"topic_id": i, "sample": s, "text": words(f"c{i} {s}", 4 + s)} for i in ids for s in range(SAMPLES)]
     write_jsonl(workplace / "candidates.jsonl", texts)
     write_jsonl(workplace / "answers.jsonl", [{"topic_id": i, "text": words(f"a{i}", 8)} for i in ids])
-    return write_jsonl(
-        workplace / "rows.jsonl",
-        [{"id": i, "query": f"what of {words(f'q{i}', 4)} {i}", "positive": words(f"p{i}", 9)} for i in ids],
-    )
+    rows = [{"id": i, "query": f"what of {words(f'q{i}', 4)} {i}", "positive": words(f"p{i}", 9)} for i in ids]
+    write_jsonl(workplace / "rows.jsonl", rows)
+    return workplace / "rows.jsonl"
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +160,8 @@ def test_options_that_do_not_fit(prefer, workplace, options, message):
 
 
 def test_a_row_without_a_positive_is_named(expandr, workplace, prefer):
-    broken = write_jsonl(workplace / "rows.jsonl", [{"query": "a", "positive": "b"}, {"query": "c", "positive": []}])
+    broken = workplace / "rows.jsonl"
+    write_jsonl(broken, [{"query": "a", "positive": "b"}, {"query": "c", "positive": []}])
     message = f"{broken}, line 2: no positive"
     assert message in prefer(code=2).err
     assert message in expandr("train", "split", "--rows", broken, "--output", "parts", "a=1", code=2).err
@@ -177,7 +169,7 @@ def test_a_row_without_a_positive_is_named(expandr, workplace, prefer):
 
 def beir_of(rows, folder):
     """A collection in which each row's positive is judged, beside the candidates of all rows."""
-    read = read_jsonl(rows)
+    read = [row for _, row in read_jsonl(rows)]
     documents = {f"p{row['id']}": row["positive"] for row in read}
     documents |= {f"x{row['id']}": words(f"c{row['id']} {n % SAMPLES}", 9) for n, row in enumerate(read)}
     (folder / "qrels").mkdir(parents=True)
@@ -196,26 +188,19 @@ def test_the_corpus_reward_is_what_a_search_gives(expandr, prefer, workplace, ro
     options = ["--rewards", '{"corpus": 1}', "--corpus.collection", folder, "--corpus.retriever", retriever]
     prefer(*options, "--corpus.batch_queries", 7, llms=RECORDED[:2], compare=compare)
     scores = {
-        row["row_id"]: {one["sample"]: one["reward"] for one in row["candidates"]}
-        for row in read_jsonl(workplace / "out" / "scores.jsonl")
+        row["row_id"]: {candidate["sample"]: candidate["reward"] for candidate in row["candidates"]}
+        for _, row in read_jsonl(workplace / "out" / "scores.jsonl")
     }
     for sample in (0, 5):  # all queries with their first, and with their last candidate
-        texts = [text for text in read_jsonl(workplace / "candidates.jsonl") if text["sample"] == sample]
-        one = write_jsonl(workplace / "one.jsonl", [text | {"sample": 0} for text in texts])
-        search = ["--collection", folder, "--split", "train", "--expansions", one, "--output", "one.run"]
+        texts = [text for _, text in read_jsonl(workplace / "candidates.jsonl") if text["sample"] == sample]
+        write_jsonl(workplace / "texts.jsonl", (text | {"sample": 0} for text in texts))
+        search = ["--collection", folder, "--split", "train", "--expansions", "texts.jsonl", "--output", "one.run"]
         expandr("search", *search, "--retriever", retriever, *compare)
         hits = [line.split() for line in (workplace / "one.run").read_text().splitlines()]
         ranks = {topic_id: int(rank) for topic_id, _, doc_id, rank, *_ in hits if doc_id == f"p{topic_id}"}
         for row_id, rewards in scores.items():
             expected = 1 / ranks[row_id] if row_id in ranks else 0.0
             assert rewards[sample] == pytest.approx(expected, abs=1e-6), (row_id, sample)
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory):
-    from tiny_models import tiny_llama
-
-    return tiny_llama(tmp_path_factory.mktemp("llama"))
 
 
 def kill_when(process, reached):
@@ -258,9 +243,11 @@ def one_thread(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("one_thread")
-def test_killed_in_each_stage_and_taken_up_again(expandr, start, workplace, rows, encoder, llama):
+def test_killed_in_each_stage_and_taken_up_again(expandr, start, workplace, rows, encoder):
     """Generation by a real engine and scoring by a real encoder, each killed, give the files of an unbroken run."""
-    samples = 10 * (2 * 3 + 1)
+    from tiny_models import tiny_llama
+
+    llama, samples = tiny_llama(workplace / "llama"), 10 * (2 * 3 + 1)
 
     def line(output):
         options = f"--rows {rows} --encoder {encoder} --queries 10 --samples 3 --temperatures 1.0 --temperatures 1.3"

@@ -57,7 +57,7 @@ def merge(options: MergeOptions) -> Summary:
     transformers, torch = require("transformers"), require("torch")
     output, folder = output_folder(options.output), Path(options.adapter)
     if folder.is_dir() and not (folder / "adapter_config.json").is_file():
-        is_whole = weights_file(folder) is not None
+        is_whole = (folder / "config.json").is_file() and weights_file(folder) is not None
         raise InputError(
             f"{folder} " + ("holds a whole model: there is nothing to merge" if is_whole else "holds no adapter"),
             expected="the folder of a run with --lora, or a PEFT adapter",

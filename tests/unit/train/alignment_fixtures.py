@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
+
+from expandr_ir.io.files import write_jsonl
 
 WORDS = [
     *("aspirin", "lowers", "the", "risk", "of", "heart", "attacks", "flea", "life"),
@@ -14,25 +15,27 @@ WORDS = [
 
 def write_preferences(path: Path, count: int = 32, *, seed: int = 0) -> Path:
     """Preferences in which what is chosen says "good" and what is rejected "bad"."""
-    draw = random.Random(seed)
-    with path.open("w") as stream:
-        for number in range(count):
-            query = " ".join(draw.sample(WORDS, 3)) + f" {number}"
-            row = {"prompt": [{"role": "user", "content": f"Query: {query}"}]}
-            for name, word in (("chosen", "good"), ("rejected", "bad")):
-                row[name] = [{"role": "assistant", "content": f"{word} {' '.join(draw.sample(WORDS, 4))}"}]
-            stream.write(json.dumps(row) + "\n")
+    draw, rows = random.Random(seed), []
+    for number in range(count):
+        texts = {"prompt": f"Query: {' '.join(draw.sample(WORDS, 3))} {number}"}
+        texts |= {name: f"{word} {' '.join(draw.sample(WORDS, 4))}" for name, word in ANSWERS.items()}
+        roles = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
+        rows.append({name: [{"role": roles[name], "content": text}] for name, text in texts.items()})
+    write_jsonl(path, rows)
     return path
+
+
+ANSWERS = {"chosen": "good", "rejected": "bad"}
 
 
 def write_rows(path: Path, count: int = 8, *, seed: int = 1) -> Path:
     """Training rows whose positive repeats the query."""
-    draw = random.Random(seed)
-    with path.open("w") as stream:
-        for number in range(count):
-            query = " ".join(draw.sample(WORDS, 3)) + f" h{number}"
-            positive, negative = f"{query} {' '.join(draw.sample(WORDS, 4))}", " ".join(draw.sample(WORDS, 7))
-            stream.write(json.dumps({"query": query, "positive": positive, "negative": negative}) + "\n")
+    draw, rows = random.Random(seed), []
+    for number in range(count):
+        query = " ".join(draw.sample(WORDS, 3)) + f" h{number}"
+        positive, negative = f"{query} {' '.join(draw.sample(WORDS, 4))}", " ".join(draw.sample(WORDS, 7))
+        rows.append({"query": query, "positive": positive, "negative": negative})
+    write_jsonl(path, rows)
     return path
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import tiny_models
 
 from expandr_ir.errors import InputError
+from expandr_ir.io.files import write_jsonl
 from expandr_ir.prompts import load_prompt
 from expandr_ir.records import Decoding
 from expandr_ir.train.align.heldout import Heldout, LiveGenerator, Scores, gate
@@ -36,7 +35,7 @@ def heldout(tmp_path, monkeypatch):
         {"row_id": "1", "query": "q one", "positives": ["east"], "negatives": ["west"]},
         {"row_id": "2", "query": "q two", "positives": ["north", "up"], "negatives": []},
     ]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(tmp_path / "rows.jsonl", rows)
     options = HeldoutOptions(rows=str(tmp_path / "rows.jsonl"), samples=2, decoding=Decoding(max_new_tokens=4))
     return Heldout(options, load_prompt("topic"))
 
@@ -68,7 +67,7 @@ def test_the_topics_are_chosen_by_hash_and_not_by_order(tmp_path, monkeypatch):
     rows = [{"query": name, "positive": "east"} for name in ("q one", "q two")]
     chosen = []
     for order in (rows, rows[::-1]):
-        (tmp_path / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in order))
+        write_jsonl(tmp_path / "r.jsonl", order)
         options = HeldoutOptions(rows=str(tmp_path / "r.jsonl"), topics=1)
         chosen.append([row.query for row in Heldout(options, load_prompt("topic")).rows])
     assert chosen[0] == chosen[1]

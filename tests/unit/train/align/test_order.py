@@ -1,7 +1,5 @@
 """An LLM's order of a row's documents."""
 
-import json
-
 import pytest
 from fake_llm_server import FakeServer, Reply
 from hypothesis import given, settings
@@ -9,7 +7,7 @@ from hypothesis import strategies as st
 
 from expandr_ir.cli import main
 from expandr_ir.errors import InputError
-from expandr_ir.io.files import read_jsonl
+from expandr_ir.io.files import read_jsonl, write_jsonl
 from expandr_ir.io.manifest import read_manifest
 from expandr_ir.train.align.order import read_order, reordered, shown_order
 
@@ -80,7 +78,7 @@ def behave(_, body):
 
 def order(server, tmp_path, *more):
     rows = tmp_path / "rows.jsonl"
-    rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    write_jsonl(rows, ROWS)
     argv = ["train", "order", "--rows", str(rows), "--generator", "api:m", "--generator.api.base_url", server.url]
     argv += ["--store", str(tmp_path / "store.sqlite"), "--output", str(tmp_path / "ordered.jsonl")]
     return main([*argv, *more])

@@ -1,6 +1,5 @@
 """Evidence: each text encoded once, the same as query by query, and the same after a run that broke off."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from expandr_ir.config import EncoderConfig
 from expandr_ir.errors import InputError
+from expandr_ir.io.files import write_jsonl
 from expandr_ir.records import Hits
 from expandr_ir.retrievers import BM25
 from expandr_ir.train.align.candidates import Candidates
@@ -198,9 +198,8 @@ def searches(monkeypatch):
 def collection(tmp_path):
     folder = tmp_path / "collection"
     (folder / "qrels").mkdir(parents=True)
-    (folder / "corpus.jsonl").write_text(json.dumps({"_id": "d0", "text": "x"}) + "\n")
-    topics = "".join(json.dumps({"_id": f"t{n}", "text": f"query {n}"}) + "\n" for n in range(5))
-    (folder / "queries.jsonl").write_text(topics)
+    write_jsonl(folder / "corpus.jsonl", [{"_id": "d0", "text": "x"}])
+    write_jsonl(folder / "queries.jsonl", ({"_id": f"t{n}", "text": f"query {n}"} for n in range(5)))
     judged = "".join(f"t{n}\td1\t2\nt{n}\td2\t1\nt{n}\td0\t0\n" for n in range(5))
     (folder / "qrels" / "train.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
     return CorpusOptions(collection=str(folder), batch_queries=2)
@@ -208,10 +207,10 @@ def collection(tmp_path):
 
 def ranked(options, work, rows=("ab", "a", "bca", "c", "ac")):
     """The ranks of d1 and d2 under each candidate, a letter each, of each row."""
-    found = [candidates(f"t{n}", ("p",), None, *texts) for n, texts in enumerate(rows)]
-    add_corpus_ranks(found, options, work, dense=None)
-    assert all(one.evidence.grades.tolist() == [2.0, 1.0] for one in found)
-    return [one.evidence.corpus.tolist() for one in found]
+    entries = [candidates(f"t{n}", ("p",), None, *texts) for n, texts in enumerate(rows)]
+    add_corpus_ranks(entries, options, work, dense=None)
+    assert all(entry.evidence.grades.tolist() == [2.0, 1.0] for entry in entries)
+    return [entry.evidence.corpus.tolist() for entry in entries]
 
 
 def test_ranks_by_hand(collection, searches, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 
 import numpy as np
@@ -12,6 +11,7 @@ from small_expander import Recipe, cooccurrence_embeddings, document_pairs, part
 from expandr_ir.cli import main
 from expandr_ir.collections import load_collection
 from expandr_ir.generators.chat import prompt_ids
+from expandr_ir.io.files import write_jsonl
 from expandr_ir.records import Message
 from expandr_ir.train.align.trajectory_inputs import new_network, train_tokenizer
 from expandr_ir.train.data.rows import TrainingRow, read_rows
@@ -31,8 +31,8 @@ def collection(tmp_path):
         if number < 20:
             queries.append({"_id": f"q{number}", "text": " ".join(own[2:5])})
             qrels.append(f"q{number}\td{number}\t1")
-    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in corpus))
-    (folder / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in queries))
+    write_jsonl(folder / "corpus.jsonl", corpus)
+    write_jsonl(folder / "queries.jsonl", queries)
     (folder / "qrels" / "train.tsv").write_text("\n".join(qrels) + "\n")
     return folder
 
