@@ -62,13 +62,8 @@ class Diagnosis:
 
 
 def doctor(options: DoctorOptions) -> Diagnosis:
-    """Looks at Python, Java, the packages, devices, the cache and the store."""
-    return Diagnosis(examine(), options.format)
-
-
-def examine() -> list[Finding]:
-    """Findings about Python, Java, the packages, devices, the cache folder and the expansion store, in that order."""
-    return [
+    """Looks at Python, Java, the packages, devices, the cache folder and the expansion store, in that order."""
+    findings = [
         Finding("python", "ok", f"{platform.python_version()} ({sys.executable}), expandr_ir {__version__}"),
         _java(),
         _package("pyserini", "pip install 'pyserini>=1.6,<3'"),
@@ -79,6 +74,7 @@ def examine() -> list[Finding]:
         _cache(),
         _store(),
     ]
+    return Diagnosis(findings, options.format)
 
 
 def _package(name: str, remedy: str, *, purpose: str = "") -> Finding:

@@ -121,10 +121,12 @@ def dense_vectors(
     alone = _encode(queries.values(), encoder.encode_queries, options)
     vectors = {key: alone[query] for key, query in queries.items()}
     if name not in {"none", "concat"}:
-        parts = _encode((t for own in texts.values() for t in own if t.strip()), encoder.encode_expansions, options)
-        for key, own in texts.items():
-            if any(map(str.strip, own)):
-                expansions = np.stack([parts.get(text, vectors[key]) for text in own])
+        parts = _encode(
+            (t for of_topic in texts.values() for t in of_topic if t.strip()), encoder.encode_expansions, options
+        )
+        for key, of_topic in texts.items():
+            if any(map(str.strip, of_topic)):
+                expansions = np.stack([parts.get(text, vectors[key]) for text in of_topic])
                 vectors[key] = aggregate(vectors[key], expansions, options)
     return list(topics), np.array(list(vectors.values()), dtype=np.float32).reshape(len(topics), encoder.dim)
 

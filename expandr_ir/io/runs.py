@@ -201,11 +201,11 @@ def _line_by_line(path: Path, topics: Container[str] | None) -> Rankings:
 
 def remove_own_document(run: Mapping[str, Hits]) -> Rankings:
     """The run without hits whose document is the topic itself, as BEIR requires; no hit is added at the end."""
-    kept: Rankings = {}
+    cleared: Rankings = {}
     for topic_id, hits in run.items():
         others = [hit for hit in hits if hit.doc_id != topic_id] if topic_id in hits.doc_ids else None
-        kept[topic_id] = hits if others is None else Hits([h.doc_id for h in others], [h.score for h in others])
-    return kept
+        cleared[topic_id] = hits if others is None else Hits([h.doc_id for h in others], [h.score for h in others])
+    return cleared
 
 
 def as_trec_eval_ranks(hits: Hits) -> Hits:
