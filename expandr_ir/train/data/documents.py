@@ -34,7 +34,7 @@ WORD = re.compile(rf"[{_UNSPACED}]|{_LETTER}+(?:['\u2019.-]{_LETTER}+)*")
 
 def words(text: str) -> list[str]:
     """The words of a text as they are spelled; "state-of-the-art", "don't" and "3.5" are one each."""
-    return [match[0] for match in WORD.finditer(text)]
+    return WORD.findall(text)
 
 
 def folded(text: str) -> list[str]:

@@ -21,6 +21,7 @@ Kind: TypeAlias = Literal["title", "phrases", "sentence"]
 FEW_DOCUMENTS = 20
 """Of fewer documents it cannot be told which words are common, and which are rare."""
 
+_PIECE = re.compile(rf"(?:{WORD.pattern})(?:\s*(?:{WORD.pattern}))*")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])")
 
 
@@ -152,18 +153,9 @@ def perturb(query: Sequence[str], dropout: float, reorder: float, chance: random
     return [query[place] for place in sorted(range(len(query)), key=places.__getitem__)]
 
 
-def pieces(text: str) -> Iterator[list[str]]:
+def pieces(text: str) -> list[list[str]]:
     """The words between two marks of punctuation, for each stretch of the text."""
-    run: list[str] = []
-    end = 0
-    for match in WORD.finditer(text):
-        if run and text[end : match.start()].strip():
-            yield run
-            run = []
-        run.append(match[0])
-        end = match.end()
-    if run:
-        yield run
+    return [words(match[0]) for match in _PIECE.finditer(text)]
 
 
 def sentences(text: str) -> list[str]:

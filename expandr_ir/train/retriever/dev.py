@@ -12,7 +12,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.evaluation import BaseEvaluator
 
-from expandr_ir.aggregate.dense import DenseOptions, dense_vectors
+from expandr_ir.aggregate.dense import dense_vectors
 from expandr_ir.collections import load_collection
 from expandr_ir.config import EncoderConfig
 from expandr_ir.encoders import Encoder
@@ -119,25 +119,21 @@ class LiveEncoder(Encoder):
 class DevEvaluator(BaseEvaluator):  # type: ignore[misc]
     """nDCG@10 and R@100 of the dev set, topics alone and with expansions, which InformationRetrievalEvaluator lacks."""
 
-    def __init__(
-        self, dev: DevSet, config: EncoderConfig, aggregation: str, dense: DenseOptions, precision: torch.dtype,
-        batch_tokens: int | None
-    ) -> None:  # fmt: skip
+    def __init__(self, dev: DevSet, config: EncoderConfig, options: RetrieverOptions, precision: torch.dtype) -> None:
         super().__init__()
-        self.dev, self.config, self.aggregation, self.dense = dev, config, aggregation, dense
-        self.precision, self.batch_tokens = precision, batch_tokens
-        self.primary_metric = dev.primary_metric(aggregation)
+        self.dev, self.config, self.options, self.precision = dev, config, options, precision
+        self.primary_metric = dev.primary_metric(options.searched_by)
 
     def __call__(self, model: SentenceTransformer, *_: Any, **__: Any) -> dict[str, float]:
         """The means, such as {"alone_nDCG@10": .64, "expanded_nDCG@10": .69}."""
         was_training = model.training
         model.eval()
         try:
-            encoder = LiveEncoder(model, self.config, self.precision, self.batch_tokens)
+            encoder = LiveEncoder(model, self.config, self.precision, self.options.batch_tokens)
             documents = encoder.encode_documents(list(self.dev.documents.values()))  # type: ignore[arg-type]
             means: dict[str, float] = {}
-            for name, aggregation in self.dev.searches(self.aggregation).items():
-                topic_ids, queries = dense_vectors(aggregation, self.dev.topics, encoder, self.dense)
+            for name, aggregation in self.dev.searches(self.options.searched_by).items():
+                topic_ids, queries = dense_vectors(aggregation, self.dev.topics, encoder, self.options.objective.dense)
                 run = nearest(topic_ids, queries, list(self.dev.documents), documents)
                 scores = score_run(run, self.dev.qrels, MEASURES)
                 means |= {f"{name}_{measure}": value for measure, value in scores.means.items()}

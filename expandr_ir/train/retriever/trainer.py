@@ -44,16 +44,13 @@ def retriever_trainer(
         )
     precision = torch.bfloat16 if arguments.bf16 else torch.float16 if arguments.fp16 else torch.float32
     budget = options.batch_tokens or (CPU_TOKENS if arguments.device.type == "cpu" else GPU_TOKENS)
-    dense, evaluator = options.objective.dense, None
-    if dev is not None:
-        evaluator = DevEvaluator(dev, config, options.searched_by, dense, precision, options.batch_tokens)
     trainer = RetrieverTrainer(
         model=model,
         args=arguments,
         train_dataset=datasets.Dataset.from_dict({"row": list(range(len(rows)))}),
         data_collator=Collator(rows, model.tokenizer, config, options.objective, options.data, arguments.seed, budget),
         loss=RetrieverLoss(model, options.objective, cached=options.cached),
-        evaluator=evaluator,
+        evaluator=DevEvaluator(dev, config, options, precision) if dev else None,
         callbacks=[RunCallback(), *([EarlyStoppingCallback(options.dev.patience)] if options.dev.patience else [])],
     )
     trainer.remove_callback(PrinterCallback)

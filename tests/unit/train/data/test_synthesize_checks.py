@@ -100,5 +100,6 @@ def test_words_of_several_scripts():
     assert words("Größe наука") == ["Größe", "наука"]
     assert words("機械学習 in 2020年") == ["機", "械", "学", "習", "in", "2020", "年"]
     assert folded("STRASSE straße") == ["strasse", "strasse"]
-    assert list(pieces("red fox, blue (sky) x")) == [["red", "fox"], ["blue"], ["sky"], ["x"]]
+    assert pieces("red fox, blue (sky) x") == [["red", "fox"], ["blue"], ["sky"], ["x"]]
+    assert pieces("3.5 a_b 機械x\u00a0y; -") == [["3.5", "a"], ["b", "機", "械", "x", "y"]]
     assert sentences("One is 3.5.\nTwo! 三。四") == ["One is 3.5.", "Two!", "三。", "四"]

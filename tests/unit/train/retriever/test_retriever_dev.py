@@ -6,10 +6,10 @@ import pytest
 import torch
 from retriever_fixtures import row, tiny_model
 
-from expandr_ir.aggregate.dense import DenseOptions
 from expandr_ir.errors import InputError
 from expandr_ir.train.retriever.batch import key_of
 from expandr_ir.train.retriever.dev import DevEvaluator, dev_of_rows, nearest
+from expandr_ir.train.retriever.options import DevOptions, RetrieverOptions, RowOptions
 
 QUERY = row("a", "q", ["p", "r"], ["n"])
 
@@ -43,11 +43,16 @@ def test_the_figures_of_a_model(tmp_path):
     tiny = tiny_model(tmp_path, normalize=True)
     negatives = {word: [f"no {word[::-1]} at all"] for word in ("zinc", "flea", "deque", "vitamin")}
     dev = dev_of_rows([row(word, word, [word], text, text) for word, text in negatives.items()], [], None)
-    evaluator = DevEvaluator(dev, tiny.config, "expansion", DenseOptions(), torch.float32, None)
+
+    def evaluator_of(aggregation):
+        data, how = RowOptions("rows", expansions="expansions"), DevOptions(share=0.1, aggregation=aggregation)
+        options = RetrieverOptions(encoder="any", data=data, dev=how, output="o")
+        return DevEvaluator(dev, tiny.config, options, torch.float32)
+
+    evaluator, alone = evaluator_of("expansion"), evaluator_of("none")
     assert evaluator.primary_metric == "expanded_nDCG@10"
     scores = evaluator(tiny.model)
     assert scores["alone_nDCG@10"] == scores["alone_R@100"] == scores["expanded_R@100"] == 1
     assert scores["expanded_nDCG@10"] < 0.7
     assert tiny.model.training
-    alone = DevEvaluator(dev, tiny.config, "none", DenseOptions(), torch.float32, None)
     assert (alone.primary_metric, set(alone(tiny.model))) == ("alone_nDCG@10", {"alone_nDCG@10", "alone_R@100"})
