@@ -27,8 +27,6 @@ def write_encoded_queries(folder: str | Path, texts: Mapping[str, str], vectors:
             f"{folder}: Pyserini takes encoded queries in a path with 'bpr' for those of a BPR encoder",
             expected="another name of the folder",
         )
-    if len(texts) != len(vectors):
-        raise InputError(f"{len(vectors)} vectors of {len(texts)} topics", expected="a vector for each topic")
     rows: dict[str, tuple[str, NDArray[np.float32]]] = {}
     for (topic_id, text), vector in zip(texts.items(), vectors, strict=True):
         twin, other = rows.setdefault(text, (topic_id, vector))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -19,6 +19,9 @@ ROUTE_BONUS = 10
 """Exp4Fuse: each route that found a document adds a tenth of its score."""
 
 Normalization: TypeAlias = Literal["none", "min-max", "z-score"]
+Combine: TypeAlias = Callable[[list[float]], float]
+Weigh: TypeAlias = Callable[[Sequence[float], float], tuple[list[float], float]]
+"""A list's scores and its weight -> a value for each hit, above the value of a document that the list lacks."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def rrf(runs: Sequence[Rankings], k: float = RANK_OFFSET) -> Rankings:
     Cormack, Clarke and Buettcher (SIGIR 2009). Every topic of any run is in the result. Equal scores are ordered by
     document id.
     """
-    return _by_rank(runs, None, k, math.fsum)
+    return _fuse(runs, None, 1.0, _reciprocal_ranks(k), math.fsum)
 
 
 def exp4fuse(runs: Sequence[Rankings], weights: Sequence[float] | None = None, k: float = RANK_OFFSET) -> Rankings:
@@ -54,7 +57,11 @@ def exp4fuse(runs: Sequence[Rankings], weights: Sequence[float] | None = None, k
     and the topic with its expansion. Weights of None are 1, as in the authors' code. Equal scores are ordered by
     document id.
     """
-    return _by_rank(runs, weights, k, lambda parts: (1 + len(parts) / ROUTE_BONUS) * math.fsum(parts))
+
+    def combine(parts: list[float]) -> float:
+        return (1 + len(parts) / ROUTE_BONUS) * math.fsum(parts)
+
+    return _fuse(runs, weights, 1.0, _reciprocal_ranks(k), combine)
 
 
 def weighted(
@@ -73,18 +80,12 @@ def weighted(
     if normalization not in _NORMALIZATIONS:
         raise unknown_name("normalization", normalization, _NORMALIZATIONS)
     normalize = _NORMALIZATIONS[normalization]
-    factors = _checked(weights, runs, default=1 / max(1, len(runs)))
 
-    def score(lists: list[Hits]) -> dict[str, float]:
-        columns = [normalize(hits.scores) if len(hits) else ([], 0.0) for hits in lists]
-        floor = math.fsum(factor * lowest for factor, (_, lowest) in zip(factors, columns, strict=True))
-        above = (
-            [factor * (value - lowest) for value in values]
-            for factor, (values, lowest) in zip(factors, columns, strict=True)
-        )
-        return {doc_id: floor + math.fsum(parts) for doc_id, parts in _gather(lists, above).items()}
+    def weigh(scores: Sequence[float], weight: float) -> tuple[list[float], float]:
+        values, lowest = normalize(scores)
+        return [weight * (value - lowest) for value in values], weight * lowest
 
-    return _by_topic(runs, score)
+    return _fuse(runs, weights, 1 / max(1, len(runs)), weigh, math.fsum)
 
 
 def find_fusion(name: str) -> Callable[[Sequence[Rankings], FusionOptions], Rankings]:
@@ -125,49 +126,33 @@ def _weights(options: FusionOptions, runs: Sequence[Rankings]) -> list[float] | 
     return [options.alpha, 1 - options.alpha]
 
 
-def _checked(weights: Sequence[float] | None, runs: Sequence[Rankings], default: float) -> Sequence[float]:
-    if weights is None:
-        return [default] * len(runs)
+def _reciprocal_ranks(k: float) -> Weigh:
+    if not 0 <= k < math.inf:
+        raise InputError(f"rank fusion with k = {k}", expected="0 or more")
+    return lambda scores, weight: ([weight / (k + rank) for rank in range(1, len(scores) + 1)], 0.0)
+
+
+def _fuse(
+    runs: Sequence[Rankings], weights: Sequence[float] | None, default: float, weigh: Weigh, combine: Combine
+) -> Rankings:
+    """Each topic's documents by `combine` of their weighted values; topics in the order of their first appearance."""
+    weights = [default] * len(runs) if weights is None else weights
     if len(weights) != len(runs):
         raise InputError(f"{len(weights)} weights for {len(runs)} runs", expected="one for each run")
     if not all(map(math.isfinite, weights)):
         raise InputError(f"the weights are {list(weights)}", expected="finite numbers")
-    return weights
-
-
-def _by_rank(
-    runs: Sequence[Rankings], weights: Sequence[float] | None, k: float, combine: Callable[[list[float]], float]
-) -> Rankings:
-    """The ranking by `combine` of the values weight / (k + rank) of the lists that have the document."""
-    factors = _checked(weights, runs, default=1.0)
-    if not 0 <= k < math.inf:
-        raise InputError(f"rank fusion with k = {k}", expected="0 or more")
-
-    def score(lists: list[Hits]) -> dict[str, float]:
-        columns = (
-            [factor / (k + rank) for rank in range(1, len(hits) + 1)]
-            for factor, hits in zip(factors, lists, strict=True)
-        )
-        return {doc_id: combine(parts) for doc_id, parts in _gather(lists, columns).items()}
-
-    return _by_topic(runs, score)
-
-
-def _gather(lists: list[Hits], columns: Iterable[list[float]]) -> dict[str, list[float]]:
-    """doc_id -> its values, one for each list that has it."""
-    gathered: defaultdict[str, list[float]] = defaultdict(list)
-    for hits, values in zip(lists, columns, strict=True):
-        for doc_id, value in zip(hits.doc_ids, values, strict=True):
-            gathered[doc_id].append(value)
-    return gathered
-
-
-def _by_topic(runs: Sequence[Rankings], score: Callable[[list[Hits]], Mapping[str, float]]) -> Rankings:
-    """The ranking of every topic of any run, in the order of their first appearance."""
-    nothing = Hits([], [])
     fused: Rankings = {}
     for topic_id in dict.fromkeys(itertools.chain.from_iterable(runs)):
-        scores = score([run.get(topic_id, nothing) for run in runs])
+        parts: defaultdict[str, list[float]] = defaultdict(list)
+        floors: list[float] = []
+        for run, weight in zip(runs, weights, strict=True):
+            if hits := run.get(topic_id):
+                values, floor = weigh(hits.scores, weight)
+                floors.append(floor)
+                for doc_id, value in zip(hits.doc_ids, values, strict=True):
+                    parts[doc_id].append(value)
+        floor = math.fsum(floors)
+        scores = {doc_id: floor + combine(values) for doc_id, values in parts.items()}
         ranked = sorted(scores, key=lambda doc_id: (-scores[doc_id], doc_id))
         fused[topic_id] = Hits(ranked, [scores[doc_id] for doc_id in ranked])
     return fused
