@@ -96,52 +96,41 @@ def test_openai_placeholder_lives_during_the_import_only(tmp_path, monkeypatch, 
 
 
 @pytest.mark.java
-def test_start_is_quiet_and_sets_up_children():
-    result = run_python(
-        "import os, shutil\n"
-        "from pathlib import Path\n"
-        "from expandr_ir import jvm\n"
-        "jvm.start(); jvm.start()\n"
-        "assert Path(shutil.which('java')).parent == jvm.find_java().home / 'bin'\n"
-        "assert os.environ['JAVA_HOME'] == str(jvm.find_java().home)\n"
-        "searcher = jvm.java_class('org.apache.lucene.search.IndexSearcher')\n"
-        "assert searcher.getMaxClauseCount() == 65536\n"
-        "assert jvm.java_class('java.lang.Runtime').getRuntime().maxMemory() < 400 * 2**20\n",
-        EXPANDR_JAVA_HEAP="300m",
-        JAVA_HOME="",
-    )
+def test_start_is_quiet_sets_up_children_and_tells_a_forked_process_to_spawn():
+    code = """
+import os, shutil
+from pathlib import Path
+from expandr_ir import jvm
+jvm.start(); jvm.start()
+assert Path(shutil.which('java')).parent == jvm.find_java().home / 'bin'
+assert os.environ['JAVA_HOME'] == str(jvm.find_java().home)
+assert jvm.java_class('org.apache.lucene.search.IndexSearcher').getMaxClauseCount() == 65536
+assert jvm.java_class('java.lang.Runtime').getRuntime().maxMemory() < 400 * 2**20
+child = os.fork()
+if child == 0:
+    try:
+        jvm.java_class('java.lang.String')
+    except Exception as error:
+        os._exit(17 if 'spawn' in str(error) else 1)
+    os._exit(2)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 17
+"""
+    result = run_python(code, EXPANDR_JAVA_HEAP="300m", JAVA_HOME="")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
 @pytest.mark.java
 def test_ctrl_c_stays_with_python():
-    result = run_python(
-        "import os, signal, time\n"
-        "from expandr_ir import jvm\n"
-        "jvm.start()\n"
-        "try:\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    while True:\n"  # a thread of Java's may take the signal: the main thread sees it between two calls
-        "        time.sleep(0.01)\n"
-        "except KeyboardInterrupt:\n"
-        "    print('cleaned up')\n"
-    )
+    code = """
+import os, signal, time
+from expandr_ir import jvm
+jvm.start()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    while True:  # a thread of Java's may take the signal: the main thread sees it between two calls
+        time.sleep(0.01)
+except KeyboardInterrupt:
+    print('cleaned up')
+"""
+    result = run_python(code)
     assert (result.returncode, result.stdout) == (0, "cleaned up\n")
-
-
-@pytest.mark.java
-def test_a_forked_process_is_told_to_spawn():
-    result = run_python(
-        "import os\n"
-        "from expandr_ir import jvm\n"
-        "jvm.start()\n"
-        "child = os.fork()\n"
-        "if child == 0:\n"
-        "    try:\n"
-        "        jvm.java_class('java.lang.String')\n"
-        "    except Exception as error:\n"
-        "        os._exit(17 if 'spawn' in str(error) else 1)\n"
-        "    os._exit(2)\n"
-        "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 17\n"
-    )
-    assert result.returncode == 0, result.stderr
