@@ -169,6 +169,7 @@ EXPAND = "expand --collection tiny --dry-run --generator"
         ("evaluate --collection tiny no.run", 4, "no.run is not there"),
         ("evaluate no.run", 2, "no judgements are named ... --collection C or --qrels FILE"),
         ("evaluate --collection tiny -m ndcg@10 good.run", 2, "unknown measure 'ndcg@10' ... Try: nDCG@10"),
+        ("evaluate --config none.yaml good.run", 4, "--config none.yaml: no such file"),
         ("compare --collection tiny no.run", 2, "--baseline is missing"),
         ("expand --collection tiny --output e.jsonl", 2, "--generator is missing"),
         ("expand --collection tiny --generator echo", 2, "--output is missing ... or --dry-run"),

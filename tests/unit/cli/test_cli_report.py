@@ -38,11 +38,6 @@ def test_the_format_is_the_one_named_else_that_of_the_ending(runs, capsys, words
     assert f"{output}: " in capsys.readouterr().out
 
 
-def test_markdown_in_a_folder_is_a_page_for_each_collection(runs):
-    assert main(["report", str(runs), "--output", "docs/reproductions", "--format", "md"]) == 0
-    assert sorted(path.name for path in Path("docs/reproductions").iterdir()) == ["index.md", "tiny.md"]
-
-
 def test_a_readme_keeps_what_is_around_its_table(runs):
     Path("README.md").write_text("# Mine\n<!-- results -->\n<!-- /results -->\nthe end\n")
     assert main(["report", str(runs), "--output", "README.md"]) == 0
@@ -52,19 +47,14 @@ def test_a_readme_keeps_what_is_around_its_table(runs):
     assert "| base |" in text
 
 
-def test_kept_results_give_the_same_pages(runs):
+def test_kept_results_give_the_same_folder_of_pages(runs):
     assert main(["report", str(runs), "--output", "kept.json", "--collection", "tiny"]) == 0
     assert json.loads(Path("kept.json").read_text())["tested"]["tiny"][NASTY]["contrasts"]["RR@10"]["wins"] == 3
     assert main(["report", "kept.json", "--output", "again", "--format", "md"]) == 0
     assert main(["report", str(runs), "--output", "first", "--format", "md"]) == 0
+    assert sorted(path.name for path in Path("first").iterdir()) == ["index.md", "tiny.md"]
     for path in Path("first").iterdir():
         assert (Path("again") / path.name).read_text() == path.read_text()
-
-
-def test_what_is_missing_is_said(runs, caplog):
-    (runs / "tiny" / "run1.run").unlink()
-    assert main(["report", str(runs), "--output", "x.csv"]) == 0
-    assert f"tiny, {NASTY}: tiny/run1.run is not there: no test and no topics" in caplog.messages
 
 
 @pytest.mark.parametrize(

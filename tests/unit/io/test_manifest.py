@@ -12,7 +12,7 @@ import pytest
 
 import expandr_ir
 from expandr_ir.errors import InputError
-from expandr_ir.io.manifest import InputFile, installed_versions, read_manifest, running, write_manifest
+from expandr_ir.io.manifest import InputFile, Summary, installed_versions, read_manifest, running, write_manifest
 
 
 def test_what_is_written_reads_back(tmp_path: Path) -> None:
@@ -68,3 +68,11 @@ def test_versions_are_found_without_importing_anything() -> None:
     assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
     assert versions["ir-measures"][0].isdigit()
     assert not {"torch", "pyserini", "jnius"} & (set(sys.modules) - before)
+
+
+def test_a_summary_is_a_figure_a_line_or_json() -> None:
+    figures = {"to_generate": 12345, "share": 0.25, "reasons": {"lead_in": 2, "echo": 1}, "failed": {}, "mean": None}
+    lines = str(Summary(figures, path="out")).splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["to generate", "share", "reasons", "failed", "mean", "out"]
+    assert [line[33:] for line in lines[:5]] == ["12,345", "0.250", "lead in 2, echo 1", "none", "none"]
+    assert json.loads(str(Summary(figures, format="json"))) == figures
