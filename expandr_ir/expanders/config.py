@@ -8,7 +8,7 @@ from typing import Any, Literal
 from expandr_ir.aggregate import DenseOptions, SparseOptions, dense_aggregation, sparse_aggregation
 from expandr_ir.blocks import load_block
 from expandr_ir.config import conf_path, drop_none
-from expandr_ir.errors import InputError
+from expandr_ir.errors import check_fields
 from expandr_ir.records import Decoding
 from expandr_ir.retrievers import SearchOptions
 
@@ -119,10 +119,7 @@ class ExpandOptions:
     store: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("samples", "passages", "max_words", "batch_samples"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name.replace('_', ' ')} is {value}", expected="1 or more")
+        check_fields(self, "samples", "passages", "max_words", "batch_samples", least=1)
 
 
 def expander_config(name: str) -> ExpanderConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from expandr_ir.config import ENGINE_GROUP, ENGINES, GeneratorConfig, generator_config
-from expandr_ir.errors import InputError
+from expandr_ir.errors import check_fields
 from expandr_ir.generators.base import Generator
 from expandr_ir.registry import find
 
@@ -25,19 +25,12 @@ def load_generator(generator: str | GeneratorConfig) -> Generator:
     """
     config = generator_config(generator) if isinstance(generator, str) else generator
     make = find(ENGINE_GROUP, config.engine, ENGINES, kind="engine")
-    decoding, local, api = config.decoding, config.local, config.api
-    for name, value, fits, expected in (
-        ("decoding.temperature", decoding.temperature, decoding.temperature >= 0, "0 (greedy) or more"),
-        ("decoding.top_p", decoding.top_p, 0 < decoding.top_p <= 1, "more than 0, at most 1"),
-        ("decoding.max_new_tokens", decoding.max_new_tokens, decoding.max_new_tokens >= 1, "1 or more"),
-        ("decoding.repetition_penalty", decoding.repetition_penalty, decoding.repetition_penalty > 0, "more than 0"),
-        ("local.batch_size", local.batch_size, local.batch_size >= 1, "1 or more"),
-        ("api.max_in_flight", api.max_in_flight, api.max_in_flight >= 1, "1 or more"),
-        ("api.max_attempts", api.max_attempts, api.max_attempts >= 1, "1 or more"),
-        ("api.samples_per_request", api.samples_per_request, api.samples_per_request >= 1, "1 or more"),
-        ("api.timeout_s", api.timeout_s, api.timeout_s > 0, "more than 0"),
-    ):
-        if not fits:
-            raise InputError(f"{name} is {value}", expected=expected)
+    check_fields(config.decoding, "temperature", prefix="decoding.", least=0)
+    check_fields(config.decoding, "top_p", prefix="decoding.", above=0, most=1)
+    check_fields(config.decoding, "max_new_tokens", prefix="decoding.", least=1)
+    check_fields(config.decoding, "repetition_penalty", prefix="decoding.", above=0)
+    check_fields(config.local, "batch_size", prefix="local.", least=1)
+    check_fields(config.api, "max_in_flight", "max_attempts", "samples_per_request", prefix="api.", least=1)
+    check_fields(config.api, "timeout_s", prefix="api.", above=0)
     created: Generator = make(config)
     return created

@@ -60,7 +60,7 @@ def test_options_go_first_then_the_expander_then_the_generator():
 
 def test_options_that_make_no_sense(tmp_path):
     for name in ("samples", "passages", "max_words", "batch_samples"):
-        with pytest.raises(InputError, match=f"{name.replace('_', ' ')} is 0"):
+        with pytest.raises(InputError, match=f"{name} is 0"):
             ExpandOptions(**{name: 0})
     with pytest.raises(InputError, match="neither an expander nor a generator"):
         load_expander()
