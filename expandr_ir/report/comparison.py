@@ -10,7 +10,9 @@ from typing import Any
 from expandr_ir.errors import unknown_name
 from expandr_ir.evaluate import Scores, coverage_notes
 from expandr_ir.evaluate.compare import ComparedRun, Comparison, Cost
+from expandr_ir.report.evidence import study_of_comparison
 from expandr_ir.report.formatting import Table, fill, levels, mark, mean, p_value, signed
+from expandr_ir.report.page import page_of
 
 FORMATS = ("text", "json", "markdown", "latex", "html")
 
@@ -31,9 +33,6 @@ def render(comparison: Comparison, form: str, *, colour: bool = False) -> str:
         InputError: there is no such format.
     """
     if form == "html":
-        from expandr_ir.report.evidence import study_of_comparison
-        from expandr_ir.report.page import page_of
-
         return page_of(study_of_comparison(comparison))
     return _spell(
         form,

@@ -335,14 +335,10 @@ def test_querygym(tmp_path):
         {"topic_id": "007", "text": 'They do,\tand say "yes".\nFar.', "searched": first, "query_repeats": 2},
         {"topic_id": "8", "text": "how long live dogs keywords", "searched": "how long live dogs keywords"},
     ]
-
-
-@pytest.mark.parametrize("text", ["1\tq\tmore\n", "1\n", "\tq\n", '1\t"open\n'])
-def test_a_tsv_that_does_not_fit(tmp_path, text):
-    path = tmp_path / "queries.tsv"
-    path.write_text(text)
-    with pytest.raises(InputError, match=r"queries.tsv, line 1: "):
-        list(querygym_rows(path))
+    for text in ("1\tq\tmore\n", "1\n", "\tq\n", '1\t"open\n'):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"queries.tsv, line 1: "):
+            list(querygym_rows(path))
 
 
 def test_query2doc(tmp_path):
