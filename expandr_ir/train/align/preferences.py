@@ -124,11 +124,10 @@ def preferences(options: PreferencesOptions) -> Summary:
         start = time.perf_counter()
         table = writer.write()
         compare_start = time.perf_counter()
-        failures = [failure for expansions in writer.texts for failure in expansions.failures]
-        if failures:
-            first = failures[0]
+        for first in [texts.failures[0] for texts in writer.texts if texts.failures]:
             logger.warning("query %s, sample %d: %s", first.topic_id, first.sample, first.error)
-            logger.warning("%d samples have no text; the same command tries those that failed again", len(failures))
+        if failures := sum(len(texts.failures) for texts in writer.texts):
+            logger.warning("%d samples have no text; the same command tries those that failed again", failures)
         encoder = encoder or _open_encoder(options)
         threshold = compare_and_select(table, encoder, folder / files.WORK, options)
         seconds = {"generate": compare_start - start, "compare": time.perf_counter() - compare_start}
@@ -151,7 +150,7 @@ def preferences(options: PreferencesOptions) -> Summary:
             "preferences": summary["kept"],
             "generated": totals["generated"],
             "stored": totals["stored"],
-            "samples_without_text": len(failures),
+            "samples_without_text": failures,
             "truncated_samples": totals["truncated"],
             "texts_cut_by_the_encoder": sum(encoder.truncated.values()) if encoder else 0,
             **{f"dropped_{reason}": count for reason, count in summary["dropped"].items()},
