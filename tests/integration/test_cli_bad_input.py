@@ -130,7 +130,7 @@ def test_an_index_in_the_cache_that_was_damaged_since(fails, expandr, tiny):
         ("--hits 0", "hits is 0 ... 1 or more"),
         ("--hits many", "--hits many ... Expected: a whole number"),
         ("--k1 -1", "k1 = -1.0"),
-        ("--weight 2", "weight is 2.0 ... from 0 to 1"),
+        ("--weight 2", "weight is 2.0"),
         ("--repeats rows", "--repeats rows ... a whole number or row"),
         ("--rm3 --rocchio", "RM3 and Rocchio at once"),
         ("--heap much", "'much' is no amount of memory"),
