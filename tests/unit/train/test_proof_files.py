@@ -35,13 +35,13 @@ def test_there_are_two_and_they_are_no_collections():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_file_loads_and_what_it_records_holds(path, proofs, capsys):
-    found = proofs.load_proof(path)
-    assert found.tier == "training"
-    assert (TESTS.parent / found.command.split()[1]).is_file()
-    assert len(found.recorded.seeds) >= 3
-    assert len(found.recorded.figures) >= 16
-    assert proofs.check(found, found.recorded.seeds, found.recorded.figures) == 0
-    assert f"{len(found.recorded.figures)} of {len(found.recorded.figures)} figures" in capsys.readouterr().out
+    proof = proofs.load_proof(path)
+    figures = proof.recorded.figures
+    assert (TESTS.parent / proof.command.split()[1]).is_file()
+    assert len(proof.recorded.seeds) >= 3
+    assert len(figures) >= 16
+    assert proofs.check(proof, proof.recorded.seeds, figures) == 0
+    assert f"{len(figures)} of {len(figures)} figures" in capsys.readouterr().out
 
 
 def test_recipes_are_options_of_the_verbs(proofs, tmp_path):
@@ -58,42 +58,52 @@ def test_recipes_are_options_of_the_verbs(proofs, tmp_path):
     assert block_options(rounds["rounds"]["dpo"], {})["lora"]
 
 
-def file(proofs, path, **recorded):
+@pytest.fixture
+def path(proofs, tmp_path):
+    """A proof's file with two figures of two seeds."""
+    path = tmp_path / "p.yaml"
     path.write_text("title: t\nabout: a\ncommand: python x\nrecipe: {}\ntolerance: 0.01\n")
-    if recorded:
-        proofs.record(path, [0, 1], recorded)
-    return proofs.load_proof(path)
+    proofs.record(path, [0, 1], {"one": 0.5, "other": 0.7})
+    return path
 
 
-def test_a_figure_too_far_away_fails(proofs, tmp_path, capsys):
-    found = file(proofs, tmp_path / "p.yaml", one=0.5, other=0.7)
-    assert proofs.check(found, [0, 1], {"one": 0.509, "other": 0.7}) == 0
-    assert proofs.check(found, [0, 1], {"one": 0.511, "other": 0.7}) == 1
-    assert "FAIL one: 0.5110, recorded 0.5000 (+0.0110)" in capsys.readouterr().out
-    assert proofs.check(found, [0, 1], {"one": float("nan"), "other": 0.7}) == 1
-    assert proofs.check(found, [0, 1], {"one": 0.5}) == 1
-    assert "other figures" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("seeds", "figures", "code", "line"),
+    [
+        ([0, 1], {"one": 0.509, "other": 0.7}, 0, "2 of 2 figures are within 0.01"),
+        ([0, 1], {"one": 0.511, "other": 0.7}, 1, "FAIL one: 0.5110, recorded 0.5000 (+0.0110)"),
+        ([0, 1], {"one": float("nan"), "other": 0.7}, 1, "FAIL one: nan"),
+        ([0, 1], {"one": 0.5}, 1, "other figures"),
+        ([0, 1, 2], {"one": 0.9}, 0, "nothing was recorded with these seeds"),
+    ],
+)
+def test_figures_are_held_against_those_of_the_same_seeds(proofs, path, capsys, seeds, figures, code, line):
+    assert proofs.check(proofs.load_proof(path), seeds, figures) == code
+    assert line in capsys.readouterr().out
 
 
-def test_other_seeds_are_held_against_nothing(proofs, tmp_path, capsys):
-    found = file(proofs, tmp_path / "p.yaml", one=0.5)
-    assert proofs.check(found, [0, 1, 2], {"one": 0.9}) == 0
-    assert "nothing was recorded" in capsys.readouterr().out
+def test_recording_takes_the_place_of_what_was_recorded(proofs, path):
+    proofs.record(path, [3], {"one": 0.61234})
+    recorded = proofs.load_proof(path).recorded
+    assert (recorded.seeds, recorded.figures) == ([3], {"one": 0.6123})
+    assert path.read_text().count("recorded:") == 1
 
 
-def test_recording_takes_the_place_of_what_was_recorded(proofs, tmp_path):
-    file(proofs, tmp_path / "p.yaml", one=0.5)
-    proofs.record(tmp_path / "p.yaml", [3], {"one": 0.61234})
-    found = proofs.load_proof(tmp_path / "p.yaml").recorded
-    assert (found.seeds, found.figures) == ([3], {"one": 0.6123})
-    assert (tmp_path / "p.yaml").read_text().count("recorded:") == 1
-
-
-def test_finishing_writes_the_table(proofs, tmp_path):
-    found = file(proofs, tmp_path / "p.yaml", one=0.5)
-    arguments = argparse.Namespace(output=tmp_path, record=False, seeds=[0, 1], proof=tmp_path / "p.yaml")
-    assert proofs.finish(arguments, found, "a table\n", {"one": 0.6}) == 1
+def test_finishing_writes_the_table(proofs, path, tmp_path):
+    arguments = argparse.Namespace(output=tmp_path, record=False, seeds=[0, 1], proof=path)
+    assert proofs.finish(arguments, proofs.load_proof(path), "a table\n", {"one": 0.6, "other": 0.7}) == 1
     assert (tmp_path / "table.md").read_text() == "a table\n"
+
+
+def test_tests_of_pairs_are_corrected_over_the_table(proofs):
+    table = proofs.tested_table(
+        ("search", "trained on"), {("s", "a", "b"): [0.1, 0.2, 0.0], ("s", "c", "b"): [0.1] * 3}
+    )
+    first, line, *rows = table.splitlines()
+    assert first.endswith("| against | difference | p | p (Holm, 2 tests) | better/worse |")
+    assert line == "| --- | --- | --- | ---: | ---: | ---: | ---: |"
+    assert rows[0].startswith("| s | a | b | +0.1000 | 0.2254 |")  # t = 0.1 / (0.1 / sqrt(3)), two degrees of freedom
+    assert rows[0].endswith("| 2/0 |")
 
 
 def test_seeds_are_averaged_topic_by_topic(proofs):
@@ -101,8 +111,8 @@ def test_seeds_are_averaged_topic_by_topic(proofs):
         Scores({"m": 0.0}, {"m": {"a": 0.0, "b": 0.5}}, (), (), ()),
         Scores({"m": 0.0}, {"m": {"a": 1.0, "b": 0.7}}, (), (), ()),
     ]
-    found = proofs.averaged(seeds)
-    assert found.per_topic == {"m": {"a": 0.5, "b": pytest.approx(0.6)}}
-    assert found.means == {"m": pytest.approx(0.55)}
+    mean = proofs.averaged(seeds)
+    assert mean.per_topic == {"m": {"a": 0.5, "b": pytest.approx(0.6)}}
+    assert mean.means == {"m": pytest.approx(0.55)}
     assert proofs.mean_cell([0.5, 0.7]) == "0.6000 (0.1414)"
     assert proofs.mean_cell([0.5]) == "0.5000"
