@@ -45,8 +45,8 @@ def options(*argv: str) -> Options:
 
 def test_flags_lists_blocks_and_bare_words_in_any_order():
     line = (
-        "a.run --generator echo:org/x:y -m nDCG@10 --dry-run b.run --measure R@100 --repeats row "
-        "--topics-field=searched --weight -1.5 --generator.decoding.max-new-tokens 7 --generator.local.trust-remote-code"
+        "a.run --generator echo:org/x:y -m nDCG@10 --dry-run b.run --measure R@100 --repeats row --weight -1.5 "
+        "--topics-field=searched --generator.decoding.max-new-tokens 7 --generator.local.trust-remote-code"
     )
     got = options(*line.split())
     assert got.runs == ["a.run", "b.run"]
