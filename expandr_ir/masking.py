@@ -67,8 +67,5 @@ def _secrets() -> Iterator[str]:
             yield value.strip()
 
 
-def _forms(secret: str) -> Iterator[str]:
-    yield secret
-    yield repr(secret)[1:-1]
-    yield secret.encode("unicode_escape").decode()
-    yield quote(secret, safe="")
+def _forms(secret: str) -> tuple[str, ...]:
+    return secret, repr(secret)[1:-1], secret.encode("unicode_escape").decode(), quote(secret, safe="")
