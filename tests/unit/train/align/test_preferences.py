@@ -88,6 +88,7 @@ def test_a_preference_by_hand():
         ("xy", "a", Evidence(array(0.5, 0.6), array(0.6, 0.5)), {}, "equal_rewards"),
         ("xyz", "a", GOOD, {"min_gap": 0.7}, "small_gap"),
         ("xyz", "a", GOOD, {"min_gap": 2 / 3}, None),  # 3/2 - 5/6
+        ("xy", None, Evidence(positive=array(0.7, 0.8)), {"rewards": {"retriever": 1.0}, "min_gap": 0.5}, None),
         (
             *("xy", "a", Evidence(positive=array(0.4, 0.3), query=0.5)),
             *({"rewards": {"margin": 1.0}, "margin_keep": 0.95, "threshold": "none"}, "margin"),
