@@ -6,6 +6,7 @@ the 30 files of conf/ with generators, encoders and expanders.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -22,6 +23,16 @@ T = TypeVar("T")
 KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true, false", list: "a list", dict: "a mapping"}
 
 
+MOST_VALUES = 100_000
+"""Values of a YAML file, counted anew at each alias: ours have 1,000, and eight lines of nested aliases billions."""
+
+MOST_NESTED = 100
+"""Lists and mappings within each other, in YAML and JSON: real ones have ten; Python's readers fail at about 1,000."""
+
+LARGEST_NUMBER = 2**63
+"""The first whole number that SQLite, Lucene and C cannot hold."""
+
+
 class Text(str):
     """A string of a YAML file, with its file and line."""
 
@@ -35,21 +46,30 @@ def load_block(block: type[T], path: Path) -> T:
     """The dataclass that a YAML file holds."""
     if not path.is_file():
         raise MissingResourceError(f"{path} is not there", expected="a YAML file")
-    try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path}, line {mark.line + 1}" if mark else str(path)
-        raise InputError(f"{place}: {getattr(error, 'problem', None) or error}", expected="YAML") from error
+    node = _compose(path.read_bytes(), str(path))
     if node is None:
         raise InputError(f"{path} is empty", expected=f"the keys of {block.__name__}")
-    value: T = _fit(block, _located(path, node), str(path), "the file")
+    return fit(block, _located(path, node), str(path))
+
+
+def parse_mapping(text: str | bytes, place: str) -> dict[str, Any]:
+    """The plain mapping of a YAML text; `place` is its file or option, for errors."""
+    node = _compose(text, place)
+    value = None if node is None else _construct(node, place)
+    if not isinstance(value, dict):
+        raise InputError(f"{place}: holds {type(value).__name__}", expected="a mapping of options")
     return value
 
 
-def where(text: str) -> str:
-    """File and line of a string of a YAML file."""
-    return getattr(text, "where", "here")
+def fit(block: type[T], value: Any, place: str) -> T:
+    """The dataclass of a mapping; `place` is its file, for errors."""
+    fitted: T = _fit(block, value, place, "the file")
+    return fitted
+
+
+def where(text: Any, place: str = "here") -> str:
+    """File and line of a string of a YAML file; the place for anything else."""
+    return getattr(text, "where", place)
 
 
 def unknown(name: str, kind: str, known: Iterable[str], place: str = "") -> InputError:
@@ -58,13 +78,64 @@ def unknown(name: str, kind: str, known: Iterable[str], place: str = "") -> Inpu
     return InputError(f"{place or where(name)}: {error.found}", expected=error.expected, remedy=error.remedy)
 
 
-def check_names(kind: str, names: Sequence[str], known: Iterable[str]) -> None:
-    """Refuses names of a YAML file that are not known, or stand twice."""
+def check_names(kind: str, names: Sequence[str], known: Iterable[str], place: str = "here") -> None:
+    """Refuses names of a file that are not known, or stand twice."""
     for at, name in enumerate(names):
         if name not in known:
-            raise unknown(name, kind, known)
+            raise unknown(name, kind, known, where(name, place))
         if name in names[:at]:
             raise InputError(f"{where(name)}: {name!r} a second time", expected=f"each {kind} once")
+
+
+def _compose(text: str | bytes, place: str) -> yaml.Node | None:
+    """The nodes of a YAML text, which stand for a bounded number of values."""
+    try:
+        node: yaml.Node | None = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        values = 0 if node is None else _count_values(node, {}, 0)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise _yaml_error(place, error) from error
+    except RecursionError:
+        raise InputError(f"{place}: nested more than {MOST_NESTED} deep", expected="YAML of few levels") from None
+    if values > MOST_VALUES:
+        fault = f"{place}: its aliases (*NAME) stand for more than {MOST_VALUES:,} values"
+        raise InputError(fault, expected="a few values, and no alias within itself")
+    return node
+
+
+def _count_values(node: yaml.Node, counted: dict[int, int], depth: int) -> int:
+    if depth > MOST_NESTED:
+        raise RecursionError
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in counted:
+        counted[id(node)] = MOST_VALUES + 1  # which an alias within itself adds
+        counted[id(node)] = 1 + sum(_count_values(part, counted, depth + 1) for part in _parts(node))
+    return counted[id(node)]
+
+
+def _parts(node: yaml.Node) -> Iterable[yaml.Node]:
+    """The items of a list, the keys and values of a mapping."""
+    if isinstance(node, yaml.ScalarNode):
+        return []
+    return node.value if isinstance(node, yaml.SequenceNode) else itertools.chain.from_iterable(node.value)
+
+
+def _construct(node: yaml.Node, place: str) -> Any:
+    try:
+        return yaml.SafeLoader("").construct_document(node)
+    except yaml.YAMLError as error:
+        raise _yaml_error(place, error) from error
+    except (ValueError, TypeError, AttributeError, LookupError) as error:  # "!!int x", "!!timestamp x", "!!bool x"
+        for part in _parts(node):
+            _construct(part, place)  # names the line
+        shown = f"{node.value!r} is no {node.tag.rpartition(':')[2]}"
+        raise InputError(f"{place}, line {node.start_mark.line + 1}: {shown}", expected="YAML") from error
+
+
+def _yaml_error(place: str, error: Exception) -> InputError:
+    mark = getattr(error, "problem_mark", None)
+    place = f"{place}, line {mark.line + 1}" if mark else place
+    return InputError(f"{place}: {getattr(error, 'problem', None) or error}", expected="YAML")
 
 
 def _located(path: Path, node: yaml.Node) -> Any:
@@ -74,13 +145,16 @@ def _located(path: Path, node: yaml.Node) -> Any:
     if isinstance(node, yaml.MappingNode):
         mapping: dict[Text, Any] = {}
         for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                fault = f"{path}, line {key_node.start_mark.line + 1}: a key that is a list or a mapping"
+                raise InputError(fault, expected="a name")
             key = _text(path, key_node, key_node.value)
             if first := next((earlier for earlier in mapping if earlier == key), None):
                 line = first.where.rpartition(", ")[2]
                 raise InputError(f"{where(key)}: {key!r} a second time; the first is {line}", expected="each name once")
             mapping[key] = _located(path, value_node)
         return mapping
-    value = yaml.SafeLoader("").construct_document(node)
+    value = _construct(node, str(path))
     return _text(path, node, value) if isinstance(value, str) else value
 
 
@@ -106,10 +180,11 @@ def _fit(hint: Any, value: Any, place: str, name: str) -> Any:
     if kind is dict and arguments:
         of_key, of_value = arguments
         return {
-            _fit(of_key, key, where(key), "key"): _fit(of_value, item, where(key), key) for key, item in value.items()
+            _fit(of_key, key, where(key, place), "key"): _fit(of_value, item, where(key, place), key)
+            for key, item in value.items()
         }
     if kind in {list, tuple}:
-        return kind(_fit(arguments[0], item, getattr(item, "where", place), name) for item in value)
+        return kind(_fit(arguments[0], item, where(item, place), name) for item in value)
     return float(value) if kind is float else value
 
 
@@ -123,6 +198,8 @@ def _fits(hint: Any, value: Any) -> bool:
     if kind is float and isinstance(value, str):
         return bool(re.fullmatch(r"[+-]?\d+(\.\d*)?e[+-]?\d+", value))  # 2e-5, which YAML 1.1 takes for a text
     plain = _plain(kind)
+    if isinstance(value, int | float) and not -LARGEST_NUMBER < value < LARGEST_NUMBER:  # nor NaN
+        return False
     return isinstance(value, (int, float) if plain is float else plain) and isinstance(value, bool) == (plain is bool)
 
 
@@ -133,10 +210,8 @@ def _plain(kind: Any) -> Any:
 
 def _build(block: Any, mapping: dict[Text, Any], place: str) -> Any:
     hints, known = get_type_hints(block), {entry.name: entry for entry in fields(block)}
-    check_names("key", list(mapping), known)
+    check_names("key", list(mapping), known, place)
     for name, entry in known.items():
         if name not in mapping and entry.default is MISSING and entry.default_factory is MISSING:
-            raise InputError(
-                f"{getattr(next(iter(mapping), ''), 'where', place)}: no key {name!r}", expected=repr(name)
-            )
-    return block(**{key: _fit(hints[key], value, where(key), key) for key, value in mapping.items()})
+            raise InputError(f"{where(next(iter(mapping), ''), place)}: no key {name!r}", expected=repr(name))
+    return block(**{key: _fit(hints[key], value, where(key, place), key) for key, value in mapping.items()})

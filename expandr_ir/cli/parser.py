@@ -18,12 +18,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
 
+from expandr_ir.blocks import LARGEST_NUMBER, parse_mapping
 from expandr_ir.cli.verb import Verb
 from expandr_ir.config import conf_path, generator_block, names
 from expandr_ir.errors import InputError, MissingResourceError, unknown_name
+from expandr_ir.io.files import parse_json
 
 T = TypeVar("T")
 
@@ -65,10 +66,13 @@ def parse(name: str, verb: Verb, options_class: type[T], argv: Sequence[str]) ->
     unvalidated = [action.dest for action in parser._actions if "Unvalidated" in str(getattr(action, "_typehint", ""))]
     assert not unvalidated, f"expandr {name} takes any value for {unvalidated}"
     _tidy_help(parser, options)
+    help_command = f"expandr {name} --help"
     try:
-        values = parser.instantiate(parser.parse_args(_normalise(argv, options, name, positional)))
+        parsed = parser.parse_args(_normalise(argv, options, name, positional))
+        _check_values(parsed, options, help_command)
+        values = parser.instantiate(parsed)
     except ArgumentError as error:
-        raise _explain(str(error), options, f"expandr {name} --help") from error
+        raise _explain(str(error), options, help_command) from error
     return options_class(**{field.name: values[field.name] for field in dataclasses.fields(options_class)})  # type: ignore[arg-type]
 
 
@@ -116,17 +120,27 @@ def _normalise(argv: Sequence[str], options: Mapping[str, Option], verb: str, po
                 value = rest.pop(0)
             if kind == "list":  # a list that is typed goes in place of the default, not behind it
                 lists.setdefault(name, []).extend(_items(value, options[name].hint))
-            elif kind == "named":
-                spelled.append(f"--{name}={json.dumps(_generator(value, options))}")
-            elif name == "config":
-                spelled.append(f"--config={json.dumps(_read_config(Path(value), options))}")
             else:
-                spelled.append(f"--{name}={value}")
+                spelled.append(f"--{name}={_read_value(value, kind, name, options)}")
     bare += last
     if bare and not positional:
         raise InputError(f"{bare[0]!r} is not an option", remedy=f"expandr {verb} --help")
     spelled += [f"--{name}={json.dumps(values)}" for name, values in lists.items()]
     return [*spelled, "--", *bare] if bare else spelled
+
+
+def _read_value(value: str, kind: str, name: str, options: Mapping[str, Option]) -> str:
+    """The value, or as JSON the block that it names."""
+    data: Any
+    if name == "config":
+        data = _read_config(Path(value), options)
+    elif kind == "named":
+        data = _generator(value, options)
+    elif kind == "block" and not (value == "null" and _may_be_null(options[name].hint)):
+        data = _block(value, _flag(name), name, options)
+    else:
+        return value
+    return json.dumps(data, default=str)
 
 
 def _kind_of(name: str, flag: str, options: Mapping[str, Option], verb: str) -> str:
@@ -144,7 +158,7 @@ def _items(value: str, hint: Any) -> list[Any]:
     """A JSON list's items, or the value itself; in a list of texts "[END]" and "3" are texts."""
     element = next(typing.get_args(form)[0] for form in _forms(hint) if typing.get_origin(form) in {list, tuple})
     try:
-        items = json.loads(value)
+        items = parse_json(value)
     except ValueError:
         return [value]
     if isinstance(items, list) and (element is not str or all(isinstance(item, str) for item in items)):
@@ -177,23 +191,41 @@ def _read_config(path: Path, options: Mapping[str, Option]) -> dict[str, Any]:
 
 def _read_mapping(text: str | bytes, where: str, prefix: str, options: Mapping[str, Option]) -> dict[str, Any]:
     """The options of a YAML text, unknown names refused."""
-    try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{where}: {error}", expected="YAML") from error
-    if not isinstance(data, dict):
-        raise InputError(f"{where}: holds {type(data).__name__}", expected="a mapping of options")
+    data = parse_mapping(text, where)
     _check_names(data, where, prefix, options)
     return data
 
 
-def _check_names(data: Mapping[Any, Any], where: str, prefix: str, options: Mapping[str, Option]) -> None:
+def _block(value: str, where: str, name: str, options: Mapping[str, Option]) -> dict[str, Any]:
+    """The options of a block: a YAML file, or their text."""
+    text = Path(value).read_bytes() if Path(value).is_file() else value
+    return _read_mapping(text, f"{where} {value}", f"{name}.", options)
+
+
+def _check_names(data: dict[Any, Any], where: str, prefix: str, options: Mapping[str, Option]) -> None:
     for key, value in data.items():
         if (name := f"{prefix}{key}") not in options:
             siblings = [other.removeprefix(prefix) for other in options if other.startswith(prefix)]
             raise unknown_name(f"option in {where}", str(key), [other for other in siblings if "." not in other])
-        if isinstance(value, dict) and options[name].kind in {"block", "named"}:
+        if isinstance(value, str) and options[name].kind == "block":
+            data[key] = _block(value, f"{where}, {key}", name, options)
+        elif isinstance(value, dict) and options[name].kind in {"block", "named"}:
             _check_names(value, where, f"{name}.", options)
+
+
+def _check_values(parsed: Namespace, options: Mapping[str, Option], remedy: str) -> None:
+    """Refuses null where an option cannot be null, which jsonargparse takes for blocks and lists, and huge numbers."""
+    for name, option in options.items():
+        value = parsed.get(name, "")
+        is_null = value is None and not _may_be_null(option.hint)
+        is_huge = isinstance(value, int | float) and not -LARGEST_NUMBER < value < LARGEST_NUMBER
+        if is_null or is_huge:
+            expected = "a mapping" if option.kind in {"block", "named"} else _expected(option.hint)
+            raise InputError(f"{_flag(name)} {'null' if is_null else value}", expected=expected, remedy=remedy)
+
+
+def _expected(hint: Any) -> str:
+    return " or ".join(" or ".join(_choices(form)) or TYPE_WORDS.get(form, str(form)) for form in _forms(hint))
 
 
 def _explain(text: str, options: Mapping[str, Option], remedy: str) -> InputError:
@@ -213,8 +245,7 @@ def _explain(text: str, options: Mapping[str, Option], remedy: str) -> InputErro
     flag, hint = _flag(keys[-1]), options[keys[-1]].hint
     if known := _choices(hint):
         return unknown_name(f"value of {flag}", values[-1], known)
-    expected = " or ".join(" or ".join(_choices(form)) or TYPE_WORDS.get(form, str(form)) for form in _forms(hint))
-    return InputError(f"{flag} {values[-1]}", expected=expected, remedy=remedy)
+    return InputError(f"{flag} {values[-1]}", expected=_expected(hint), remedy=remedy)
 
 
 def _flag(name: str) -> str:
@@ -225,6 +256,10 @@ def _forms(hint: Any) -> list[Any]:
     """The members of a union without None; any other type alone."""
     is_union = typing.get_origin(hint) in {typing.Union, types.UnionType}
     return [form for form in typing.get_args(hint) if form is not type(None)] if is_union else [hint]
+
+
+def _may_be_null(hint: Any) -> bool:
+    return types.NoneType in typing.get_args(hint)
 
 
 def _choices(hint: Any) -> list[str]:

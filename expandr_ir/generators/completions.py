@@ -7,7 +7,6 @@ speak it with the differences that are named where they matter.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import time
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 from expandr_ir.config import ApiOptions, GeneratorConfig
 from expandr_ir.errors import InputError, MissingResourceError
 from expandr_ir.generators.base import cut_at_stop, failure
+from expandr_ir.io.files import parse_json
 from expandr_ir.masking import mask, read_secret
 from expandr_ir.records import FinishReason, Generation, GenerationRequest, SampleKey
 from expandr_ir.runtime import require
@@ -187,7 +187,7 @@ def read_answer(
     """Returns a generation for each text of an answer; time and written tokens are shared out evenly."""
     generations = []
     try:
-        body = json.loads(text)
+        body = parse_json(text)
         usage, choices = body.get("usage") or {}, body["choices"]
         counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
         tokens_in, tokens_out = [None if count is None else int(count) for count in counts]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import MissingResourceError
 from expandr_ir.generators import chat
 from expandr_ir.generators.base import failure
+from expandr_ir.io.files import read_json
 from expandr_ir.records import FinishReason, Generation
 from expandr_ir.runtime import require
 
@@ -104,5 +104,5 @@ class VllmGenerator(chat.ChatGenerator):
 
 def max_lora_rank(adapter: Path) -> int:
     """Returns the smallest rank vLLM can reserve that holds the rank of the adapter in this folder."""
-    rank = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+    rank = read_json(adapter / "adapter_config.json")["r"]
     return next((size for size in LORA_RANKS if size >= rank), rank)

@@ -13,7 +13,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from expandr_ir.blocks import MOST_NESTED
 from expandr_ir.errors import ExpandrError, InputError, MissingResourceError
+
+MOST_DIGITS = 300
+"""Digits of a whole number in JSON: a float can hold no more than 308, and Python reads no more than 4,300."""
 
 
 def home() -> Path:
@@ -59,11 +63,45 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             ) from error
 
 
+def parse_json(text: str | bytes, *, pairs: bool = False) -> Any:
+    """The value of a JSON text within MOST_NESTED and MOST_DIGITS; a JSONDecodeError, a ValueError, for any other.
+
+    With `pairs`, each object is a tuple of its (name, value), repeated names included.
+    """
+    text = text if isinstance(text, str) else text.decode("utf-8-sig")
+    try:
+        value = (_JSON_PAIRS if pairs else _JSON).decode(text)
+        if text.count("[") + text.count("{") > MOST_NESTED:
+            _check_depth(value)
+    except RecursionError:
+        raise json.JSONDecodeError(f"lists and objects nested more than {MOST_NESTED} deep", text, 0) from None
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MOST_NESTED + 1):
+        nested = [part for part in level if isinstance(part, list | dict | tuple)]
+        level = [item for part in nested for item in (part.values() if isinstance(part, dict) else part)]
+    if nested:
+        raise RecursionError
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise json.JSONDecodeError(f"a number of more than {MOST_DIGITS} digits", digits, 0)
+    return int(digits)
+
+
+_JSON = json.JSONDecoder(parse_int=_whole_number)
+_JSON_PAIRS = json.JSONDecoder(parse_int=_whole_number, object_pairs_hook=tuple)
+
+
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Each JSON object of a JSON-lines file, plain or .gz, with its line number from 1."""
     for number, line in read_lines(path):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except json.JSONDecodeError as error:
             raise InputError(
                 f"{path}, line {number}: malformed JSON ({error.msg} at column {error.colno})",
@@ -79,7 +117,7 @@ def read_json(path: Path, remedy: str | None = None) -> Any:
     """The content of a JSON file."""
     try:
         with open_bytes(path) as stream:
-            return json.loads(stream.read())
+            return parse_json(stream.read())
     except ValueError as error:
         raise InputError(f"{path} is damaged ({error})", expected="JSON", remedy=remedy) from error
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import expandr_ir
+from expandr_ir.blocks import fit
 from expandr_ir.errors import InputError
-from expandr_ir.io.files import sha256_file, write_json
+from expandr_ir.io.files import read_json, sha256_file, write_json
 from expandr_ir.masking import mask
 from expandr_ir.records import ExpandedTopic
 
@@ -48,17 +49,17 @@ class Manifest:
     """
 
     output: InputFile
-    command: Sequence[str]
-    config: Mapping[str, Any]
-    inputs: Mapping[str, InputFile]
-    seeds: Mapping[str, int]
-    counts: Mapping[str, int]
-    seconds: Mapping[str, float]
-    tokens: Mapping[str, int]
-    versions: Mapping[str, str]
+    command: list[str]
+    config: dict[str, Any]
+    inputs: dict[str, InputFile]
+    seeds: dict[str, int]
+    counts: dict[str, int]
+    seconds: dict[str, float]
+    tokens: dict[str, int]
+    versions: dict[str, str]
     started: str
     finished: str
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
 
     def describes(self, output: Path) -> bool:
         """Reports that the file is still the one that this manifest was written for."""
@@ -123,17 +124,13 @@ def read_manifest(output: Path) -> Manifest | None:
     path = manifest_path(output)
     if not path.is_file():
         return None
+    remedy = f"make {output.name} again, or delete {path.name}"
+    data = read_json(path, remedy)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        data["output"] = InputFile(**data["output"])
-        data["inputs"] = {role: InputFile(**item) for role, item in data["inputs"].items()}
-        return Manifest(**data)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(
-            f"{path} is not a manifest ({error})",
-            expected="the JSON that was written with the output",
-            remedy=f"make {output.name} again, or delete {path.name}",
-        ) from error
+        return fit(Manifest, data, path.name)
+    except InputError as error:
+        expected = f"{error.expected}, as the manifest was written with the output"
+        raise InputError(f"{path} is not a manifest ({error.found})", expected=expected, remedy=remedy) from error
 
 
 def generation_costs(topics: Iterable[ExpandedTopic]) -> tuple[dict[str, float], dict[str, int]]:

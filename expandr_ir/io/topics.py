@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from expandr_ir.errors import InputError
-from expandr_ir.io.files import read_jsonl, read_lines, text_field, write_json
+from expandr_ir.io.files import parse_json, read_jsonl, read_lines, text_field, write_json
 from expandr_ir.records import Topic
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _json_pairs(path: Path) -> list[tuple[str, Any]]:
     """The members of the file's one JSON object in order: a dict would hide ids that stand there twice."""
     lines = list(read_lines(path))
     try:
-        pairs = json.loads("\n".join(line for _, line in lines), object_pairs_hook=tuple)
+        pairs = parse_json("\n".join(line for _, line in lines), pairs=True)
     except json.JSONDecodeError as error:
         number = lines[error.lineno - 1][0] if lines else 1
         raise InputError(

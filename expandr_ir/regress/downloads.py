@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import json
 import logging
 import os
 import re
@@ -23,7 +22,7 @@ from zipfile import BadZipFile, ZipFile
 from expandr_ir.blocks import load_block, where
 from expandr_ir.config import conf_dir
 from expandr_ir.errors import ExpandrError, InputError, MissingResourceError, unknown_name
-from expandr_ir.io.files import exclusive, read_jsonl, sha256_file, text_field, write_json, write_jsonl
+from expandr_ir.io.files import exclusive, parse_json, read_jsonl, sha256_file, text_field, write_json, write_jsonl
 from expandr_ir.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -124,7 +123,7 @@ def _fetch(item: Item, target: Path) -> Path:
     with exclusive(lock, lambda: logger.warning("another process downloads %s: waiting", item.name)):
         made_of: dict[str, Any] = {}
         with suppress(FileNotFoundError, ValueError):
-            made_of = json.loads(note.read_text(encoding="utf-8"))
+            made_of = parse_json(note.read_bytes())
         same = made_of.get("md5") == entry.md5 if entry.md5 else made_of.get("sha256") == entry.sha256
         if result.exists() and (made_of.get("url") == item.url if item.group.unverified else same):
             return result

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from expandr_ir.blocks import unknown
+from expandr_ir.blocks import parse_mapping, unknown
 from expandr_ir.errors import InputError
 from expandr_ir.io.files import write_json, write_text
 from expandr_ir.regress.catalogue import RECORDED, Regression, Regressions, list_versions
@@ -133,7 +133,7 @@ def _band(path: Path, records: Sequence[Record], metric: str, precision: int) ->
 
 def _write(path: Path, added: Sequence[dict[str, Any]]) -> Path:
     """The collection's file of recorded figures: those of before that the new tables do not have, and these."""
-    tables = yaml.safe_load(path.read_text(encoding="utf-8"))["values"] if path.is_file() else []
+    tables = parse_mapping(path.read_bytes(), str(path))["values"] if path.is_file() else []
     for table, other in ((table, other) for table in added for other in tables):
         if other.get("python") == table.get("python"):
             other["rows"].pop(*table["rows"], None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.io.files import write_json
+from expandr_ir.io.files import parse_json, write_json
 from expandr_ir.regress.catalogue import Figure
 
 T = TypeVar("T")
@@ -153,7 +152,7 @@ def read_format(path: Path, name: str, build: Callable[[dict[str, Any]], T], exp
     if not path.is_file():
         raise MissingResourceError(f"{path} is not there", expected=expected, remedy="expandr regress")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(path.read_bytes())
         if data["format"] == name:
             return build(data)
     except (ValueError, TypeError, KeyError, AttributeError) as error:

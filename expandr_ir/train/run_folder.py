@@ -12,7 +12,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from expandr_ir.errors import ExpandrError, InputError
-from expandr_ir.io.files import read_json, read_jsonl, write_json
+from expandr_ir.io.files import parse_json, read_json, read_jsonl, write_json
 from expandr_ir.io.manifest import manifest_path
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def why_incomplete(checkpoint: Path) -> str | None:
     if not marker.is_file():
         return f"no {MARKER}: it was not written to its end"
     try:
-        expected = dict(json.loads(marker.read_text(encoding="utf-8")))
+        expected = dict(parse_json(marker.read_bytes()))
     except (ValueError, TypeError):
         return f"{MARKER} is not readable"
     sizes = _sizes(checkpoint)

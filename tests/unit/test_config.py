@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Literal
 
 import pytest
 
 from expandr_ir import config
-from expandr_ir.blocks import load_block
+from expandr_ir.blocks import load_block, parse_mapping
 from expandr_ir.config import GeneratorConfig, conf_path, generator_block, generator_config, names
 from expandr_ir.errors import InputError
 
@@ -27,6 +28,12 @@ class Block:
     words: tuple[str, ...] = ()
     kind: Literal["plain", "rich"] = "plain"
     rate: float | None = None
+
+
+ALIASES = "name: n\nwords:\n- &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"- &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefg", "bcdefgh", strict=True)
+)
+"""Nine lines that stand for 9^8 texts."""
 
 
 def written(tmp_path, text):
@@ -78,12 +85,55 @@ def test_a_block_is_read_with_its_inner_ones(tmp_path):
         ("name: n\ninner: 3\n", "line 2: 'inner' is 3\nExpected: a mapping"),
         ("name: n\nkind: pla\n", "line 2: unknown kind 'pla'\nExpected: one of plain, rich\nTry: plain"),
         ("name: n\nrate: true\n", "line 2: 'rate' is True"),
+        ("name: n\nrate: .nan\n", "line 2: 'rate' is nan"),
+        (f"name: n\nrate: 1{'0' * 400}\n", "line 2: 'rate' is 10000"),
+        (f"name: n\nrate: 1{'0' * 5000}\n", "line 2: '10*' is no int"),
+        ("name: n\ninner: null\n", "line 2: 'inner' is None\nExpected: a mapping"),
+        ("name: n\nwords:\n", "line 2: 'words' is None\nExpected: a list"),
+        ("name: n\ninner: {depth: 99999999999999999999}\n", "line 2: 'depth' is 9999"),
+        ("name: n\nrate: !!timestamp x\n", "line 2: 'x' is no timestamp"),
+        ("name: n\nrate: !!int x\n", "line 2: 'x' is no int"),
+        ("name: n\nrate: 2024-13-45\n", "line 2: '2024-13-45' is no timestamp"),
+        ("name: n\nrate: !!bool x\n", "line 2: 'x' is no bool"),
+        ("name: !!python/name:os.system n\n", "line 1: could not determine a constructor"),
+        ("name: n\n? [a, b]\n: 1\n", "line 2: a key that is a list or a mapping"),
+        ("name: n\nwords: &x [*x]\n", r"aliases \(\*NAME\) stand for more than 100,000 values"),
+        (ALIASES, r"aliases \(\*NAME\) stand for more than 100,000 values"),
+        (f"name: {'[' * 500}{']' * 500}", "nested more than 100 deep"),
+        (f"name: {'[' * 100_000}", "nest"),
     ],
 )
 def test_a_block_that_does_not_fit_is_an_error_with_file_and_key(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as caught:
         load_block(Block, written(tmp_path, text))
     assert "block.yaml" in caught.value.found
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: {c: [!!int x]}\n", "c.yaml, line 2: 'x' is no int"),
+        (ALIASES, "c.yaml: its aliases"),
+        ("- a", "c.yaml: holds list"),
+        ("a: [", "c.yaml, line [12]: "),
+        ("a: \x07", "c.yaml: "),
+        (b"\xff\xfea", "c.yaml"),
+        ("", "c.yaml: holds NoneType"),
+    ],
+)
+def test_a_mapping_that_cannot_be_read(text, message):
+    with pytest.raises(InputError, match=message):
+        parse_mapping(text, "c.yaml")
+
+
+def test_aliases_and_merged_keys_within_bounds():
+    text = "base: &base {depth: 3}\nmore: {<<: *base, when: 2024-01-01}\nlist: [*base, *base]\n"
+    depth = {"depth": 3}
+    assert parse_mapping(text, "c.yaml") == {
+        "base": depth,
+        "more": {"depth": 3, "when": date(2024, 1, 1)},
+        "list": [depth, depth],
+    }
 
 
 def test_what_a_generator_is_called():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from expandr_ir.collections import Collection, load_collection
 from expandr_ir.errors import InputError, check_fields
-from expandr_ir.io.files import atomic_write, output_file, sha256_json
+from expandr_ir.io.files import atomic_write, output_file, parse_json, sha256_json
 from expandr_ir.io.manifest import Summary, write_manifest
 from expandr_ir.progress import progress
 from expandr_ir.records import Topic
@@ -224,7 +224,7 @@ def _read_partial(partial: Path, plan: str) -> dict[str, Candidates]:
     """The candidates that a killed run left; a last line that is not whole is cut off."""
     lines = partial.read_bytes().splitlines(keepends=True) if partial.is_file() else []
     whole = [line for line in lines if line.endswith(b"\n")] or [json.dumps({"plan": plan}).encode() + b"\n"]
-    first, *chunks = map(json.loads, whole)
+    first, *chunks = map(parse_json, whole)
     if first["plan"] != plan:
         raise InputError(
             f"{partial} was begun with other options or another collection",

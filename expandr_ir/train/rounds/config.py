@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import yaml
-
+from expandr_ir.blocks import parse_mapping
 from expandr_ir.config import JsonField, conf_path
 from expandr_ir.errors import InputError
 from expandr_ir.io.files import read_json, write_json
@@ -139,7 +138,8 @@ def block_options(block: Block, fixed: dict[str, Any]) -> dict[str, Any]:
     """A verb's options: those of the file that `config` names, under the block's own, under what is decided here."""
     options = dict(block)
     name = options.pop("config", None)
-    base = yaml.safe_load(conf_path("train", str(name)).read_text(encoding="utf-8")) if name is not None else {}
+    path = None if name is None else conf_path("train", str(name))
+    base = {} if path is None else parse_mapping(path.read_bytes(), str(path))
     return laid_over(laid_over(base, options), fixed)
 
 

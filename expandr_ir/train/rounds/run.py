@@ -16,6 +16,7 @@ from pathlib import Path
 
 import yaml
 
+from expandr_ir.blocks import parse_mapping
 from expandr_ir.config import generator_block
 from expandr_ir.errors import ExpandrError, InputError, PartlyDoneError
 from expandr_ir.io.files import exclusive, output_folder, write_text
@@ -125,7 +126,7 @@ def stop_reason(step: Step, steps: Sequence[Step], done: Mapping[str, Done], opt
 def write_generator(base: str, target: Path, *, folder: str, name: str) -> None:
     """Writes the block of another generator with a merged model in its own's place; a server is asked for `name`."""
     block = generator_block(base)
-    options = yaml.safe_load(block.read_text(encoding="utf-8")) if isinstance(block, Path) else dict(block)
+    options = parse_mapping(block.read_bytes(), str(block)) if isinstance(block, Path) else dict(block)
     for key in ("revision", "adapter", "adapter_revision", "notes"):
         options.pop(key, None)
     options["model"] = name if options["engine"] == "api" else folder

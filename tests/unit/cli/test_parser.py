@@ -88,7 +88,7 @@ def test_printed_config_is_a_config(tmp_path, capsys):
         ("--generator.model m", "--generator.engine is missing"),
         ("--generator echo:m --generator.local.dtype float", "unknown value of --generator.local.dtype 'float'"),
         ('--generator {"engine":"echo","modle":"m"}', "unknown option in --generator 'modle'"),
-        ('--generator {"engine"', "--generator: "),
+        ('--generator {"engine"', "--generator, line 2: "),
     ],
 )
 def test_bad_arguments_are_named(line, message):
@@ -108,6 +108,16 @@ def test_bad_arguments_are_named(line, message):
         ),
         ("--config", "wieght: 1", r"c\.yaml 'wieght'(.|\n)*Try: weight"),
         ("--generator", "{engine: echo, locl: {}}", r"unknown option in .*c\.yaml 'locl'(.|\n)*Try: local"),
+        ("--generator", "{engine: echo, model: m, decoding: null}", r"--generator.decoding null\nExpected: a mapping"),
+        ("--generator", "{engine: echo, model: m, api: }", r"--generator.api null\nExpected: a mapping"),
+        ("--generator", "{engine: echo, model: m, api: x}", r"c.yaml, api x: holds str"),
+        ("--generator", "{engine: echo, model: m, decoding: {stop: null}}", r"--generator.decoding.stop null"),
+        ("--generator", f"{{engine: echo, model: m, decoding: {{seed: 1{'0' * 19}}}}}", "--generator.decoding.seed 1"),
+        ("--generator", "{engine: echo, model: m, decoding: {seed: 2024-01-01}}", "--generator.decoding.seed 2024"),
+        ("--generator.decoding", "{seed: !!int x}", "line 1: 'x' is no int"),
+        ("--generator.decoding", "x", "holds str"),
+        ("--config", "{generator: {engine: echo, model: m}, scales: null}", "--scales null"),
+        ("--config", "{generator: {engine: echo, model: m}, weight: null}", "--weight"),
     ],
 )
 def test_files_are_checked(tmp_path, option, text, message):

@@ -19,6 +19,7 @@ from expandr_ir.io.files import (
     home,
     output_file,
     output_folder,
+    parse_json,
     read_json,
     read_jsonl,
     read_lines,
@@ -44,6 +45,10 @@ def test_lines_carry_their_number_and_blank_ones_are_passed_over(tmp_path):
         (b'{"a": 1}\n[1]\n', "line 2: a JSON list"),
         (b'{"a": 1}\n{"a": "\x00"}\n', "line 2: a NUL byte at column 8"),
         (b'{"a": 1}\n\n{"a": "\xff"}\n', "line 3: invalid UTF-8 at byte 8"),
+        (b'{"a": 1}\n{"a": ' + b"[" * 3000 + b"]" * 3000 + b"}\n", "line 2: malformed JSON .* more than 100 deep"),
+        (b'{"a": ' * 101 + b"1" + b"}" * 101, "line 1: malformed JSON .* more than 100 deep"),
+        (b'{"a": -' + b"1" * 5000 + b"}", "line 1: malformed JSON .*more than 300 digits"),
+        (b'{"a": ' + b"1" * 301 + b"}", "line 1: malformed JSON .*more than 300 digits"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, content, message):
@@ -121,6 +126,18 @@ def test_json_comes_back_and_damage_is_named(tmp_path):
     (tmp_path / "a.json").write_text('{"a": ')
     with pytest.raises(InputError, match=r"a\.json is damaged(.|\n)*Try: make it again"):
         read_json(tmp_path / "a.json", remedy="make it again")
+
+
+@pytest.mark.parametrize("content", ["[" * 3000 + "]" * 3000, "1" * 5000, "[" * 101 + "]" * 101])
+def test_json_within_limits(tmp_path, content):
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"a\.json is damaged"):
+        read_json(path)
+    braces = {"text": "[{" * 3000, "list": [[[]]] * 200, "id": 10**299}
+    assert parse_json(json.dumps(braces)) == braces
+    nested = "[" * 100 + "]" * 100
+    assert json.dumps(parse_json(nested)) == nested
 
 
 def test_outputs_may_be_new_and_a_link_stays_a_link(tmp_path):

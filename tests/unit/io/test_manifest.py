@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,13 +54,36 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
 def test_other_files_are_no_manifests(content: str, tmp_path: Path) -> None:
     run, path = tmp_path / "a.trec", tmp_path / "a.trec.manifest.json"
     path.write_text(content, encoding="latin1")
-    with pytest.raises(InputError, match=r"a\.trec\.manifest\.json is not a manifest"):
+    with pytest.raises(InputError, match=r"a\.trec\.manifest\.json is (not a manifest|damaged)(.|\n)*delete a\.trec"):
         read_manifest(run)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"colour": "red"}, "unknown key 'colour'"),
+        ({"seconds": {"search": "1.0"}}, r"'search' is '1\.0'\)\nExpected: a number"),
+        ({"seconds": {"search": math.nan}}, "'search' is nan"),
+        ({"seconds": {"search": 10**200}}, "'search' is 10000"),
+        ({"seconds": [1.0]}, "'seconds' is a list"),
+        ({"counts": {"topics": None}}, "'topics' is None"),
+        ({"counts": {"topics": 1.5}}, "'topics' is 1.5"),
+        ({"tokens": {"in": True}}, "'in' is True"),
+        ({"inputs": {"expansions": "e.jsonl"}}, "'expansions' is 'e.jsonl'"),
+        ({"inputs": {"expansions": {"path": 1, "sha256": None}}}, "'path' is 1"),
+        ({"versions": {"python": 3}}, "'python' is 3"),
+        ({"started": 0}, "'started' is 0"),
+    ],
+)
+def test_a_manifest_of_wrong_types_names_the_key(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    run, path = tmp_path / "a.trec", tmp_path / "a.trec.manifest.json"
     run.write_text("one")
-    write_manifest(run)
-    path.write_text(json.dumps({**json.loads(path.read_text()), "colour": "red"}))
-    with pytest.raises(InputError, match="colour"):
+    write_manifest(run, seconds={"search": 1.0})
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=message) as caught:
         read_manifest(run)
+    assert f"{path} is not a manifest" in str(caught.value)
+    assert caught.value.remedy == "make a.trec again, or delete a.trec.manifest.json"
 
 
 def test_versions_are_found_without_importing_anything() -> None:
