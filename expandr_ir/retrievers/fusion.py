@@ -152,9 +152,8 @@ def _fuse(
                 for doc_id, value in zip(hits.doc_ids, values, strict=True):
                     parts[doc_id].append(value)
         floor = math.fsum(floors)
-        scores = {doc_id: floor + combine(values) for doc_id, values in parts.items()}
-        ranked = sorted(scores, key=lambda doc_id: (-scores[doc_id], doc_id))
-        fused[topic_id] = Hits(ranked, [scores[doc_id] for doc_id in ranked])
+        ranked = sorted((-(floor + combine(values)), doc_id) for doc_id, values in parts.items())
+        fused[topic_id] = Hits([doc_id for _, doc_id in ranked], [-score for score, _ in ranked])
     return fused
 
 
