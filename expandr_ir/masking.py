@@ -6,37 +6,81 @@ import logging
 import os
 import re
 import sys
+import threading
 import traceback
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable
 from types import TracebackType
+from typing import Any
 from urllib.parse import quote
 
 MASK = "***"
 _SECRET_NAMES = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)S?$", re.IGNORECASE)
-_SHORTEST = 6  # a shorter value would blot out ordinary words
-_PASSWORD_IN_URL = re.compile(r"(\w[\w+.-]*://)[^\s/@'\"]+@")
+_SECRET_FIELDS = re.compile(r"(api[-_ ]?key|access[-_]?token|secret|password|authorization)$", re.IGNORECASE)
+_SHORTEST = 6  # a shorter value is a placeholder, such as "none", and would blot out ordinary words
+_SHORTEST_IN_TEXTS = 12  # so is one without a digit in what an LLM wrote: "ollama", "lm-studio"
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_BEARER = re.compile(r"(Bearer )[^\s'\"]+")
+_KEY_SHAPES = re.compile(
+    r"(?<![\w-])(?:sk-(?=[\w-]*\d)[\w-]{16,}|(?:hf_|gsk_|xai-|nvapi-)[\w-]{20,}|AIza[\w-]{30,}|gh[a-z]_\w{30,}|AKIA[A-Z\d]{16}"
+    r"|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,})"
+)
+_CONTEXTS = tuple(
+    (re.compile(f"({before}){secret}", re.IGNORECASE), rf"\1{MASK}")
+    for before, secret in (
+        (r"\w[\w+.-]*://", r"[^\s/@'\"]+(?=@)"),
+        (r"Bearer ", r"[^\s'\"]+"),
+        (r"[?&](?:api[-_]?key|key|token|access_token|secret|password)=", r"[^\s&#'\"]+"),
+        (r"[\"'](?:api[-_ ]?key|access[-_]?token|secret|password|authorization)\\?[\"']\s*:\s*\\?[\"']", r"[^\"'\\]+"),
+        (r"api[-_ ]?key(?: provided)?\s*[:=]\s*", r"(?=[^\s'\",;&}]*\d)[^\s'\",;&}]{6,}"),
+    )
+)
+"""Where a secret stands: a URL's password or key, an Authorization header, a JSON field, "API key: ..."."""
 _registered: set[str] = set()
 
 
 def read_secret(variable: str) -> str:
     """The environment variable's value without surrounding white space, "" where it is not set; masked from then on."""
     secret = os.environ.get(variable, "").strip()
-    if secret:
-        _registered.add(secret)
+    register(secret)
     return secret
 
 
-def mask(text: str) -> str:
-    """The text with known secrets, bearer tokens and passwords of URLs replaced by ***.
+def register(secret: str) -> None:
+    """Masks this secret from now on."""
+    _registered.add(secret)
 
-    Known are the values of `read_secret` and of environment variables that are named like secrets (OPENAI_API_KEY,
-    HF_TOKEN), as they are, escaped as Python or JSON do, and percent-encoded.
+
+def mask(text: str) -> str:
+    """The text with secrets replaced by ***.
+
+    Secrets are the values of `read_secret` and of environment variables that are named like secrets (OPENAI_API_KEY,
+    HF_TOKEN), as they are, escaped as Python or JSON do, and percent-encoded; what has the shape of a provider's key;
+    bearer tokens, and passwords and keys in URLs.
     """
-    for form in sorted({form for secret in _secrets() for form in _forms(secret)}, key=len, reverse=True):
-        text = text.replace(form, MASK)
-    return _BEARER.sub(rf"\1{MASK}", _PASSWORD_IN_URL.sub(rf"\1{MASK}@", text))
+    text = _KEY_SHAPES.sub(MASK, _replace(text, _secrets()))
+    for pattern, masked in _CONTEXTS:
+        text = pattern.sub(masked, text)
+    return text
+
+
+def mask_text(text: str) -> str:
+    """What an LLM wrote, with known secrets replaced by ***: a server can send the key that it was given."""
+    return _replace(text, {s for s in _secrets() if len(s) >= _SHORTEST_IN_TEXTS and any(map(str.isdigit, s))})
+
+
+def mask_key_shapes(text: str) -> str:
+    """As `mask_text`, and with *** for what has the shape of a provider's key."""
+    return _KEY_SHAPES.sub(MASK, mask_text(text))
+
+
+def mask_json(value: Any) -> Any:
+    """A JSON value whose strings are masked, and those of fields that are named like secrets altogether."""
+    if isinstance(value, dict):
+        secret = {name for name, item in value.items() if _SECRET_FIELDS.search(name) and isinstance(item, str)}
+        return {mask(name): MASK if name in secret else mask_json(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [mask_json(item) for item in value]
+    return mask(value) if isinstance(value, str) else value
 
 
 def printable(text: str) -> str:
@@ -55,16 +99,39 @@ class MaskingFormatter(logging.Formatter):
         return printable(mask(super().format(record)))
 
 
-def print_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def mask_stderr() -> None:
+    """Masks what Python itself writes to stderr: uncaught exceptions, those of threads and finalizers, warnings."""
+    sys.excepthook = print_exception
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = lambda args: print_exception(args.exc_type, args.exc_value, args.exc_traceback)
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = lambda args: print_exception(args.exc_type, args.exc_value, args.exc_traceback)
+    warnings.formatwarning = _format_warning
+
+
+def print_exception(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
     """Writes an uncaught exception, masked, to stderr: a `sys.excepthook`."""
     sys.stderr.write(mask("".join(traceback.format_exception(kind, error, trace))))
 
 
-def _secrets() -> Iterator[str]:
-    yield from _registered
-    for name, value in os.environ.items():
-        if _SECRET_NAMES.search(name) and len(value.strip()) >= _SHORTEST:
-            yield value.strip()
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    return mask(_FORMAT_WARNING(message, category, filename, lineno, line))
+
+
+_FORMAT_WARNING = warnings.formatwarning
+
+
+def _secrets() -> set[str]:
+    named = {value.strip() for name, value in os.environ.items() if _SECRET_NAMES.search(name)}
+    return {secret for secret in _registered | named if len(secret) >= _SHORTEST}
+
+
+def _replace(text: str, secrets: Iterable[str]) -> str:
+    for form in sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True):
+        text = text.replace(form, MASK)
+    return text
 
 
 def _forms(secret: str) -> tuple[str, ...]:

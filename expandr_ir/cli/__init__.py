@@ -12,7 +12,7 @@ from expandr_ir import __version__
 from expandr_ir.cli.table import GROUPS, VERBS
 from expandr_ir.errors import ExpandrError, InputError, unknown_name
 from expandr_ir.io.manifest import running
-from expandr_ir.masking import MaskingFormatter, print_exception
+from expandr_ir.masking import MaskingFormatter, mask, mask_stderr, printable
 
 DISK_FAULTS = {
     errno.ENOSPC: "the disk is full",
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("expandr_ir").setLevel(logging.INFO)
     if os.environ.get("EXPANDR_VERBOSE"):
         logging.getLogger().setLevel(logging.INFO)
-    sys.excepthook = print_exception
+    mask_stderr()
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # bars of transformers and the hub, which a log file does not want
     try:
@@ -102,5 +102,5 @@ def _complain(error: ExpandrError | OSError) -> int:
         return error.exit_code
     fault = DISK_FAULTS.get(error.errno or 0, error.strerror or str(error))
     remedy = "Try: make room there, or name another folder (--output, or EXPANDR_HOME for what is cached)"
-    print(f"expandr: {error.filename or 'writing'}: {fault}\n{remedy}", file=sys.stderr)
+    print(printable(mask(f"expandr: {error.filename or 'writing'}: {fault}\n{remedy}")), file=sys.stderr)
     return ExpandrError.exit_code

@@ -176,6 +176,8 @@ expandr encode --collection beir/scifact --encoder contriever --faiss faiss/scif
         positional="files",
     ),
     "store verify": Verb(
-        "Check the file and recompute every key.", "store.archive:verify_store", "expandr store verify"
+        "Check the file, recompute every key, and find what looks like a server's key.",
+        "store.verify:verify_store",
+        "expandr store verify\nexpandr store verify --redact",
     ),
 } | TRAIN_VERBS

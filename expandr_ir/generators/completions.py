@@ -11,18 +11,19 @@ import os
 import random
 import time
 import zlib
+from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from expandr_ir.config import ApiOptions, GeneratorConfig
 from expandr_ir.errors import InputError, MissingResourceError
 from expandr_ir.generators.base import cut_at_stop, failure
 from expandr_ir.io.files import parse_json
-from expandr_ir.masking import mask, read_secret
+from expandr_ir.masking import mask, read_secret, register
 from expandr_ir.records import FinishReason, Generation, GenerationRequest, SampleKey
 from expandr_ir.runtime import require
 
@@ -116,7 +117,7 @@ class Servers:
         except TimeoutError as error:
             raise Fault(f"{url} did not answer within {timeout_s:g} s") from error
         except self._openai.APIStatusError as error:
-            raise read_fault(error, url, time.time()) from error
+            raise read_fault(error, url, time.time()) from None  # its text is the server's, unmasked
         except self._openai.APIConnectionError as error:
             cause = error.__cause__
             refused = type(cause).__name__ == "ConnectError"  # httpx or httpx2
@@ -135,6 +136,9 @@ def read_key(options: ApiOptions, addresses: Sequence[str]) -> str:
         )
     for address in addresses:
         parts = urlsplit(address)
+        if parts.password:
+            register(unquote(parts.password))
+            register(b64encode(f"{unquote(parts.username or '')}:{unquote(parts.password)}".encode()).decode())
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise InputError(f"api.base_url is {mask(address)!r}", expected="a URL such as http://localhost:8000/v1")
         if not key and parts.hostname == urlsplit(OPENAI_URL).hostname:

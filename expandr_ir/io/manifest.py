@@ -18,7 +18,7 @@ import expandr_ir
 from expandr_ir.blocks import fit
 from expandr_ir.errors import InputError
 from expandr_ir.io.files import read_json, sha256_file, write_json
-from expandr_ir.masking import mask
+from expandr_ir.masking import mask, mask_json
 from expandr_ir.records import ExpandedTopic
 
 PACKAGES = (
@@ -104,7 +104,7 @@ def write_manifest(
     manifest = Manifest(
         output=InputFile(output.name, _input_file(output).sha256),
         command=[mask(word) for word in command],
-        config=json.loads(mask(json.dumps(config or {}, default=str))),
+        config=mask_json(json.loads(json.dumps(config or {}, default=str))),
         inputs={role: _input_file(Path(name)) for role, name in (inputs or {}).items() if name and Path(name).exists()},
         seeds=dict(seeds or {}),
         counts=dict(counts or {}),
@@ -113,7 +113,7 @@ def write_manifest(
         versions=installed_versions(),
         started=started.isoformat(timespec="seconds"),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        details=json.loads(mask(json.dumps(details or {}, default=str))),
+        details=mask_json(json.loads(json.dumps(details or {}, default=str))),
     )
     write_json(manifest_path(output), asdict(manifest))
     return manifest

@@ -1,47 +1,30 @@
-"""The verbs of `expandr store`: a store listed, shown, exported, imported, verified; rows are JSON objects."""
+"""The verbs of `expandr store`: a store listed, shown, exported, imported; rows are JSON objects."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import suppress
+import logging
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from types import NoneType
 from typing import Any, Literal, get_args
 
-from expandr_ir.errors import ExpandrError, InputError, unknown_name
-from expandr_ir.io.files import output_file, read_jsonl, sha256_json, write_jsonl
+from expandr_ir.errors import InputError, unknown_name
+from expandr_ir.io.files import output_file, read_jsonl, write_jsonl
+from expandr_ir.masking import mask
 from expandr_ir.records import Decoding, FinishReason, Generation, GeneratorId, Message
+from expandr_ir.store.fields import FIELDS, FLAGS, field_fault
 from expandr_ir.store.keys import messages_hash, sample_key, settings_hash
 from expandr_ir.store.store import Store, StoreCorruptError, StoredGeneration, StoreEntry, now
 
+logger = logging.getLogger(__name__)
+
 SMALLEST_ROW_BYTES = 192  # three hashes in hex
-NEEDED = object()
-FIELDS: dict[str, tuple[tuple[type, ...], Any]] = {
-    "key": ((str, NoneType), None),
-    "prompt": ((str, NoneType), None),
-    "messages": ((list,), NEEDED),
-    "generator": ((dict,), NEEDED),
-    "decoding": ((dict,), NEEDED),
-    "sample": ((int,), NEEDED),
-    "text": ((str,), NEEDED),
-    "finish_reason": ((str,), "stop"),
-    "tokens_in": ((int, NoneType), None),
-    "tokens_out": ((int, NoneType), None),
-    "seconds": ((float, int), 0.0),
-    "engine_version": ((str,), ""),
-    "error": ((str, NoneType), None),
-    "created": ((str, NoneType), None),
-    "verbatim": ((bool,), True),
-}
-"""The fields of a row, in their order: types of the JSON value, and the value of a field that is not there."""
-JOINED = "generations g JOIN messages m ON m.hash = g.messages JOIN settings s ON s.hash = g.settings"
+JOINED = "generations g LEFT JOIN messages m ON m.hash = g.messages LEFT JOIN settings s ON s.hash = g.settings"
 ROWS = f"SELECT key, prompt, m.messages, {', '.join([*FIELDS][3:])} FROM {JOINED}"  # noqa: S608
-CHOSEN = f"""
-    {ROWS} WHERE (:model IS NULL OR json_extract(generator, '$.model') = :model)
+CHOICE = """
+    (:settings IS NULL OR g.settings IN (SELECT value FROM json_each(:settings)))
         AND (:prompt IS NULL OR :prompt IN (prompt, substr(prompt, 1, instr(prompt, '@') - 1)))
-    ORDER BY g.rowid
 """
 GROUPS = f"""
     SELECT generator, decoding, prompt,
@@ -51,7 +34,7 @@ GROUPS = f"""
         sum(finish_reason = 'refused'),
         sum(finish_reason = 'error'),
         coalesce(sum(tokens_in), 0), coalesce(sum(tokens_out), 0), total(seconds), max(created)
-    FROM {JOINED}
+    FROM {JOINED} WHERE :keys IS NULL OR g.key IN (SELECT value FROM json_each(:keys))
     GROUP BY g.settings, prompt ORDER BY min(g.rowid)
 """  # noqa: S608
 
@@ -150,22 +133,6 @@ class StoreGroup:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """The number of generations in a store, and a sentence for each fault in it."""
-
-    generations: int
-    faults: list[str]
-
-    @property
-    def exit_code(self) -> int:
-        """0 for a whole store."""
-        return ExpandrError.exit_code if self.faults else 0
-
-    def __str__(self) -> str:
-        return "\n".join([*self.faults, f"{self.generations:,} generations, {len(self.faults)} faults"])
-
-
 def list_store(options: ListOptions) -> str:
     """Returns the store's groups as text or JSON."""
     with options.open() as store:
@@ -204,41 +171,33 @@ def import_store(options: ImportOptions) -> str:
     return "\n".join(counts)
 
 
-def verify_store(options: StoreOptions) -> Verification:
-    """Checks the file and computes every hash anew."""
-    with options.open() as store:
-        return Verification(len(store), verify(store))
+def groups(store: Store, keys: Collection[str] | None = None) -> list[StoreGroup]:
+    """Returns a group for each generator, decoding and prompt, in the order of first use; of these keys alone, if any.
 
-
-def groups(store: Store) -> list[StoreGroup]:
-    """Returns a group for each generator, decoding and prompt, in the order of first use."""
+    Raises:
+        StoreCorruptError: a value in the file is not what was written.
+    """
     with store.reading() as connection:
-        return [StoreGroup(json.loads(row[0]), json.loads(row[1]), *row[2:]) for row in connection.execute(GROUPS)]
+        rows = connection.execute(GROUPS, {"keys": None if keys is None else json.dumps(list(keys))}).fetchall()
+    return [_group(store.path, *row) for row in rows]
 
 
-def verify(store: Store) -> list[str]:
-    """Returns a sentence for each fault: SQLite's own integrity check, then every hash computed anew."""
-    with store.reading() as connection:
-        faults = [f"SQLite: {text}" for (text,) in connection.execute("PRAGMA integrity_check") if text != "ok"]
-        for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
-            faults.append(f"row {row} of {table} refers to {parent} that are not there")
-        for key, messages in connection.execute("SELECT hash, messages FROM messages"):
-            if not _is_hash(key, messages):
-                faults.append(f"messages {key} are not what they were written as")
-        for key, *parts in connection.execute("SELECT hash, generator, decoding FROM settings"):
-            if not _is_hash(key, '{{"generator": {}, "decoding": {}}}'.format(*parts)):
-                faults.append(f"settings {key} are not what they were written as")
-        for key, *parts, _text in connection.execute("SELECT key, messages, settings, sample, text FROM generations"):
-            if not _is_hash(key, json.dumps(parts)):
-                faults.append(f"generation {key} does not stand under the hash of its parts")
-    return faults
+def _group(path: Path, generator: object, decoding: object, prompt: str | None, *counts: Any) -> StoreGroup:
+    parts = {"generator": _parsed(generator), "decoding": _parsed(decoding), "prompt": prompt, "created": counts[-1]}
+    if fault := field_fault(parts):
+        raise StoreCorruptError(path, f"of a generator and its texts, {fault}")
+    group = StoreGroup(parts["generator"], parts["decoding"], prompt, *counts)
+    if not {"engine", "model"} <= group.generator.keys():
+        raise StoreCorruptError(path, f"a generator is {group.generator}")
+    return group
 
 
-def _is_hash(key: str, text: str) -> bool:
+def _parsed(value: Any) -> Any:
+    """The value of a JSON text; itself where it is none, which has no field's type."""
     try:
-        return sha256_json(json.loads(text)) == key
-    except ValueError:
-        return False
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return value
 
 
 def find(store: Store, prefix: str) -> dict[str, Any]:
@@ -261,34 +220,56 @@ def export_rows(store: Store, model: str | None = None, prompt: str | None = Non
         model: only texts of this model.
         prompt: only texts of this template: an id, such as "passage", or one version of it, such as "passage@1".
     """
+    return _select(store, f"{ROWS} WHERE {CHOICE} ORDER BY g.rowid", choice(store, model, prompt))
+
+
+def choice(store: Store, model: str | None, prompt: str | None) -> dict[str, str | None]:
+    """Returns the values of CHOICE for a model and a prompt, which the store must have; None is any."""
     with store.reading() as connection:
-        models = {name for (name,) in connection.execute("SELECT json_extract(generator, '$.model') FROM settings")}
-        prompts = {name for (name,) in connection.execute("SELECT prompt FROM messages WHERE prompt IS NOT NULL")}
+        settings = connection.execute("SELECT hash, generator FROM settings").fetchall()
+        prompts = {name for (name,) in connection.execute("SELECT prompt FROM messages WHERE typeof(prompt) = 'text'")}
+    models = {key: parsed.get("model") for key, text in settings if isinstance(parsed := _parsed(text), dict)}
     prompts |= {name.partition("@")[0] for name in prompts}
-    for kind, name, known in (("model", model, models), ("prompt", prompt, prompts)):
+    for kind, name, known in (("model", model, {str(name) for name in models.values()}), ("prompt", prompt, prompts)):
         if name is not None and name not in known:
             raise unknown_name(f"{kind} in the store", name, known)
-    return _select(store, CHOSEN, {"model": model, "prompt": prompt})
+    chosen = None if model is None else json.dumps([key for key, name in models.items() if name == model])
+    return {"settings": chosen, "prompt": prompt}
 
 
 def rescue_rows(store: Store) -> Iterator[dict[str, Any]]:
-    """Yields the rows of a damaged store that can still be read, as `export_rows` does."""
+    """Yields the rows of a damaged store that can still be read and imported, as `export_rows` does."""
     try:
         with store.reading() as connection:
             last = int(connection.execute("SELECT coalesce(max(rowid), 0) FROM generations").fetchone()[0])
     except StoreCorruptError:  # as many rows as the file has room for
         last = store.path.stat().st_size // SMALLEST_ROW_BYTES
+    lost = 0
     for place in range(1, last + 1):
-        with suppress(StoreCorruptError, ValueError):
-            yield from list(_select(store, f"{ROWS} WHERE g.rowid = :place", {"place": place}))
+        try:
+            for row in list(_select(store, f"{ROWS} WHERE g.rowid = :place", {"place": place})):
+                _entry(row, f"row {place}")
+                yield row
+        except (StoreCorruptError, InputError):
+            lost += 1
+    if lost:
+        logger.warning("%d rows cannot be read: expandr store verify --store %s", lost, store.path)
 
 
 def _select(store: Store, query: str, values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yields the rows of a query that begins with ROWS; errors of an old store are masked.
+
+    Raises:
+        StoreCorruptError: a value in the file is not what was written.
+    """
     with store.reading() as connection:
         for columns in connection.execute(query, values):
             row = dict(zip(FIELDS, columns, strict=True))
-            parsed = {name: json.loads(row[name]) for name in ("messages", "generator", "decoding")}
-            yield {**row, **parsed, "verbatim": bool(row["verbatim"])}
+            row |= {name: _parsed(row[name]) for name in ("messages", "generator", "decoding")}
+            row["verbatim"] = FLAGS.get(row["verbatim"], row["verbatim"])
+            if fault := field_fault(row):
+                raise StoreCorruptError(store.path, f"of the generation {row['key']}, {fault}")
+            yield row | {"error": row["error"] and mask(row["error"]), "engine_version": mask(row["engine_version"])}
 
 
 def import_rows(store: Store, path: Path) -> tuple[int, int]:
@@ -309,13 +290,8 @@ def _entry(row: dict[str, Any], where: str) -> StoreEntry:
     """Returns the store's entry of a row, with its key computed anew."""
     form = "the fields, and their types, that `expandr store export` writes"
     row = {name: row.get(name, default) for name, (_, default) in FIELDS.items()}
-    for name, (types, _) in FIELDS.items():
-        if row[name] is NEEDED:
-            raise InputError(f"{where}: no field {name!r}", expected=form)
-        if type(row[name]) not in types:
-            raise InputError(f"{where}: {name!r} is a {type(row[name]).__name__}", expected=form)
-        if isinstance(row[name], int | float) and not 0 <= row[name] < 2**63:
-            raise InputError(f"{where}: {name!r} is {row[name]}", expected="a number from 0")
+    if fault := field_fault(row):
+        raise InputError(f"{where}: {fault}", expected=form)
     try:
         messages = tuple(Message(**message) for message in row["messages"])
         generator, stop = GeneratorId(**row["generator"]), row["decoding"].get("stop", [])

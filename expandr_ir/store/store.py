@@ -7,17 +7,18 @@ import os
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from expandr_ir.errors import ExpandrError, InputError, MissingResourceError
 from expandr_ir.io.files import home, sha256_json
-from expandr_ir.masking import mask
+from expandr_ir.masking import mask, mask_text
 from expandr_ir.records import Decoding, Generation, GenerationRequest, GeneratorId, Message
+from expandr_ir.store.fields import field_fault
 from expandr_ir.store.keys import messages_json, sample_key, settings_json
 
 APPLICATION_ID = 0x65787064
@@ -49,11 +50,14 @@ SELECT = """
     SELECT created, verbatim, key, text, finish_reason, tokens_in, tokens_out, seconds, engine_version, error
     FROM generations WHERE key IN (SELECT value FROM json_each(?))
 """
-DELETE_FAILURE = """
+DELETE_EARLIER = """
     DELETE FROM generations
-    WHERE key = :key AND finish_reason IN ('error', 'refused')
-        AND (:finish_reason NOT IN ('error', 'refused') OR created < :created)
+    WHERE key = :key AND CASE
+        WHEN :finish_reason IN ('error', 'refused') THEN finish_reason IN ('error', 'refused') AND created < :created
+        ELSE finish_reason IN ('error', 'refused') OR created = :replaces
+    END
 """
+GENERATION_FIELDS = [field.name for field in fields(Generation)]
 INSERT_GENERATION = """
     INSERT INTO generations VALUES (
         :key, :messages, :settings, :sample, CAST(:text AS TEXT), :finish_reason, :tokens_in, :tokens_out, :seconds,
@@ -142,7 +146,7 @@ class Store:
         with _errors_in_words(path), ExitStack() as on_error:
             connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, **how)
             on_error.callback(connection.close)
-            connection.text_factory = lambda raw: raw.decode("utf-8", "surrogatepass")
+            connection.text_factory = _decode
             marks = ("application_id", "user_version")
             application, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in marks)
             if application != APPLICATION_ID:
@@ -191,7 +195,7 @@ class Store:
         """Returns those of the keys that the store has, by key; failed and refused generations are among them."""
         with self.reading() as connection:
             rows = connection.execute(SELECT, [json.dumps(list(keys))]).fetchall()
-        return {row[2]: StoredGeneration(Generation(*row[2:]), row[0], bool(row[1])) for row in rows}
+        return {row[2]: _stored(self.path, *row) for row in rows}
 
     def put(
         self,
@@ -199,8 +203,12 @@ class Store:
         requests: Iterable[GenerationRequest],
         generator: GeneratorId,
         prompt: str | None = None,
+        *,
+        replaces: Mapping[str, str | None] | None = None,
     ) -> int:
         """Keeps a generator's answers to requests, rendered from `prompt`, in one commit; returns the rows written.
+
+        A text takes the place of the stored one that was `created` when `replaces` says, by key.
 
         Raises:
             ExpandrError: a generation answers none of the requests, or the file cannot be written; nothing is kept.
@@ -216,19 +224,33 @@ class Store:
             request, sample = by_key[generation.key]
             stored = StoredGeneration(generation, now(), verbatim=False)
             entries.append(StoreEntry(request.messages, generator, request.decoding, sample, stored, prompt))
-        return self.add(entries)
+        return self.add(entries, replaces)
 
-    def add(self, entries: Iterable[StoreEntry]) -> int:
+    def add(self, entries: Iterable[StoreEntry], replaces: Mapping[str, str | None] | None = None) -> int:
         """Keeps entries, in one commit; returns the rows written.
 
-        A text is never replaced: the first that was written stays. A failure is replaced by a text, and by a failure
-        that is newer.
+        A text is replaced where `replaces` has its key and time alone: the first that was written stays. A failure is
+        replaced by a text, and by a failure that is newer.
 
         Raises:
             ExpandrError: a key is not the hash of its entry, or the file cannot be written; nothing is kept.
         """
         with self.transaction() as connection:
-            return sum(_insert(connection, entry) for entry in entries)
+            return sum(_insert(connection, entry, replaces or {}) for entry in entries)
+
+    def wipe(self) -> None:
+        """Takes out of the file, and its log, what was deleted or changed; both are written anew.
+
+        Raises:
+            ExpandrError: another process keeps the log from being written anew.
+        """
+        with self.reading() as connection:
+            connection.execute("VACUUM")
+            if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                raise ExpandrError(
+                    f"{self.path} is in use: what was taken out of it still stands in its log",
+                    remedy="end the other processes and type the same command again",
+                )
 
     def close(self) -> None:
         """Closes the file; the last connection of all processes folds the log into it."""
@@ -236,7 +258,24 @@ class Store:
             self._connection.close()
 
 
-def _insert(connection: sqlite3.Connection, entry: StoreEntry) -> int:
+def _decode(raw: bytes) -> str | bytes:
+    """The text; of one that is damaged its bytes, which is no text's type."""
+    try:
+        return raw.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return raw
+
+
+def _stored(path: Path, created: str, verbatim: int, *columns: Any) -> StoredGeneration:
+    row = dict(zip(GENERATION_FIELDS, columns, strict=True))
+    if fault := field_fault(row):
+        raise StoreCorruptError(path, f"of the generation {row['key']}, {fault}")
+    if row["error"]:
+        row["error"] = mask(row["error"])
+    return StoredGeneration(Generation(**row), created, bool(verbatim))
+
+
+def _insert(connection: sqlite3.Connection, entry: StoreEntry, replaces: Mapping[str, str | None]) -> int:
     generation = entry.stored.generation
     prompt, how = messages_json(entry.messages), settings_json(entry.generator, entry.decoding)
     messages, settings = sha256_json(prompt), sha256_json(how)
@@ -253,9 +292,10 @@ def _insert(connection: sqlite3.Connection, entry: StoreEntry) -> int:
     values = asdict(generation) | {"messages": messages, "settings": settings, "sample": entry.sample}
     values |= {"created": entry.stored.created, "verbatim": entry.stored.verbatim}
     # as bytes: SQLite keeps half a surrogate pair, too, which an LLM's server may send
-    values["text"] = generation.text.encode("utf-8", "surrogatepass")
+    values["text"] = mask_text(generation.text).encode("utf-8", "surrogatepass")
     values["error"] = generation.error and mask(generation.error).encode("utf-8", "surrogatepass")
-    connection.execute(DELETE_FAILURE, values)
+    values["engine_version"] = mask(generation.engine_version)
+    connection.execute(DELETE_EARLIER, values | {"replaces": replaces.get(key)})
     return connection.execute(INSERT_GENERATION, values).rowcount
 
 
@@ -278,8 +318,6 @@ def _create_file(path: Path) -> None:
 def _errors_in_words(path: Path) -> Iterator[None]:
     try:
         yield
-    except UnicodeDecodeError as error:
-        raise StoreCorruptError(path, f"a text in it is no UTF-8 ({error.reason})") from error
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", None)
         if code is None:  # a wrong call, not a state of the file

@@ -23,7 +23,7 @@ from expandr_ir.expanders.plan import Plan
 from expandr_ir.prompts import Prompt
 from expandr_ir.records import Decoding, Generation, GeneratorId, Topic
 from expandr_ir.store import Store
-from expandr_ir.store.archive import verify
+from expandr_ir.store.verify import verify
 
 TOPICS = 40
 BATCH = 4

@@ -270,7 +270,7 @@ def test_text_that_is_no_utf8_is_damage(tmp_path):
     (key,) = filled(path, 1)
     with sqlite3.connect(path) as raw:
         raw.execute("UPDATE generations SET text = CAST(x'ff' AS TEXT)")
-    with Store.open(path) as store, pytest.raises(StoreCorruptError, match="no UTF-8"):
+    with Store.open(path) as store, pytest.raises(StoreCorruptError, match="'text' is no UTF-8"):
         store.get([key])
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from store_entries import WHEN, entry
 
 from expandr_ir.errors import InputError, MissingResourceError
 from expandr_ir.records import Decoding, Generation, GeneratorId, Message
@@ -21,7 +22,6 @@ from expandr_ir.store.archive import (
     ImportOptions,
     ListOptions,
     ShowOptions,
-    StoreOptions,
     export_rows,
     export_store,
     find,
@@ -31,21 +31,9 @@ from expandr_ir.store.archive import (
     list_store,
     rescue_rows,
     show_generations,
-    verify,
-    verify_store,
 )
 from expandr_ir.store.keys import messages_hash, sample_key, settings_hash
-
-WHEN = "2026-01-02T03:04:05.000006+00:00"
-
-
-def entry(
-    text="because", *, user="why", model="tiny", sample=0, prompt="passage@1", reason="stop", error=None, tokens=(7, 3)
-):
-    messages, generator, decoding = (Message("user", user),), GeneratorId("api", model), Decoding(stop=("\n\n",))
-    key = sample_key(messages_hash(messages), settings_hash(generator, decoding), sample)
-    generation = Generation(key, text, reason, *tokens, 0.5, "fake 1", error)
-    return StoreEntry(messages, generator, decoding, sample, StoredGeneration(generation, WHEN, False), prompt)
+from expandr_ir.store.verify import VerifyOptions, verify, verify_store
 
 
 def write(path, rows):
@@ -211,28 +199,6 @@ def test_a_bad_row_is_named_and_nothing_is_imported(store, tmp_path, change, mes
         import_rows(store, tmp_path / "none.jsonl")
 
 
-@pytest.mark.parametrize(
-    ("damage", "fault"),
-    [
-        ("UPDATE generations SET sample = 5 WHERE sample = 1", "does not stand under the hash"),
-        ("""UPDATE messages SET messages = '[{"role": "user", "content": "x"}]'""", "not what they were written as"),
-        ("UPDATE messages SET messages = 'no JSON'", "not what they were written as"),
-        ("UPDATE settings SET generator = '{}'", "settings"),
-        ("DELETE FROM messages", "refers to messages that are not there"),
-        ("PRAGMA writable_schema = 1; DELETE FROM sqlite_master WHERE tbl_name = 'leases'", "SQLite: "),
-    ],
-)
-def test_verify_finds_changes(tmp_path, damage, fault):
-    path = tmp_path / "s.sqlite"
-    with Store.open(path) as store:
-        store.add([entry(f"text {number}", sample=number) for number in range(50)])
-        assert verify(store) == []
-    with sqlite3.connect(path) as raw:
-        raw.executescript(damage)
-    with Store.open(path) as store:
-        assert any(fault in sentence for sentence in verify(store))
-
-
 def test_rescue_reads_what_a_damaged_store_still_has(tmp_path):
     path = tmp_path / "s.sqlite"
     with Store.open(path) as store:
@@ -265,11 +231,11 @@ def test_the_verbs_open_the_store_that_is_named(tmp_path, monkeypatch):
     (group,) = json.loads(list_store(ListOptions("b.sqlite", "json")))
     assert (group["texts"], group["errors"]) == (1, 1)
     assert json.loads(show_generations(ShowOptions("b.sqlite", [key[:8]])))["text"] == "one"
-    whole = verify_store(StoreOptions("b.sqlite"))
+    whole = verify_store(VerifyOptions("b.sqlite"))
     assert (str(whole), whole.exit_code) == ("2 generations, 0 faults", 0)
     with sqlite3.connect("b.sqlite") as raw:
         raw.execute("UPDATE generations SET sample = 7")
-    assert verify_store(StoreOptions("b.sqlite")).exit_code == 6
+    assert verify_store(VerifyOptions("b.sqlite")).exit_code == 6
     with pytest.raises(MissingResourceError):
         list_store(ListOptions("c.sqlite"))
     for verb, options in ((show_generations, ShowOptions("b.sqlite")), (import_store, ImportOptions("b.sqlite"))):
