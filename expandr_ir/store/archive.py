@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from expandr_ir.errors import InputError, unknown_name
-from expandr_ir.io.files import output_file, read_jsonl, write_jsonl
+from expandr_ir.io.files import output_file, parse_json, read_jsonl, write_jsonl
 from expandr_ir.masking import mask
 from expandr_ir.records import Decoding, FinishReason, Generation, GeneratorId, Message
 from expandr_ir.store.fields import FIELDS, FLAGS, field_fault
@@ -195,8 +195,8 @@ def _group(path: Path, generator: object, decoding: object, prompt: str | None, 
 def _parsed(value: Any) -> Any:
     """The value of a JSON text; itself where it is none, which has no field's type."""
     try:
-        return json.loads(value) if isinstance(value, str) else value
-    except (ValueError, RecursionError):
+        return parse_json(value) if isinstance(value, str) else value
+    except ValueError:
         return value
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from expandr_ir.errors import ExpandrError, some
-from expandr_ir.io.files import sha256_json
+from expandr_ir.io.files import parse_json, sha256_json
 from expandr_ir.masking import mask, mask_key_shapes
 from expandr_ir.store.archive import StoreOptions
 from expandr_ir.store.fields import FIELDS, FLAGS, field_fault
@@ -145,6 +144,6 @@ def _generations(connection: sqlite3.Connection) -> Iterator[str]:
 
 def _is_hash(key: object, text: object) -> bool:
     try:
-        return isinstance(text, str) and sha256_json(json.loads(text)) == key
-    except (ValueError, RecursionError):
+        return isinstance(text, str) and sha256_json(parse_json(text)) == key
+    except ValueError:
         return False
