@@ -63,8 +63,8 @@ class RunVerbOptions(TopicSource):
     Args:
         expander: a name of conf/expanders, or a YAML file.
         output: the run; the expansions stand beside it, in OUTPUT.expansions.jsonl.
-        generator: a name of conf/generators, a YAML file, or engine:model. Of its decoding, what the expander sets is
-            the expander's.
+        generator: a name of conf/generators, a YAML file, or engine:model. The expander's decoding goes over that of a
+            name or file, and what is typed (--generator.decoding.temperature 0) over both.
         prompt: a name of conf/prompts, or a YAML file.
         samples: expansions of each topic.
         retriever: sparse, dense or hybrid.
@@ -103,6 +103,8 @@ def run(options: RunVerbOptions) -> Summary:
         name: getattr(options, name) for name in ("retriever", "encoder", "encode", "hits", "index", "dense_index")
     }
     config = expander_config(options.expander)
+    if options.generator:
+        config = config.with_decoding(options.generator.decoding)  # the expander's own, but for what was typed
     search_options = config.search_options(**overrides)  # what can be refused is refused before an LLM is paid
     collection = options.load_collection()
     topics = options.load_topics(collection, options.limit)

@@ -2,12 +2,14 @@
 
 A field `dry_run` is `--dry-run` (underscores work too), a boolean needs no value, a list is a repeated flag or a JSON
 list, and a block of conf/ is named: `--generator echo`, then `--generator.decoding.temperature 0.7`. `--config FILE`
-reads the same names from YAML.
+reads the same names from YAML. Under `run`, the expander's generator is the default, and its decoding goes over that of
+a named generator; what is typed goes over both.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import json
 import re
@@ -31,6 +33,7 @@ T = TypeVar("T")
 SHORT = {"-m": "--measures", "--measure": "--measures", "-o": "--output"}
 PASSED_ON = ("-h", "--help", "--print_config")
 TYPE_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+LAYERS = {"config": 0, "generator": 1}
 NO_DEFAULT = ("None", "False", "", "[]", "()", "{}", SUPPRESS)
 """Defaults, as text, that --help does not show."""
 
@@ -68,11 +71,16 @@ def parse(name: str, verb: Verb, options_class: type[T], argv: Sequence[str]) ->
     _tidy_help(parser, options)
     help_command = f"expandr {name} --help"
     try:
-        parsed = parser.parse_args(_normalise(argv, options, name, positional))
+        words = _normalise(argv, options, name, positional)
+        parsed = parser.parse_args(words)
         _check_values(parsed, options, help_command)
         values = parser.instantiate(parsed)
     except ArgumentError as error:
         raise _explain(str(error), options, help_command) from error
+    for option, place in verb.elsewhere.items():
+        if any(word.startswith(f"--{option}=") for word in words) and values.get(place, place) is not None:
+            remedy = f"{_flag(place)} in its place" if place in options else place
+            raise InputError(f"{_flag(option)} changes nothing in expandr {name}", remedy=remedy)
     return options_class(**{field.name: values[field.name] for field in dataclasses.fields(options_class)})  # type: ignore[arg-type]
 
 
@@ -100,8 +108,10 @@ def _normalise(argv: Sequence[str], options: Mapping[str, Option], verb: str, po
     end = words.index("--") if "--" in words else len(words)
     rest, last = words[:end], words[end + 1 :]
     spelled: list[str] = []
+    values: list[tuple[str, Any]] = []
     bare: list[str] = []
     lists: dict[str, list[Any]] = {}
+    entries: dict[str, list[str]] = {}
     while rest:
         word = rest.pop(0)
         if word in PASSED_ON or word.startswith("--print_config="):
@@ -120,27 +130,28 @@ def _normalise(argv: Sequence[str], options: Mapping[str, Option], verb: str, po
                 value = rest.pop(0)
             if kind == "list":  # a list that is typed goes in place of the default, not behind it
                 lists.setdefault(name, []).extend(_items(value, options[name].hint))
+            elif kind == "entry":
+                entries.setdefault(name, []).append(value)
             else:
-                spelled.append(f"--{name}={_read_value(value, kind, name, options)}")
+                values.append((name, _read_value(value, kind, name, options)))
     bare += last
     if bare and not positional:
         raise InputError(f"{bare[0]!r} is not an option", remedy=f"expandr {verb} --help")
-    spelled += [f"--{name}={json.dumps(values)}" for name, values in lists.items()]
+    values += [*lists.items(), *((name, _entry(texts)) for name, texts in entries.items())]
+    # wherever they stand on the line, words go over blocks, and blocks over files
+    values = _with_generators(sorted(values, key=lambda value: LAYERS.get(value[0], len(LAYERS))), options)
+    for name, value in values:
+        spelled.append(f"--{name}={value if isinstance(value, str) else json.dumps(value, default=str)}")
     return [*spelled, "--", *bare] if bare else spelled
 
 
-def _read_value(value: str, kind: str, name: str, options: Mapping[str, Option]) -> str:
-    """The value, or as JSON the block that it names."""
-    data: Any
+def _read_value(value: str, kind: str, name: str, options: Mapping[str, Option]) -> Any:
+    """The value, or the data of the file or block that it names; names of generators are left as they are."""
     if name == "config":
-        data = _read_config(Path(value), options)
-    elif kind == "named":
-        data = _generator(value, options)
-    elif kind == "block" and not (value == "null" and _may_be_null(options[name].hint)):
-        data = _block(value, _flag(name), name, options)
-    else:
-        return value
-    return json.dumps(data, default=str)
+        return _read_config(Path(value), options)
+    if kind == "block" and not (value == "null" and _may_be_null(options[name].hint)):
+        return _block(value, _flag(name), name, options)
+    return value
 
 
 def _kind_of(name: str, flag: str, options: Mapping[str, Option], verb: str) -> str:
@@ -148,7 +159,9 @@ def _kind_of(name: str, flag: str, options: Mapping[str, Option], verb: str) -> 
     if name in options:
         return options[name].kind
     owner = options.get(name.rpartition(".")[0])
-    if name == "config" or (owner and owner.kind == "dict"):
+    if owner and owner.kind == "dict":
+        return "entry"
+    if name == "config":
         return "value"
     known = [_flag(option) for option in options if option.count(".") == name.count(".")]
     raise unknown_name(f"option of expandr {verb}", flag, known)
@@ -166,27 +179,58 @@ def _items(value: str, hint: Any) -> list[Any]:
     return [value] if element is str else [items]
 
 
-def _generator(value: Any, options: Mapping[str, Option]) -> Any:
-    """A generator's name, YAML file, `engine:model` or JSON as the data of its block."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("{"):
-        return _read_mapping(value, "--generator", "generator.", options)
-    block = generator_block(value)
-    if isinstance(block, Path):
-        return _read_mapping(block.read_bytes(), str(block), "generator.", options)
-    return block
+def _entry(values: Sequence[str]) -> str:
+    """The value of a dictionary's entry; a flag that is repeated is a list."""
+    items = [item for value in values for item in _items(value, list[Any])]
+    return values[0] if len(values) == 1 else json.dumps(items)
+
+
+def _with_generators(values: Sequence[tuple[str, Any]], options: Mapping[str, Option]) -> list[tuple[str, Any]]:
+    """The values, names of generators resolved; a named expander's decoding and generator are under them."""
+    if not ("generator" in options and options["generator"].kind == "named"):
+        return list(values)
+    given = [(name, value if name == "config" else {name: value}) for name, value in values]
+    expanders = [mapping["expander"] for _, mapping in given if "expander" in mapping and "expander" in options]
+    expander, decoding = None, dict[str, Any]()
+    if expanders and any(key.partition(".")[0] == "generator" for _, mapping in given for key in mapping):
+        from expandr_ir.expanders import expander_config
+
+        expander = expander_config(expanders[-1])
+        decoding = expander.own_decoding
+    for _, mapping in given:
+        if "generator" in mapping:
+            mapping["generator"] = _generator(mapping["generator"], options, decoding)
+    blocks = [mapping["generator"] for _, mapping in given if isinstance(mapping.get("generator"), dict)]
+    if expander and not any("engine" in block for block in blocks):
+        given.insert(0, ("generator", {"generator": _generator(expander.generator, options, decoding)}))
+    return [(name, mapping if name == "config" else mapping[name]) for name, mapping in given]
+
+
+def _generator(value: Any, options: Mapping[str, Option], decoding: Mapping[str, Any]) -> Any:
+    """A generator's name, YAML file, `engine:model`, JSON or mapping as the data of its block.
+
+    The decoding of an expander goes over that of a name or file, and under one that is written out.
+    """
+    layers: tuple[Any, Any]
+    if isinstance(value, str) and not value.lstrip().startswith("{"):
+        block: Any = generator_block(value)
+        if isinstance(block, Path):
+            block = _read_mapping(block.read_bytes(), str(block), "generator.", options)
+        layers = (block.get("decoding", {}), decoding)
+    else:
+        block = _read_mapping(value, "--generator", "generator.", options) if isinstance(value, str) else value
+        layers = (decoding, block.get("decoding", {}) if isinstance(block, dict) else None)
+    if not decoding or not all(isinstance(layer, dict) for layer in layers):
+        return block
+    return {**block, "decoding": {**layers[0], **layers[1]}}
 
 
 def _read_config(path: Path, options: Mapping[str, Option]) -> dict[str, Any]:
-    """A --config file or name of conf/train, its named blocks resolved."""
+    """A --config file or name of conf/train."""
     path = conf_path("train", str(path)) if str(path) in names("train") else path
     if not path.is_file():
         raise MissingResourceError(f"--config {path}: no such file", expected="a YAML file")
-    data = _read_mapping(path.read_bytes(), f"--config {path}", "", options)
-    if "generator" in data and options["generator"].kind == "named":
-        data["generator"] = _generator(data["generator"], options)
-    return data
+    return _read_mapping(path.read_bytes(), f"--config {path}", "", options)
 
 
 def _read_mapping(text: str | bytes, where: str, prefix: str, options: Mapping[str, Option]) -> dict[str, Any]:
@@ -225,7 +269,14 @@ def _check_values(parsed: Namespace, options: Mapping[str, Option], remedy: str)
 
 
 def _expected(hint: Any) -> str:
-    return " or ".join(" or ".join(_choices(form)) or TYPE_WORDS.get(form, str(form)) for form in _forms(hint))
+    """A type as the person who types the option knows it."""
+    if typing.get_origin(hint) in {list, tuple}:
+        return f"{_expected(typing.get_args(hint)[0])}, the flag repeated, or a JSON list"
+    if typing.get_origin(hint) is dict:
+        return "a JSON object, or its entries as --OPTION.NAME VALUE"
+    return " or ".join(_choices(hint)) or " or ".join(
+        TYPE_WORDS.get(form, str(form)) if form is hint else _expected(form) for form in _forms(hint)
+    )
 
 
 def _explain(text: str, options: Mapping[str, Option], remedy: str) -> InputError:
@@ -272,6 +323,11 @@ def _choices(hint: Any) -> list[str]:
 class _Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """jsonargparse's help without types, which the words say, and without defaults that are nothing."""
 
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        shown = copy.copy(action)
+        shown.option_strings = [flag for flag in action.option_strings if "_" not in flag or flag == "--print_config"]
+        return super()._format_action_invocation(shown)
+
     def _get_help_string(self, action: argparse.Action) -> str:
         text = (action.help or "").rstrip(".")
         if action.required:
@@ -289,7 +345,10 @@ def _tidy_help(parser: ArgumentParser, options: Mapping[str, Option]) -> None:
             action.help = SUPPRESS if action.dest.endswith(".help") else action.help
             continue
         flag, (kind, hint) = _flag(action.dest), options[action.dest]
-        action.option_strings = [*([short[flag]] if flag in short else []), flag]
+        # an entry of a dictionary is looked for behind the name with underscores, which --help does not show
+        action.option_strings = list(
+            dict.fromkeys([*([short[flag]] if flag in short else []), flag, f"--{action.dest}"])
+        )
         if kind == "flag":
             action.metavar = ""
         elif known := _choices(hint):

@@ -87,6 +87,12 @@ expandr regress --dry-run
 expandr regress --collection scifact --condition bm25-flat --data beir --commands
 expandr regress --tier training
 """,
+        elsewhere={"generator.decoding.seed": "seed"}
+        | {
+            f"generator.decoding.{name}": "expandr run --expander NAME, which takes it; here, what the YAML file of "
+            "a --generator says holds where the condition's expander is silent"
+            for name in ("temperature", "top_p", "max_new_tokens", "stop", "repetition_penalty")
+        },
     ),
     "report": Verb(
         "A folder of regressions as one self-contained page, Markdown, LaTeX or CSV.",

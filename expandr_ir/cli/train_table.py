@@ -91,6 +91,10 @@ expandr train preferences --rows beir/scifact --generator echo --encoder all-Min
 expandr train preferences --rows beir/scifact --generator local:my-model --rewards '{"corpus": 1}' --threshold none \\
     --corpus.collection beir/scifact --output preferences
 """,
+        elsewhere={
+            "generator.decoding.temperature": "temperatures",
+            **{f"generator.decoding.{name}": name for name in ("top_p", "max_new_tokens", "repetition_penalty")},
+        },
     ),
     "train order": Verb(
         "An LLM orders each row's positive and hard negatives, for the listwise objective of `train retriever`.",
@@ -99,6 +103,7 @@ expandr train preferences --rows beir/scifact --generator local:my-model --rewar
 expandr train order --rows rows.jsonl --generator vllm-server --output ordered.jsonl
 expandr train order --rows rows.jsonl --generator local:my-model --negatives 7 --max-words 60 --output ordered.jsonl
 """,
+        elsewhere={"generator.decoding.temperature": "nothing: passages are ordered at temperature 0"},
     ),
     "train retriever": Verb(
         "Train an encoder to read expansions; what was killed goes on from its last checkpoint.",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import typing
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -19,12 +19,15 @@ class Verb:
             a result whose text is printed and which may have an `exit_code`.
         examples: commands a reader can copy, one a line.
         positional: the option that takes bare arguments.
+        elsewhere: options of a block that the verb sets itself, by dotted name: the option that goes over them where it
+            has a value, or what to type in their place.
     """
 
     about: str
     function: str
     examples: str
     positional: str | None = None
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     def load(self) -> tuple[Callable[[Any], Any], type[Any]]:
         """The function and the class of its options, imported."""

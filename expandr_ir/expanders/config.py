@@ -86,7 +86,16 @@ class ExpanderConfig:
 
     def decoding(self, generator: Decoding) -> Decoding:
         """The generator's decoding, with the expander's own values in place of the generator's."""
-        return replace(generator, **drop_none({name: getattr(self, name) for name in _DECODING}))
+        return replace(generator, **self.own_decoding)
+
+    @property
+    def own_decoding(self) -> dict[str, Any]:
+        """The values of a generator's decoding that the expander sets."""
+        return drop_none({name: getattr(self, name) for name in _DECODING})
+
+    def with_decoding(self, decoding: Decoding) -> ExpanderConfig:
+        """This expander with these values in place of its own and its generator's."""
+        return replace(self, **{name: getattr(decoding, name) for name in _DECODING})
 
     def search_options(self, **overrides: Any) -> SearchOptions:
         """The options of its search; overrides, fields of SearchOptions, that are None change nothing."""

@@ -90,6 +90,17 @@ def test_a_printed_config_gives_the_same_result(expand, expandr, tmp_path):
     assert (tmp_path / "e.jsonl").read_bytes() == first
 
 
+def test_run_samples_as_it_is_told(expandr, tmp_path):
+    (tmp_path / "topics.tsv").write_text("1\tpython\n")
+    with FakeServer() as server:
+        given = ["--collection", "demo", "--topics", "topics.tsv", "--generator.api.base_url", server.url]
+        given += ["--generator.api.api_key_env", "null", "--generator.decoding.max_new_tokens", "100"]
+        expandr("run", "--expander", "query2doc-zs", *given, "--output", "q2d.run")
+        (body,) = server.bodies
+    assert (body["model"], body["max_tokens"], body["temperature"]) == ("gpt-4.1", 100, 1.0)
+    assert manifest(tmp_path / "q2d.run")["config"]["expander"]["max_new_tokens"] == 100
+
+
 def test_some_that_fail_are_named_counted_and_tried_again(expand, expandr, tmp_path):
     broken = {"subject 3", "subject 5"}
 

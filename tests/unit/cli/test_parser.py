@@ -1,14 +1,17 @@
 """The command line's spellings become dataclasses."""
 
+import json
 import shlex
+import typing
 from dataclasses import dataclass, field
 
 import pytest
+import yaml
 
-from expandr_ir.cli.parser import parse
+from expandr_ir.cli.parser import _forms, _options, parse
 from expandr_ir.cli.table import VERBS
 from expandr_ir.cli.verb import Verb
-from expandr_ir.config import GeneratorConfig
+from expandr_ir.config import GeneratorConfig, JsonField
 from expandr_ir.errors import InputError
 
 pytestmark = pytest.mark.flash
@@ -27,6 +30,7 @@ class Options:
         weight: a weight.
         runs: files.
         scales: numbers, with a default.
+        settings: of another package.
     """
 
     generator: GeneratorConfig
@@ -37,6 +41,7 @@ class Options:
     weight: float = 0.5
     runs: list[str] = field(default_factory=list)
     scales: list[float] = field(default_factory=lambda: [1.0, 2.0])
+    settings: dict[str, JsonField] = field(default_factory=lambda: {"beta": 0.1})
 
 
 def options(*argv: str) -> Options:
@@ -62,8 +67,11 @@ def test_the_command_line_goes_over_files(tmp_path):
     got = options("--generator", str(block), "--generator.decoding.temperature", "0.7")
     assert (got.generator.decoding.temperature, got.generator.decoding.stop) == (0.7, ("a", "b"))
     config.write_text("generator: echo:m\nmeasures: [AP]\nweight: 0.25\ndry_run: true\n")
-    got = options("--config", str(config), "--weight", "0.75", "-m", "R@5")
-    assert (got.generator.model, got.weight, got.dry_run, got.measures) == ("m", 0.75, True, ["R@5"])
+    typed = ("--weight", "0.75", "-m", "R@5", "--generator.decoding.temperature", "0")
+    for words in (("--config", str(config), *typed), (*typed, "--config", str(config))):
+        got = options(*words)
+        assert (got.generator.model, got.weight, got.dry_run, got.measures) == ("m", 0.75, True, ["R@5"])
+        assert got.generator.decoding.temperature == 0
 
 
 def test_printed_config_is_a_config(tmp_path, capsys):
@@ -89,6 +97,8 @@ def test_printed_config_is_a_config(tmp_path, capsys):
         ("--generator echo:m --generator.local.dtype float", "unknown value of --generator.local.dtype 'float'"),
         ('--generator {"engine":"echo","modle":"m"}', "unknown option in --generator 'modle'"),
         ('--generator {"engine"', "--generator, line 2: "),
+        ("--generator echo:m --scales heavy", "Expected: a number, the flag repeated, or a JSON list"),
+        ("--generator echo:m --settings heavy", "Expected: a JSON object, or its entries as"),
     ],
 )
 def test_bad_arguments_are_named(line, message):
@@ -165,6 +175,129 @@ def test_help_shows_hyphens_and_examples(capsys):
     assert [words for words in shown if words not in text] == []
     assert "type:" not in text
     assert "Path to a configuration file" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "settings"),
+    [
+        ("--settings.loss-type sft --settings.loss_type sigmoid", {"beta": 0.1, "loss_type": ["sft", "sigmoid"]}),
+        ('--settings.loss_type ["sft"] --settings.loss_type sigmoid', {"beta": 0.1, "loss_type": ["sft", "sigmoid"]}),
+        ('--settings.loss_type ["sft","sigmoid"]', {"beta": 0.1, "loss_type": ["sft", "sigmoid"]}),
+        ("--settings.loss_type sft", {"beta": 0.1, "loss_type": "sft"}),
+        ('--settings {"loss_type":["sft"]}', {"loss_type": ["sft"]}),
+    ],
+)
+def test_a_repeated_entry_of_a_dictionary_is_a_list(words, settings):
+    assert options("--generator", "echo:m", *words.split()).settings == settings
+
+
+def test_an_entry_of_a_dictionary_in_a_block_is_typed_in_both_spellings():
+    words = "--generator.api.extra-body.bad_words a --generator.api.extra_body.bad_words b"
+    assert options("--generator", "api:m", *words.split()).generator.api.extra_body == {"bad_words": ["a", "b"]}
+
+
+def run_options(*words):
+    _, options_class = VERBS["run"].load()
+    return parse("run", VERBS["run"], options_class, ["--expander", "hyde", "--output", "o", *words])
+
+
+HYDE = (0.7, 1.0, 512, ("\n\n\n",))
+
+
+@pytest.mark.parametrize(
+    ("words", "engine", "decoding"),
+    [
+        ("--generator echo", "echo", HYDE),
+        ("--generator YAML", "echo", HYDE),
+        ("--generator.decoding.max_new_tokens 100", "api", (0.7, 1.0, 100, HYDE[3])),
+        ("--generator.api.base_url http://localhost:1/v1", "api", HYDE),
+        (
+            "--generator echo --generator.decoding.temperature 0 --generator.decoding.stop x",
+            "echo",
+            (0, 1.0, 512, ("x",)),
+        ),
+        ("--generator.decoding.top_p .5 --generator YAML", "echo", (0.7, 0.5, 512, HYDE[3])),
+        ('--generator {"engine":"echo","model":"m","decoding":{"temperature":1}}', "echo", (1, 1.0, 512, HYDE[3])),
+        ("--config NAMED --generator.decoding.temperature 0", "echo", (0, 1.0, 512, HYDE[3])),
+        ("--config WRITTEN", "api", (0.25, 1.0, 512, HYDE[3])),
+    ],
+)
+def test_run_takes_what_is_typed_over_the_expander_over_a_named_generator(tmp_path, words, engine, decoding):
+    (tmp_path / "YAML.yaml").write_text("engine: echo\nmodel: m\ndecoding: {temperature: 0.5, max_new_tokens: 7}\n")
+    (tmp_path / "NAMED.yaml").write_text("generator: echo\n")
+    (tmp_path / "WRITTEN.yaml").write_text("generator: {decoding: {temperature: 0.25}}\n")
+    files = {path.stem: str(path) for path in tmp_path.iterdir()}
+    generator = run_options(*(files.get(word, word) for word in words.split())).generator
+    assert generator.engine == engine
+    assert (generator.model == "gpt-4.1") == (engine == "api")
+    got = generator.decoding
+    assert (got.temperature, got.top_p, got.max_new_tokens, got.stop) == decoding
+
+
+def test_a_run_without_a_generator_leaves_it_to_the_expander_and_a_printed_one_is_the_same(tmp_path, capsys):
+    assert run_options().generator is None
+    words = ("--generator", "echo", "--generator.decoding.temperature", "0")
+    with pytest.raises(SystemExit):
+        run_options(*words, "--print_config")
+    path = tmp_path / "printed.yaml"
+    path.write_text(capsys.readouterr().out)
+    assert run_options("--config", str(path)) == run_options(*words)
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "remedy"),
+    [
+        ("regress", "--generator echo --generator.decoding.seed 7", "Try: --seed in its place"),
+        ("regress", "--generator echo --generator.decoding.max-new-tokens 7", "Try: expandr run --expander NAME"),
+        ("train order", "--generator.decoding.temperature 1", "Try: nothing"),
+        ("train preferences", "--generator.decoding.temperature 1", "Try: --temperatures in its place"),
+        ("train preferences", "--top-p .5 --generator.decoding.top_p 1", "Try: --top-p in its place"),
+    ],
+)
+def test_what_a_verb_does_not_take_of_a_generator_is_refused(verb, words, remedy):
+    pytest.importorskip("torch")
+    _, options_class = VERBS[verb].load()
+    line = "" if verb == "regress" else "--rows r --output o --generator echo "
+    line += "--encoder all-MiniLM-L6-v2 " if verb == "train preferences" else ""
+    with pytest.raises(InputError, match=f"changes nothing in expandr {verb}(.|\n)*{remedy}"):
+        parse(verb, VERBS[verb], options_class, (line + words).split())
+
+
+def test_what_a_verb_leaves_to_the_generator_is_taken():
+    pytest.importorskip("torch")
+    _, options_class = VERBS["train preferences"].load()
+    words = "--rows r --output o --generator echo --encoder all-MiniLM-L6-v2 --generator.decoding.top_p .5"
+    options = parse("train preferences", VERBS["train preferences"], options_class, words.split())
+    assert options.generator.decoding.top_p == 0.5
+
+
+def values_of(hint):
+    """Two values that a list of this type may have."""
+    (element,) = (typing.get_args(form)[0] for form in _forms(hint) if typing.get_origin(form) in {list, tuple})
+    return list(typing.get_args(element)[:2]) or ([0.25, 0.75] if element is float else ["[END]", "3"])
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_list_of_every_verb_is_a_repeated_flag_and_a_json_list(name, capsys):
+    pytest.importorskip("torch")
+    verb = VERBS[name]
+    _, options_class = verb.load()
+    for key, option in _options(options_class):
+        if option.kind != "list" or key == verb.positional:
+            continue
+        flag, values = f"--{key}", values_of(option.hint)
+        for words in (
+            [word for value in values for word in (flag.replace("_", "-"), str(value))],
+            [f"{flag}={value}" for value in values],
+            [flag, json.dumps(values)],
+            [flag, json.dumps(values[:1]), f"{flag}={values[1]}"],
+        ):
+            with pytest.raises(SystemExit):
+                parse(name, verb, options_class, [*words, "--print_config"])
+            printed = yaml.safe_load(capsys.readouterr().out)
+            for part in key.split("."):
+                printed = printed[part]
+            assert printed == values, words
 
 
 @pytest.mark.parametrize("name", VERBS)
