@@ -195,7 +195,7 @@ def load_collection(spec: str | Path) -> Collection:
     """The collection that a `--collection` value names.
 
     Args:
-        spec: a folder in BEIR's layout (corpus.jsonl, queries.jsonl, qrels/*.tsv, each plain or .gz),
+        spec: a folder in BEIR's layout (corpus.jsonl, queries.jsonl, qrels/*.tsv or *.jsonl, each plain or .gz),
             `irds:<ir_datasets id>`, `pyserini:<Pyserini's name of topics>`, `demo`, or the scheme of an installed
             package.
 

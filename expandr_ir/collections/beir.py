@@ -1,17 +1,23 @@
-"""A folder in BEIR's layout: corpus.jsonl, queries.jsonl and qrels/*.tsv, each plain or .gz."""
+"""A folder in BEIR's layout: corpus.jsonl, queries.jsonl and qrels/*.tsv or *.jsonl, each plain or .gz."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 from expandr_ir.collections import Collection
 from expandr_ir.collections.facts import match_folder
-from expandr_ir.errors import InputError
+from expandr_ir.errors import InputError, some
 from expandr_ir.io.files import home, read_jsonl, sha256_file, sha256_json, text_field, write_text
 from expandr_ir.io.qrels import read_qrels
 from expandr_ir.io.topics import check_id, read_topics
 from expandr_ir.records import Document, Qrels, Topic
+
+logger = logging.getLogger(__name__)
+
+QRELS_ENDINGS = (".jsonl.gz", ".jsonl", ".tsv.gz", ".tsv")
+"""Of two files of one split, the one that ends in the later of these is read."""
 
 
 class BeirFolder(Collection):
@@ -21,8 +27,15 @@ class BeirFolder(Collection):
         name, facts = match_folder(folder.resolve())
         super().__init__(str(folder), name, facts)
         self.corpus_file, self._queries = _part(folder, "corpus.jsonl"), _part(folder, "queries.jsonl")
-        qrels = sorted((folder / "qrels").glob("*.tsv.gz")) + sorted((folder / "qrels").glob("*.tsv"))
-        self._qrels = {path.name.removesuffix(".gz").removesuffix(".tsv"): path for path in qrels}
+        files = [path for path in sorted((folder / "qrels").glob("[!.]*")) if path.is_file()]
+        self._qrels = {
+            path.name.removesuffix(ending): path
+            for ending in QRELS_ENDINGS
+            for path in files
+            if path.name.endswith(ending)
+        }
+        if unread := [path.name for path in files if path not in self._qrels.values()]:
+            logger.warning("%s: not read as judgements: %s", folder / "qrels", some(unread))
 
     def splits(self) -> list[str]:
         """The names of the files in qrels/ without their endings, sorted."""
@@ -58,6 +71,6 @@ def _part(folder: Path, name: str) -> Path:
             return path
     raise InputError(
         f"the folder {folder} has no {name}, and no {name}.gz",
-        expected="BEIR's layout: corpus.jsonl, queries.jsonl and qrels/*.tsv, each plain or .gz",
+        expected="BEIR's layout: corpus.jsonl, queries.jsonl and qrels/*.tsv or *.jsonl, each plain or .gz",
         remedy="for topics alone: --topics FILE and --qrels FILE, with --index",
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from expandr_ir.errors import InputError, NotInstalledError, some
+from expandr_ir.io.qrels import LARGEST_GRADE, check_grade
 from expandr_ir.io.runs import as_trec_eval_ranks
 from expandr_ir.records import Hits, Qrels
 
@@ -57,10 +59,11 @@ def score_run(run: Mapping[str, Hits], qrels: Qrels, measures: Sequence[str], *,
             the run and the qrels have.
         NotInstalledError: a measure whose back end is not installed.
     """
-    import ir_measures
-
     parsed = {measure: _parse(measure) for measure in measures}
     judged = {topic_id: grades for topic_id, grades in qrels.items() if grades}
+    for topic_id, grades in judged.items():
+        for grade in (min(grades.values()), max(grades.values())):
+            check_grade(grade, f"the qrels, topic {topic_id!r}")
     rankings = {topic_id: hits for topic_id, hits in run.items() if len(hits)}
     _check_overlap(parsed, judged, rankings, name)
     ranked: dict[str, dict[str, int]] = {}  # falling whole numbers, so that no back end orders ties in its own way
@@ -68,12 +71,21 @@ def score_run(run: Mapping[str, Hits], qrels: Qrels, measures: Sequence[str], *,
         if topic_id in judged:
             doc_ids = as_trec_eval_ranks(hits).doc_ids
             ranked[topic_id] = dict(zip(doc_ids, range(len(doc_ids), 0, -1), strict=True))
-    values: dict[Any, dict[str, float]] = {back_end: {} for back_end in parsed.values()}
-    for metric in ir_measures.iter_calc(list(values), judged, ranked):
-        values[metric.measure][metric.query_id] = float(metric.value)
-    per_topic = {
-        measure: {topic_id: values[back_end][topic_id] for topic_id in judged} for measure, back_end in parsed.items()
+    # trec_eval ends in a segmentation fault where all grades of a topic are negative: 0 is not relevant either.
+    graded = {
+        topic_id: grades if max(grades.values()) >= 0 else dict.fromkeys(grades, 0)
+        for topic_id, grades in judged.items()
     }
+    try:
+        per_topic = _calculate(parsed, graded, ranked)
+    except Exception:  # noqa: BLE001 - of whatever package computes it
+        per_topic = {}
+        for measure, back_end in parsed.items():
+            try:
+                per_topic |= _calculate({measure: back_end}, graded, ranked)
+            except Exception as error:
+                fault = f"the measure {measure!r} cannot be computed for {name} ({type(error).__name__}: {error})"
+                raise InputError(fault, expected="a measure that these judgements and hits allow") from error
     totals = {measure: back_end.aggregator() for measure, back_end in parsed.items()}
     for measure, total in totals.items():
         for value in per_topic[measure].values():
@@ -85,6 +97,23 @@ def score_run(run: Mapping[str, Hits], qrels: Qrels, measures: Sequence[str], *,
         unjudged=tuple(topic_id for topic_id in run if topic_id not in judged),
         without_relevant=tuple(topic_id for topic_id, grades in judged.items() if max(grades.values()) <= 0),
     )
+
+
+def _calculate(
+    parsed: Mapping[str, Any], qrels: Qrels, ranked: Mapping[str, Mapping[str, int]]
+) -> dict[str, dict[str, float]]:
+    """Measure -> topic_id -> value, 0 for a topic without a hit where the measure says nothing of it."""
+    import ir_measures
+
+    missing = dict.fromkeys(qrels.keys() - ranked.keys(), 0.0)
+    values: dict[Any, dict[str, float]] = {back_end: dict(missing) for back_end in parsed.values()}
+    for metric in ir_measures.iter_calc(list(values), qrels, ranked):
+        if not math.isfinite(metric.value):
+            raise ValueError(f"{metric.value} for topic {metric.query_id}")
+        values[metric.measure][metric.query_id] = float(metric.value)
+    return {
+        measure: {topic_id: values[back_end][topic_id] for topic_id in qrels} for measure, back_end in parsed.items()
+    }
 
 
 def coverage_notes(scores: Mapping[str, Scores]) -> list[str]:
@@ -143,6 +172,10 @@ def _parse(name: str) -> Any:
             raise InputError(f"the measure {name!r}: {parameter} is {measure.params[parameter]!r}", expected=kind.desc)
     if measure.params.get("cutoff", 1) < 1:
         raise InputError(f"the measure {name!r} has the cutoff {measure.params['cutoff']}", expected="1 or more")
+    gains = measure.params.get("gains", {})
+    if not all(isinstance(gain, int) and 0 <= gain <= LARGEST_GRADE for gain in gains.values()):
+        fault = f"the measure {name!r} has the gains {gains}"
+        raise InputError(fault, expected=f"whole numbers from 0 to {LARGEST_GRADE:,}")
     if not ir_measures.DefaultPipeline.supports(measure):
         raise NotInstalledError(
             f"nothing that is installed computes {name}",

@@ -24,7 +24,7 @@ TEXT_FIELDS = ("text", "query", "title")
 Row: TypeAlias = tuple[str, str, str]
 """File and line, topic_id, text."""
 
-_BLANK = re.compile(r"[ \t\r\n\f\v]")
+_NOT_IN_IDS = re.compile("[\x00-\x20\x7f\ud800-\udfff]")
 
 
 def as_topics(topics: Topics) -> dict[str, Topic]:
@@ -99,8 +99,9 @@ def add_topic(topics: dict[str, Topic], topic_id: str, text: str, where: str) ->
 
 def check_id(identifier: str, noun: str, where: str) -> None:
     """Refuses an id that no TREC run could hold."""
-    if not identifier or _BLANK.search(identifier):
-        fault = f"white space in the id {identifier!r}" if identifier else "an empty id"
+    if not identifier or (bad := _NOT_IN_IDS.search(identifier)):
+        kind = "white space" if identifier and bad[0].isspace() else "a control character or half a surrogate pair"
+        fault = f"{kind} in the id {identifier!r}" if identifier else "an empty id"
         raise InputError(f"{where}: {fault}", expected=f"a {noun} id without white space, as TREC runs need it")
 
 

@@ -106,8 +106,7 @@ def parse_row(row: Mapping[str, Any], where: str, prefix: str = "") -> TrainingR
     _check_text(query, f"{where}: the query")
     id_field = next((name for name in ID_FIELDS if row.get(name) is not None), None)
     row_id = prefix + text_field(dict(row), (id_field,), where) if id_field else query_hash(query)[:16]
-    if not row_id.strip():
-        raise InputError(f"{where}: {id_field!r} is empty", expected="an id, or none at all")
+    _check_text(row_id, f"{where}: {id_field!r}", expected="an id, or none at all")
     positives = _texts(row, POSITIVE_FIELDS, where)
     if not positives:
         raise InputError(f"{where}: no positive", expected=FORM)
@@ -194,9 +193,9 @@ def _texts(row: Mapping[str, Any], names: tuple[str, ...], where: str) -> tuple[
     return tuple(texts)
 
 
-def _check_text(text: str, where: str) -> None:
+def _check_text(text: str, where: str, expected: str = "a text") -> None:
     if not text.strip():
-        raise InputError(f"{where} is empty", expected="a text")
+        raise InputError(f"{where} is empty", expected=expected)
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -92,6 +92,26 @@ def test_default_split(folder, name, splits, default):
     assert collection.default_split == default
 
 
+def test_judgements_as_json_lines_and_files_that_are_none(folder, caplog):
+    qrels = folder / "qrels"
+    rows = [
+        dict(zip(("query-id", "corpus-id", "score"), row.split("\t"), strict=True))
+        for row in TEST_QRELS.split("\n")[1:-1]
+    ]
+    expected = load_collection(folder).qrels("test")
+    (qrels / "test.tsv").unlink()
+    (qrels / "test.jsonl").write_text(lines(rows))
+    (qrels / "dev.jsonl.gz").write_bytes(gzip.compress(lines(rows).encode()))
+    pets = load_collection(folder)
+    assert pets.splits() == ["dev", "test", "train"]
+    assert pets.qrels("test") == pets.qrels("dev") == expected
+    assert caplog.messages == []
+    for name in ("test.tsv", "test.json", "old.txt", ".hidden"):
+        (qrels / name).write_text(TRAIN_QRELS)
+    assert load_collection(folder).qrels("test") == {"q3": {"D3": 0}}
+    assert caplog.messages == [f"{qrels}: not read as judgements: old.txt, test.json, test.jsonl"]
+
+
 def test_several_splits_without_a_default_are_listed(folder):
     (folder / "qrels" / "test.tsv").rename(folder / "qrels" / "dev.tsv")
     pets = load_collection(folder)

@@ -62,6 +62,38 @@ def test_means_are_over_every_judged_topic() -> None:
     ]
 
 
+@pytest.mark.parametrize("measures", [["Accuracy"], ["nDCG@10", "Accuracy"]])
+def test_a_measure_that_raises_is_named(measures: list[str]) -> None:
+    run = {"1": Hits(["a"], [1.0])}
+    with pytest.raises(InputError, match=r"'Accuracy' cannot be computed for bm25 \(ZeroDivisionError") as caught:
+        score_run(run, {"1": {"a": 1}}, measures, name="bm25")
+    assert caught.value.expected == "a measure that these judgements and hits allow"
+    two = {"1": {"a": 1, "b": 0}, "2": {"a": 1}}
+    assert score_run({"1": Hits(["a", "b"], [2.0, 1.0])}, two, ["Accuracy"]).per_topic["Accuracy"] == {
+        "1": 1.0,
+        "2": 0.0,
+    }
+
+
+@pytest.mark.parametrize("grades", [{"a": -2}, {"a": -1}, {"a": -5, "b": -2}, {"a": -1000}])
+@pytest.mark.parametrize(
+    "measure", ["nDCG@10", "R@100", "AP", "RR", "Bpref", "Rprec", "NumRel", "infAP", "nDCG(judged_only=True)@5"]
+)
+def test_a_topic_of_negative_grades_has_no_relevant_document(grades: dict[str, int], measure: str) -> None:
+    run = {"1": RUN["1"], "2": Hits(["a", "b"], [2.0, 1.0])}
+    scores = score_run(run, {"1": QRELS["1"], "2": grades}, [measure])
+    assert scores.per_topic[measure]["2"] == 0.0
+    assert scores.per_topic[measure]["1"] == score_run(run, {"1": QRELS["1"]}, [measure]).per_topic[measure]["1"]
+    assert scores.without_relevant == ("2",)
+
+
+@pytest.mark.parametrize("grade", [1001, 10**8, 3_000_000_000, 10**23, -1001])
+def test_grades_beyond_the_bound(grade: int) -> None:
+    assert score_run(RUN, QRELS | {"2": {"x": 1000}}, ["nDCG@10"]).means
+    with pytest.raises(InputError, match=f"topic '2': the grade {grade}\nExpected: a grade from -1,000 to 1,000"):
+        score_run(RUN, QRELS | {"2": {"x": grade, "y": 0}}, ["nDCG@10"])
+
+
 @pytest.mark.parametrize("measure", ["RR", "RR@10", "AP", "Judged@1", "P@1"])
 def test_every_back_end_orders_ties_as_trec_eval(measure: str) -> None:
     assert score_run({"1": Hits(["a", "b"], [1.0, 1.0])}, {"1": {"b": 1}}, [measure]).means[measure] == 1.0
@@ -86,6 +118,11 @@ def test_every_back_end_orders_ties_as_trec_eval(measure: str) -> None:
         ("nDCG(rel=2)@10", "the measure 'nDCG.rel=2.@10' has no parameter 'rel'\nExpected: one of cutoff"),
         ("RR@10(rel=2)", "cannot be read"),
         ("", "the measure '' cannot be read"),
+        ("AP(rel=0)", "the measure 'AP.rel=0.' cannot be computed for the run .TypeError"),
+        ("R(rel=99999999999999999999)@5", "cannot be computed for the run"),
+        ("nDCG@99999999999999999999", "cannot be computed for the run"),
+        ("nDCG(gains={1: -5})@10", "cannot be read"),
+        ("nDCG(gains={1: 3000000000})@10", r"has the gains .*\nExpected: whole numbers from 0 to 1,000"),
     ],
 )
 def test_measures_that_do_not_exist(measure: str, message: str) -> None:

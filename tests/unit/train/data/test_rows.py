@@ -70,6 +70,7 @@ def test_what_is_written_is_read_back_and_read_as_topics(tmp_path):
         ({"query": "q", "positive": "p", "id": ""}, "'id' is empty"),
         ({"query": "q", "positive": "p", "id": 1.5}, "'id' is a float"),
         ({"query": "q \ud800", "positive": "p"}, "the query has half a surrogate pair at character 3"),
+        ({"row_id": "a\ud800", "query": "q", "positive": "p"}, "'row_id' has half a surrogate pair at character 2"),
         ({"query": "q", "positive": "\udfff"}, "text 1 of 'positive' has half a surrogate pair at character 1"),
         ("not json\n", "malformed JSON"),
         ('["q", "p"]\n', "a JSON list"),
