@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import errno
 import itertools
 import logging
+import lzma
 import os
 import re
 import shutil
 import stat
+import struct
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -33,6 +36,12 @@ MIRROR = "EXPANDR_DOWNLOAD_MIRROR"
 RETRIES = 3
 TIMEOUT_S = 60.0
 BUSY = {408, 425, 429, 500, 502, 503, 504}
+
+ZIP_FAULTS = (BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError)
+"""What zipfile raises for a damaged archive; a RuntimeError for a password or an unknown way to pack."""
+
+NAME_FAULTS = {None, errno.EINVAL, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG}
+"""Errors of the system that are an archive's fault (None: of bz2); of others, such as a full disk, it is not."""
 
 
 @dataclass(frozen=True)
@@ -250,8 +259,13 @@ def unzip_folder(archive: Path, folder: Path) -> None:
                         found = f"{archive}: the member {name!r} is a link or would leave the folder"
                         raise InputError(found, expected="files and folders with plain paths")
                 packed.extractall(temporary, members)
-        except (BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise InputError(f"{archive} cannot be unpacked ({error})", expected="a complete zip file") from error
+        except (*ZIP_FAULTS, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in NAME_FAULTS:
+                raise
+            fault = f"{archive} cannot be unpacked ({str(error).replace(temporary, '')})"
+            raise InputError(
+                fault, expected="a complete zip file, not encrypted, of files with usable names"
+            ) from error
         content = list(Path(temporary).iterdir())
         if len(content) != 1 or not content[0].is_dir():
             names = ", ".join(sorted(path.name for path in content)) or "nothing"

@@ -45,6 +45,13 @@ class Record:
         return self.collection, self.condition, self.python, self.generator, self.seed
 
 
+@dataclass(frozen=True)
+class Records:
+    """What a file of records holds."""
+
+    records: tuple[Record, ...]
+
+
 def record(path: Path, results: Results, generator: str | None = None, seed: int | None = None) -> int:
     """Adds the measured values (trainings are recorded in their own way); returns the number of the file's records."""
     records = {record.key: record for record in read_records(path)} if path.exists() else {}
@@ -70,8 +77,7 @@ def record(path: Path, results: Results, generator: str | None = None, seed: int
 
 def read_records(path: Path) -> list[Record]:
     """The records of a file."""
-    expected = "a file that expandr regress --record wrote"
-    return read_format(path, FORMAT, lambda data: [Record(**row) for row in data["records"]], expected)
+    return list(read_format(path, FORMAT, Records, "a file that expandr regress --record wrote").records)
 
 
 def promote(path: Path, regressions: Regressions) -> dict[str, Path]:

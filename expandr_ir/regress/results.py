@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
-from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.io.files import parse_json, write_json
+from expandr_ir.blocks import fit
+from expandr_ir.errors import InputError, MissingResourceError, check_number
+from expandr_ir.io.files import read_json, write_json
 from expandr_ir.regress.catalogue import Figure
 
 T = TypeVar("T")
@@ -72,9 +72,9 @@ class Results:
     """All results of one folder, in the order of the collections and of their conditions."""
 
     results: tuple[Result, ...]
-    versions: Mapping[str, str]  # of Python, this package, and what it stands on
+    versions: dict[str, str]  # of Python, this package, and what it stands on
     date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))  # when they were judged
-    tested: Mapping[str, Any] = field(default_factory=dict)  # what `expandr report` keeps beside them: tests and costs
+    tested: dict[str, Any] = field(default_factory=dict)  # what `expandr report` keeps beside them: tests and costs
 
     def counts(self) -> dict[Verdict, int]:
         """The number of values with each verdict."""
@@ -84,7 +84,7 @@ class Results:
     def as_json(self) -> dict[str, Any]:
         """The results as results.json holds them."""
         rows = [asdict(result) for result in self.results]
-        content = {"format": FORMAT, "date": self.date, "versions": dict(self.versions), "results": rows}
+        content = {"format": FORMAT, "date": self.date, "versions": self.versions, "results": rows}
         return content | ({"tested": self.tested} if self.tested else {})
 
 
@@ -133,29 +133,29 @@ def write_results(folder: Path, results: Results) -> Path:
 
 def read_results(path: Path) -> Results:
     """The results in a folder that `expandr regress` wrote, or in its results.json."""
-
-    def build(data: dict[str, Any]) -> Results:
-        results = []
-        for row in data["results"]:
-            values = tuple(Value(**value) for value in row["values"])
-            if unknown := {value.verdict for value in values} - set(VERDICTS):
-                raise ValueError(f"the verdict {min(unknown)!r}")
-            results.append(Result(**row | {"pyserini": tuple(row["pyserini"]), "values": values}))
-        return Results(tuple(results), data["versions"], data["date"], data.get("tested", {}))
-
     path = path / NAME if path.is_dir() else path
-    return read_format(path, FORMAT, build, "a folder that `expandr regress --output` wrote")
+    results = read_format(path, FORMAT, Results, "a folder that `expandr regress --output` wrote")
+    names = set[tuple[str, str]]()
+    for result in results.results:
+        name = f"{result.collection}/{result.condition}"
+        if not result.values or (result.collection, result.condition) in names:
+            fault = "is there a second time" if result.values else "has no values"
+            raise InputError(f"{path}: {name} {fault}", expected="each condition once, with a value for each metric")
+        names.add((result.collection, result.condition))
+        for value in result.values:
+            check_number(f"{path}: the precision of {name}'s {value.metric}", value.precision, least=0, most=17)
+    return results
 
 
-def read_format(path: Path, name: str, build: Callable[[dict[str, Any]], T], expected: str) -> T:
-    """The content of a JSON file that names its format."""
+def read_format(path: Path, name: str, block: type[T], expected: str) -> T:
+    """The dataclass in a JSON file that names its format."""
     if not path.is_file():
         raise MissingResourceError(f"{path} is not there", expected=expected, remedy="expandr regress")
-    try:
-        data = parse_json(path.read_bytes())
-        if data["format"] == name:
-            return build(data)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        kind = name.partition("-")[2].partition("/")[0]
-        raise InputError(f"{path} holds no {kind} ({type(error).__name__}: {error})", expected=expected) from error
-    raise InputError(f"{path} has the format {data['format']!r}", expected=name, remedy="write it with this version")
+    data = read_json(path)
+    if not isinstance(data, dict) or "format" not in data:
+        raise InputError(f"{path} names no format", expected=f"{name}: {expected}")
+    if data["format"] != name:
+        raise InputError(
+            f"{path} has the format {data['format']!r}", expected=name, remedy="write it with this version"
+        )
+    return fit(block, {key: value for key, value in data.items() if key != "format"}, str(path))

@@ -21,6 +21,9 @@ COLUMNS = (  # of the CSV
     "samples", "missing", "empty", "seconds_per_topic", "tokens_per_topic", "source", "published_source",
 )  # fmt: skip
 
+FORMULA = re.compile(r"(?=\s*[=+\-@＝＋－＠]|[\t\n])")
+"""What a spreadsheet computes; Japanese ones read the wide signs, and some programs pass over white space before."""
+
 OPENING = re.compile(r"<!-- results(?P<names>(?: [^\s>]+)*) -->\n")
 CLOSING = "<!-- /results -->"
 """A README's table stands between `<!-- results COLLECTION NAME ... -->` and this: metrics, conditions."""
@@ -32,7 +35,8 @@ NOTED = ("expandr_ir", "pyserini", "ir-measures", "torch", "transformers", "sent
 def csv_of(study: Study) -> str:
     """A row for each metric of each condition, unrounded; what is not known is empty.
 
-    A text that a spreadsheet would compute (it starts with =, +, - or @) has an apostrophe before it.
+    A text that a spreadsheet would compute (it starts with =, +, - or @, wide ones too, maybe after white space) has an
+    apostrophe before it.
     """
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore", lineterminator="\n")
@@ -44,7 +48,7 @@ def csv_of(study: Study) -> str:
             row |= {"seconds_per_topic": condition.cost.seconds, "tokens_per_topic": condition.cost.tokens}
             row |= {"tolerance": None} if value.expected is None else {}
             texts = {name: printable(cell) for name, cell in row.items() if isinstance(cell, str)}
-            writer.writerow(row | {name: re.sub(r"^(?=[=+\-@\t])", "'", text) for name, text in texts.items()})
+            writer.writerow(row | {name: f"'{text}" if FORMULA.match(text) else text for name, text in texts.items()})
     return stream.getvalue()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from expandr_ir.blocks import fit
 from expandr_ir.errors import InputError, unknown_name
 from expandr_ir.evaluate import Scores
 from expandr_ir.evaluate.compare import Cost, TopicChange
@@ -29,6 +30,15 @@ class Contrast:
     ties: int | None = None
     losses: int | None = None
     family: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TestRecord:
+    """What results.json keeps of a condition beside its figures."""
+
+    contrasts: dict[str, Contrast]
+    cost: Cost
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +124,7 @@ class Study:
     def results(self) -> Results:
         """The results that this study is of."""
         results = tuple(one.result for chapter in self.chapters for one in chapter.conditions)
-        return Results(results, self.versions, self.date)
+        return Results(results, dict(self.versions), self.date)
 
     def only(self, collections: Sequence[str]) -> Study:
         """The study of these collections alone, of all of them where none is named; InputError for an unknown one."""
@@ -138,11 +148,11 @@ def study_of(results: Results) -> Study:
         (result.collection, result.condition): {value.metric: value.measured for value in result.values}
         for result in results.results
     }
+    tested = fit(dict[str, dict[str, TestRecord]], results.tested, "'tested'")
     chapters: dict[str, list[Condition]] = {}
     for result in results.results:
-        if test := results.tested.get(result.collection, {}).get(result.condition):
-            contrasts = {metric: Contrast(**contrast) for metric, contrast in test["contrasts"].items()}
-            condition = Condition(result, contrasts, Cost(**test["cost"]), tuple(test["notes"]))
+        if test := tested.get(result.collection, {}).get(result.condition):
+            condition = Condition(result, test.contrasts, test.cost, test.notes)
         else:
             before = means.get((result.collection, result.baseline or ""), {})
             pairs = {value.metric: (value.measured, before.get(value.metric)) for value in result.values}
@@ -157,8 +167,8 @@ def load_study(path: Path) -> Study:
     results = read_results(path)
     try:
         return study_of(results)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: 'tested' holds no tests ({error})", expected="an output of report") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error.found}", expected=error.expected, remedy="expandr report again") from error
 
 
 def as_recorded(study: Study) -> str:
@@ -166,11 +176,7 @@ def as_recorded(study: Study) -> str:
     study = portable(study)
     tested = {
         chapter.first.collection: {
-            condition.name: {
-                "contrasts": {metric: asdict(contrast) for metric, contrast in condition.contrasts.items()},
-                "cost": asdict(condition.cost),
-                "notes": list(condition.notes),
-            }
+            condition.name: asdict(TestRecord(dict(condition.contrasts), condition.cost, condition.notes))
             for condition in chapter.conditions
         }
         for chapter in study.chapters

@@ -216,9 +216,13 @@ def test_a_folder_or_a_server_as_mirror(server, offer, tmp_path, monkeypatch):
     assert copy.exists()
 
 
-def zipped(*members: tuple[str, str], link: str = "") -> bytes:
+ENTRY = b"PK\x01\x02\x14\x03\x14\0"
+"""The beginning of an entry of the directory; its flags follow."""
+
+
+def zipped(*members: tuple[str, str], link: str = "", kind: int = zipfile.ZIP_STORED) -> bytes:
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as packed:
+    with zipfile.ZipFile(stream, "w", kind) as packed:
         for name, text in members:
             packed.writestr(name, text)
         if link:
@@ -248,6 +252,16 @@ def test_a_zip_becomes_a_folder(server, offer, tmp_path):
         (zipped(("alone", "")), "it holds alone"),
         (zipped(), "it holds nothing"),
         (b"PK\x03\x04 not a zip", "cannot be unpacked"),
+        (zipped(("t/x", "")).replace(ENTRY + b"\0\0", ENTRY + b"\1\0"), "is encrypted"),
+        (zipped(("t/x", "")).replace(ENTRY, ENTRY + b"\0\0")[:-2], "cannot be unpacked"),
+        (zipped(("t/x", ""))[:-6] + b"\xff\xff\xff\x7f\0\0", "cannot be unpacked"),
+        (zipped(("t/a", "x"), ("t/a/b", "y")), "cannot be unpacked"),
+        (zipped(("t/a/b", "y"), ("t/a", "x")), "cannot be unpacked"),
+        (zipped((f"t/{'x' * 300}", "")), "name too long"),
+        (zipped(("t/x", "text"), kind=zipfile.ZIP_BZIP2).replace(b"BZh", b"BZx"), "cannot be unpacked"),
+        (zipped(("t/x", "text"), kind=zipfile.ZIP_LZMA).replace(b"\x5d\0\0", b"\xff\0\0"), "cannot be unpacked"),
+        (zipped(("t/x", "text"), kind=zipfile.ZIP_DEFLATED).replace(b"\x08\0", b"\x63\0"), "cannot be unpacked"),
+        (zipped(("t/é", "")).replace("é".encode(), b"\xff\xfe"), "cannot be unpacked"),
     ],
 )
 def test_a_zip_that_is_not_what_it_should_be(server, offer, tmp_path, content, message):

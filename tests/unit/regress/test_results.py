@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -30,17 +31,59 @@ def test_what_is_written_reads_back(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "holds no results"),
-        ("[]", "holds no results"),
+        ("{", "is damaged"),
+        ("[]", "names no format"),
         ('{"format": "expandr-results/9"}', "has the format 'expandr-results/9'"),
-        ('{"format": "expandr-results/1", "results": [{}]}', "KeyError"),
-        (json.dumps({"format": "expandr-results/1", "results": []}), "KeyError: 'versions'"),
-        (json.dumps(results("GOOD").as_json()), "the verdict 'GOOD'"),
+        ('{"format": "expandr-results/1", "results": [{}], "versions": {}}', "no key 'collection'"),
+        (json.dumps({"format": "expandr-results/1", "results": []}), "no key 'versions'"),
+        (json.dumps(results("GOOD").as_json()), "unknown verdict 'GOOD'"),
     ],
 )
 def test_what_is_no_results_file(tmp_path, text, message):
     (tmp_path / "results.json").write_text(text)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=rf"results\.json.*{message}"):
+        read_results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("measured", '"high"', "'measured' is 'high'\nExpected: a number"),
+        ("measured", "NaN", "'measured' is nan"),
+        ("expected", "Infinity", "'expected' is inf"),
+        ("precision", '"4"', "'precision' is '4'"),
+        ("precision", "-1", "the precision of tiny/bm25's nDCG@10 is -1"),
+        ("precision", "1000000000", "the precision of tiny/bm25's nDCG@10 is 1000000000"),
+        ("tolerance", "true", "'tolerance' is True"),
+        ("verdict", '["OK"]', "'verdict' is a list"),
+        ("collection", '["tiny"]', "'collection' is a list\nExpected: text"),
+        ("condition", "{}", "'condition' is a mapping"),
+        ("topics", "1.5", "'topics' is 1.5"),
+        ("seconds", '"1.0"', "'seconds' is '1.0'"),
+        ("pyserini", "[1]", "'pyserini' is 1"),
+        ("values", "[]", "tiny/bm25 has no values"),
+        ("values", "{}", "'values' is a mapping"),
+        ("versions", "[]", "'versions' is a list"),
+        ("date", "2026", "'date' is 2026"),
+        ("note", '""', "unknown key 'note'"),
+    ],
+)
+def test_results_of_wrong_types(tmp_path, field, value, message):
+    data = results("OK").as_json()
+    row = data["results"][0]
+    place = next((part for part in (row["values"][0], row, data) if field in part), row)
+    place[field] = "HERE"
+    (tmp_path / "results.json").write_text(json.dumps(data).replace('"HERE"', value))
+    with pytest.raises(InputError, match=rf"results\.json: {re.escape(message)}"):
+        read_results(tmp_path)
+
+
+def test_a_condition_is_there_once_and_may_have_any_name(tmp_path):
+    one = results("OK").results[0]
+    odd = result("(", one.values, "/data")
+    assert read_results(write_results(tmp_path, Results((one, odd), {}))).results[1].condition == "("
+    write_results(tmp_path, Results((one, one), {}))
+    with pytest.raises(InputError, match="tiny/bm25 is there a second time"):
         read_results(tmp_path)
 
 

@@ -11,6 +11,7 @@ import pytest
 from report_runs import NASTY, regressions, result, value
 
 from expandr_ir.errors import InputError
+from expandr_ir.masking import printable
 from expandr_ir.regress.results import Results, read_results
 from expandr_ir.report.evidence import gather
 from expandr_ir.report.formats import COLUMNS, csv_of, fill_markers, latex_of, one_page, pages_of
@@ -81,13 +82,16 @@ def test_csv_reads_back(study):
     assert skipped["reason"] == "the model is not here: <fetch> it"
 
 
-@pytest.mark.parametrize("start", ["=cmd|' /C calc'!A0", "+HACK", "-1+2", "@SUM(A1)", "\t=1"])
+@pytest.mark.parametrize(
+    "start", ["=cmd|' /C calc'!A0", "+HACK", "-1+2", "@SUM(A1)", "\t=1", "\n=1", "\r=1", " =1", "＝1"]
+)
 def test_csv_holds_no_formula(tmp_path, start):
     values = (value("AP", None, 0.5, reason=start, source=f"a {start}"), value("R@100", 0.25))
-    study = study_of(Results((result(start, values, tmp_path, baseline=start, title="x\x1b[31m"),), {}))
+    texts = dict.fromkeys(("collection", "split", "family", "tier", "baseline"), start)
+    study = study_of(Results((result(start, values, tmp_path, title="x\x1b[31m", **texts),), {}))
     first, second = csv.DictReader(io.StringIO(csv_of(study)))
-    assert (first["condition"], first["reason"], first["baseline"]) == (f"'{start}",) * 3
-    assert first["source"] == f"a {start}"
+    assert {first[name] for name in ("condition", "reason", *texts)} == {f"'{printable(start)}"}
+    assert first["source"] == printable(f"a {start}")
     assert (second["measured"], second["reason"]) == ("0.25", "")
     assert "\x1b" not in csv_of(study) + one_page(study) + latex_of(study)
 

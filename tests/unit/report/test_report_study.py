@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 
 import pytest
@@ -13,7 +14,7 @@ from expandr_ir.evaluate.compare import Cost
 from expandr_ir.evaluate.significance import t_test
 from expandr_ir.regress.results import Results, read_results, write_results
 from expandr_ir.report.evidence import gather
-from expandr_ir.report.study import study_of
+from expandr_ir.report.study import load_study, study_of
 
 
 @pytest.fixture
@@ -97,6 +98,27 @@ def test_a_study_of_results_alone_has_differences_and_no_tests(runs):
     (chapter,) = study_of(read_results(runs)).chapters
     contrast = chapter.condition("worse").contrasts["R@100"]
     assert (contrast.difference, contrast.p_holm, contrast.family) == (pytest.approx(-0.25), None, 0)
+
+
+@pytest.mark.parametrize(
+    ("tested", "message"),
+    [
+        ([], "'tested' is a list"),
+        ({"tiny": {"base": None}}, "'base' is None"),
+        ({"tiny": {"base": {"contrasts": {}, "notes": []}}}, "no key 'cost'"),
+        ({"tiny": {"base": {"contrasts": {"RR@10": {"difference": "1"}}, "cost": {}, "notes": []}}}, "'difference' is"),
+        (
+            {"tiny": {"base": {"contrasts": {}, "cost": {"seconds": 1, "tokens": True}, "notes": []}}},
+            "'tokens' is True",
+        ),
+        ({"tiny": {"base": {"contrasts": {}, "cost": {"seconds": 1, "tokens": 1}, "notes": [1]}}}, "'notes' is 1"),
+    ],
+)
+def test_tests_of_wrong_types(runs, tested, message):
+    file = runs / "results.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"tested": tested}))
+    with pytest.raises(InputError, match=rf"results\.json: .*{message}"):
+        load_study(file)
 
 
 def test_the_best_is_at_the_metrics_precision(runs):
