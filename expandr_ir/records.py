@@ -98,7 +98,7 @@ class Generation:
         text: the raw text; "" where finish_reason is "refused" or "error".
         finish_reason: "stop" (the model ended), "length" (max_new_tokens reached), "refused" (content filter), "error".
         tokens_in, tokens_out: prompt tokens and new tokens; None where the engine does not say.
-        seconds: wall time of this sample (a batch's time is shared out evenly over its samples).
+        seconds: share in the wall time; that of a batch, or of requests under way together, is shared out evenly.
         engine_version: such as "transformers 5.23.0".
         error: the cause, for "refused" and "error".
     """

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from expandr_ir.config import GeneratorConfig
@@ -42,6 +44,7 @@ class ApiGenerator:
         self._options, self._servers = config.api, Servers(config)
         self._per_request = config.api.samples_per_request
         self._tokens_spent = 0
+        self._wall_time = WallTime()
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
         """Yields Generations as they arrive; what fails after `max_attempts` tries is an error of its own.
@@ -95,7 +98,12 @@ class ApiGenerator:
         self, clients: Sequence[AsyncOpenAI], request: GenerationRequest, samples: Sequence[SampleKey]
     ) -> list[Generation]:
         """Returns the generations of the first samples, of one at least; of all of them where the request failed."""
-        generations = await self._servers.complete(clients, request, samples)
+        begun = self._wall_time.count(1)
+        try:
+            generations = await self._servers.complete(clients, request, samples)
+        finally:
+            seconds = self._wall_time.count(-1) - begun
+        generations = [replace(generation, seconds=seconds / len(generations)) for generation in generations]
         if len(generations) < len(samples) and self._per_request > 1:
             self._per_request = 1
             logger.warning(
@@ -117,6 +125,20 @@ class ApiGenerator:
 
     def close(self) -> None:
         """Nothing is held: every `generate` has connections of its own."""
+
+
+class WallTime:
+    """Wall time, shared out evenly over the requests under way: the shares of all requests add up to it."""
+
+    def __init__(self) -> None:
+        self._under_way, self._each, self._since = 0, 0.0, 0.0
+
+    def count(self, change: int) -> float:
+        """Counts a request that begins (1) or ends (-1); its share is the difference of the two results."""
+        now = time.perf_counter()
+        self._each += (now - self._since) / self._under_way if self._under_way else 0.0
+        self._since, self._under_way = now, self._under_way + change
+        return self._each
 
 
 def iterate(produce: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]]) -> Iterator[T]:

@@ -56,7 +56,7 @@ class Expansions(dict[str, ExpandedTopic]):
             "topics_missing", "topics_empty"; of a file "topics", "empty", "failed" and "other_rows".
         reasons: the cleaning steps that changed a text, with the number of texts.
         tokens: prompt tokens ("in") and new tokens ("out"), where known.
-        seconds: generation time of all texts, where known.
+        seconds: wall time that the generation of all texts took, in this command or earlier ones, where known.
         details: the prompt, its hash, the generator, for the manifest.
         seed: the run's seed, where known.
     """

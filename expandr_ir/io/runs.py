@@ -35,7 +35,7 @@ class Run(dict[str, Hits]):
         name: retriever and aggregation, such as "bm25-repeat" or "rrf(bm25-repeat,dense-mean)".
         details: of each retriever, such as its index and the BM25 parameters in force.
         seconds: wall time by retriever and stage ("bm25 search"), without opening, building and encoding; and
-            "generate", the summed generation time of the expansions, where known.
+            "generate", the wall time that the generation of the expansions took, where known.
         counts: "topics", "topics_searched_alone" (their expansions are empty), "topics_without_hits",
             "own_documents_removed".
         tokens: of the expansions, "in" and "out", where known.

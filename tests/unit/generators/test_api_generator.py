@@ -68,6 +68,15 @@ def test_every_sample_of_every_request_is_answered_once():
     assert 0 < done["2-1"].seconds < 10
 
 
+def test_seconds_of_all_samples_are_the_wall_time():
+    with FakeServer(lambda number, _: Reply(delay_s=0.02 * (number % 5), status=500 if number == 3 else 200)) as server:
+        start = time.perf_counter()
+        done = by_key(api(server, max_in_flight=8, samples_per_request=2).generate(topics(24, samples=3)))
+        wall = time.perf_counter() - start
+    assert len(done) == 72
+    assert 0.2 < sum(generation.seconds for generation in done.values()) <= wall  # 48 requests of .04 s, 8 at once
+
+
 def test_no_more_than_max_in_flight():
     with FakeServer(lambda *_: Reply(delay_s=0.02)) as server:
         assert len(by_key(api(server, max_in_flight=4).generate(topics(20)))) == 20
