@@ -16,6 +16,7 @@ from typing import Literal
 from expandr_ir import __version__
 from expandr_ir.errors import ExpandrError, NotInstalledError
 from expandr_ir.io.files import home
+from expandr_ir.runtime import install_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ def doctor(options: DoctorOptions) -> Diagnosis:
         _package("pyserini", "pip install 'pyserini>=1.6,<3'"),
         _torch(),
         _faiss(),
-        _package("peft", "pip install 'expandr-ir[lora]'", purpose="LoRA adapters"),
-        _package("vllm", "pip install 'expandr-ir[vllm]'", purpose="vLLM's engine"),
+        _package("peft", install_command("lora"), purpose="LoRA adapters"),
+        _package("vllm", install_command("vllm"), purpose="vLLM's engine"),
         _cache(),
         _store(),
     ]
@@ -113,7 +114,7 @@ def _torch() -> Finding:
 
 def _faiss() -> Finding:
     if importlib.util.find_spec("faiss") is None:
-        remedy = "pip install 'expandr-ir[cpu]' or 'expandr-ir[gpu]'"
+        remedy = f"{install_command('cpu')}, or for CUDA 12 {install_command('gpu')}"
         return Finding("faiss", "absent", "not installed (dense search)", remedy)
     packages = [_package(name, "") for name in ("faiss-cpu", "faiss-gpu-cu12")]
     owners = [f"{package.name} {package.found}" for package in packages if package.state == "ok"]

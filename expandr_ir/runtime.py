@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
+from importlib import metadata
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -14,14 +16,32 @@ if TYPE_CHECKING:
 
 
 def require(package: str, extra: str | None = None) -> ModuleType:
-    """The imported package; an error where it is missing names the extra of this distribution that brings it."""
+    """The imported package; an error where it is missing says how to install it, or the extra that brings it."""
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
-        wanted = f"expandr-ir[{extra}]" if extra else "expandr-ir"
-        raise NotInstalledError(f"{package} is not installed", remedy=f"pip install '{wanted}'") from error
+        raise NotInstalledError(f"{package} is not installed", remedy=install_command(extra or package)) from error
+
+
+def install_command(name: str) -> str:
+    """The command that installs a package that this distribution requires, or the packages of one of its extras.
+
+    The distribution itself is on no package index, so that `pip install 'expandr-ir[extra]'` finds nothing.
+    """
+    try:
+        stated = metadata.requires("expandr-ir") or []
+    except metadata.PackageNotFoundError:
+        return f"pip install '.[{name}]' in a checkout of expandr_ir"
+    package = name.partition(".")[0].replace("_", "-")
+    requirements = [
+        requirement.strip()
+        for requirement, _, condition in (line.partition(";") for line in stated)
+        if re.search(rf"extra == ['\"]{name}['\"]", condition)
+        or (not condition and re.match(rf"{package}\b(?!-)", requirement))
+    ]
+    return " ".join(["pip install", *(f"'{requirement}'" for requirement in requirements or [package])])
 
 
 def pick_device(name: str = "auto") -> torch.device:

@@ -13,6 +13,7 @@ from expandr_ir.config import TRAINING, regressions_dir
 from expandr_ir.errors import NotInstalledError
 from expandr_ir.regress.catalogue import CollectionFile, Condition, Figure, Figures, Metric, Regression, list_versions
 from expandr_ir.regress.steps import Step
+from expandr_ir.runtime import install_command
 
 METRICS = ("loss max", "loss mean", "grad_norm max", "grad_norm mean")
 """Residuals of a trajectory: the largest and the mean |value - reference| / |reference| of its steps."""
@@ -80,7 +81,7 @@ def measure_residuals(step: Step, folder: Path) -> dict[str, float]:
     from expandr_ir.train.align.trajectory import run_trajectory
 
     if not all(map(find_spec, ("trl", "peft"))):
-        raise NotInstalledError("not installed: trl or peft", remedy="pip install 'expandr-ir[train]'")
+        raise NotInstalledError("not installed: trl or peft", remedy=install_command("train"))
     condition = step.condition
     assert isinstance(condition, TrainingCondition)
     path = Path(condition.trajectory)

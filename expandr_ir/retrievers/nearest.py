@@ -26,7 +26,7 @@ from expandr_ir.retrievers.vectors import (
     read_faiss,
     read_faiss_manifest,
 )
-from expandr_ir.runtime import require
+from expandr_ir.runtime import install_command, require
 
 if TYPE_CHECKING:
     from expandr_ir.encoders import Encoder
@@ -196,7 +196,7 @@ def _gpu_number(device: str) -> int | None:
         return None
     names = {f"cuda:{number}": number for number in range(gpus)} | ({"auto": 0, "cuda": 0} if gpus else {})
     if device not in names:
-        remedy = "cpu, or cuda:0" if gpus else "pip uninstall faiss-cpu; pip install 'expandr-ir[gpu]'"
+        remedy = "cpu, or cuda:0" if gpus else f"pip uninstall faiss-cpu; {install_command('gpu')}"
         problem = f"device {device!r}, and FAISS finds {gpus} GPUs"
         raise InputError(problem, expected="auto, cpu or cuda:N", remedy=remedy)
     return names[device]

@@ -32,7 +32,7 @@ def browser():
     try:
         from playwright.sync_api import sync_playwright
     except ImportError as error:
-        without(f"playwright is not installed ({error}): pip install 'expandr-ir[test]'")
+        without(f"playwright is not installed ({error}): pip install '.[test]'")
     executable = next(filter(None, map(shutil.which, NAMES)), None)
     if executable is None:
         without(f"none of {', '.join(NAMES)} is on the PATH: apt-get install chromium")

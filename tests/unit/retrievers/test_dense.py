@@ -171,7 +171,7 @@ def test_options_that_do_not_fit(sharded, tmp_path, monkeypatch):
     with pytest.raises(MissingResourceError, match="is not there"):
         open_dense(tmp_path / "nothing")
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(NotInstalledError, match=r"pip install 'expandr-ir\[cpu\]'"):
+    with pytest.raises(NotInstalledError, match="pip install 'faiss-cpu>="):
         open_dense(sharded)
 
 
