@@ -45,7 +45,7 @@ def tiny_tokenizer(vocabulary: int = 400):
     )
 
 
-def tiny_llama(folder: Path, *, seed: int = 0, context: int = 512) -> Path:
+def tiny_llama(folder: Path, *, seed: int = 0, context: int = 512, width: int = 128) -> Path:
     """The folder, with the model and its tokenizer in it; both END and TURN end its texts."""
     import torch
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
@@ -54,7 +54,7 @@ def tiny_llama(folder: Path, *, seed: int = 0, context: int = 512) -> Path:
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=128,
+        hidden_size=width,
         intermediate_size=256,
         num_hidden_layers=2,
         num_attention_heads=2,  # vLLM's CPU attention wants heads of 32, 64, 80, ...
@@ -75,15 +75,16 @@ def tiny_llama(folder: Path, *, seed: int = 0, context: int = 512) -> Path:
     return folder
 
 
-def tiny_adapter(base: Path, folder: Path, *, seed: int = 1, rank: int = 4) -> Path:
-    """The folder, with a LoRA adapter over `base` in it that changes what the model writes."""
+def tiny_adapter(base: Path, folder: Path, *, seed: int = 1, rank: int = 4, **options) -> Path:
+    """The folder, with a LoRA adapter over `base` in it that changes what it writes; options are LoraConfig's."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_pretrained(base)
-    lora = LoraConfig(r=rank, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+    options = {"target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"} | options
+    lora = LoraConfig(r=rank, init_lora_weights=False, **options)
     adapted = get_peft_model(model, lora)
     adapted.save_pretrained(folder)
     return folder

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from expandr_ir.config import GeneratorConfig
@@ -110,22 +109,3 @@ def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
         ) from error
     ids: list[int] = encoded["input_ids"]
     return ids
-
-
-def adapter_folder(config: GeneratorConfig) -> Path | None:
-    """Returns the folder of the LoRA adapter, fetched from the hub where it is a hub id; None without an adapter."""
-    if config.adapter is None:
-        return None
-    folder = Path(config.adapter)
-    if not folder.is_dir():
-        files = ["adapter_config.json", "adapter_model.safetensors"]
-        with model_errors(config.adapter):
-            fetch = require("huggingface_hub").snapshot_download
-            folder = Path(fetch(config.adapter, revision=config.adapter_revision, allow_patterns=files))
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise InputError(
-            f"adapter {config.adapter} has no adapter_model.safetensors",
-            expected="a PEFT adapter saved as safetensors",
-            remedy="load it once with peft and save it with save_pretrained(folder)",
-        )
-    return folder

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from expandr_ir.config import GeneratorConfig
-from expandr_ir.generators import chat
+from expandr_ir.generators import adapters, chat
 from expandr_ir.generators.base import cut_at_stop, failure
 from expandr_ir.records import Decoding, FinishReason, Generation
 from expandr_ir.runtime import pick_device, pick_dtype, require
@@ -121,8 +121,10 @@ class LocalGenerator(chat.ChatGenerator):
 def load_model(config: GeneratorConfig, device: torch.device, tokenizer: Any) -> Any:
     """Returns the model in evaluation mode on its device, with its adapter; it generates greedily by default."""
     transformers = require("transformers")
-    adapter = chat.adapter_folder(config)
-    peft = require("peft", "lora") if adapter else None
+    adapter = adapters.adapter_folder(config)
+    if adapter:
+        require("peft", "lora")  # before the model is loaded
+    adapters.check_model(config.model, trust_remote_code=config.local.trust_remote_code)
     with chat.model_errors(config.model):
         model = transformers.AutoModelForCausalLM.from_pretrained(
             config.model,
@@ -132,9 +134,8 @@ def load_model(config: GeneratorConfig, device: torch.device, tokenizer: Any) ->
             trust_remote_code=config.local.trust_remote_code,
         )
     model.generation_config = greedy(model.generation_config, tokenizer)
-    if peft is not None:
-        with chat.model_errors(str(config.adapter)):
-            model = peft.PeftModel.from_pretrained(model, str(adapter))
+    if adapter:
+        model = adapters.load_adapter(model, adapter, config.model)
     return model.to(device).eval()
 
 

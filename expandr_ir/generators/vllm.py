@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from expandr_ir.config import GeneratorConfig
-from expandr_ir.errors import MissingResourceError
-from expandr_ir.generators import chat
+from expandr_ir.errors import InputError, MissingResourceError
+from expandr_ir.generators import adapters, chat
 from expandr_ir.generators.base import failure
 from expandr_ir.io.files import read_json
 from expandr_ir.records import FinishReason, Generation
@@ -40,7 +40,11 @@ class VllmGenerator(chat.ChatGenerator):
 
     @cached_property
     def _adapter(self) -> Path | None:
-        return chat.adapter_folder(self._config)
+        adapter, config = adapters.adapter_folder(self._config), self._config
+        if adapter is not None:
+            remote = config.vllm.trust_remote_code
+            adapters.check_adapter(adapter, config.model, revision=config.revision, trust_remote_code=remote)
+        return adapter
 
     @cached_property
     def _engine(self) -> Any:
@@ -103,6 +107,13 @@ class VllmGenerator(chat.ChatGenerator):
 
 
 def max_lora_rank(adapter: Path) -> int:
-    """Returns the smallest rank vLLM can reserve that holds the rank of the adapter in this folder."""
-    rank = read_json(adapter / "adapter_config.json")["r"]
+    """Returns the smallest rank vLLM can reserve that holds each rank of the adapter in this folder."""
+    settings = read_json(adapter / adapters.CONFIG)
+    if settings.get("peft_type") != "LORA":
+        raise InputError(
+            f"{adapter} is an adapter of type {settings.get('peft_type')}",
+            expected="LORA: vLLM has no other",
+            remedy="--generator.engine local",
+        )
+    rank = max(settings["r"], *settings.get("rank_pattern", {}).values(), 0)
     return next((size for size in LORA_RANKS if size >= rank), rank)

@@ -212,6 +212,14 @@ def test_a_whole_model_is_not_merged(place, tmp_path, capsys):
     assert "there is nothing to merge" in capsys.readouterr().err
 
 
+def test_an_adapter_is_no_start_of_a_training_until_it_is_merged(place, trained, tmp_path, capsys):
+    assert main(options(trained, place / "preferences.jsonl", tmp_path / "run", "--dev-share", "0")) == 2
+    assert f"expandr train merge --adapter {trained}" in capsys.readouterr().err
+    assert main(["train", "merge", "--adapter", str(trained), "--output", str(tmp_path / "merged")]) == 0
+    line = options(tmp_path / "merged", place / "preferences.jsonl", tmp_path / "run", "--dev-share", "0")
+    assert main([*line, "--dpo.max_steps", "1"]) == 0
+
+
 def test_two_processes_evaluate_and_keep_the_same_checkpoint(place, heldout, tmp_path):
     output = tmp_path / "two"
     line = command(place, output, *heldout, "--dpo.per_device_train_batch_size", "2")

@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeAlias
 
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import ExpandrError, InputError, MissingResourceError
-from expandr_ir.generators.chat import adapter_folder, model_errors
+from expandr_ir.generators.adapters import adapter_folder, is_zero, load_adapter
+from expandr_ir.generators.chat import model_errors
 from expandr_ir.io.files import output_folder, read_json, sha256_file, sha256_json, write_text
 from expandr_ir.io.manifest import Summary, write_manifest
 from expandr_ir.runtime import require
@@ -112,17 +113,35 @@ def merge(options: MergeOptions) -> Summary:
 
 
 def _add_adapter(model: Any, adapter: Path, name: str) -> Any:
-    """The sum of both in float32, in the model's own type."""
+    """The sum of both in float32, in the model's own type; only zeros may leave all weights as they are."""
     dtype = model.dtype
-    try:
-        adapted = require("peft", "train").PeftModel.from_pretrained(model.float(), str(adapter))
-    except (RuntimeError, ValueError, KeyError) as error:
+    before = _fingerprints(model, dtype)
+    adapted = load_adapter(model.float(), adapter, name)
+    if not hasattr(adapted, "merge_and_unload"):
+        kind = adapted.peft_config["default"].peft_type.value
         raise InputError(
-            f"{adapter} does not fit {name}: {str(error).strip().splitlines()[0]}",
-            expected="the base that it was trained over",
-            remedy="--base MODEL",
-        ) from error
-    return adapted.merge_and_unload(safe_merge=True).to(dtype)
+            f"{adapter} is an adapter of type {kind}, which is no part of the weights",
+            expected="LORA, or another that can be merged",
+            remedy="its base with --generator.adapter, without merging",
+        )
+    merged = adapted.merge_and_unload(safe_merge=True).to(dtype)
+    if _fingerprints(merged, dtype) == before and not is_zero(adapter):
+        raise InputError(
+            f"merged, {name} has the weights that it had before: {adapter} changes too little to show in {dtype}",
+            expected="changed weights",
+            remedy="--dtype float32",
+        )
+    return merged
+
+
+def _fingerprints(model: Any, dtype: Any) -> dict[str, tuple[float, float]]:
+    """The sum and the sum of squares of each parameter in `dtype`: equal weights have equal ones."""
+    torch = require("torch")
+    fingerprints = {}
+    for name, parameter in model.state_dict().items():
+        values = parameter.to(dtype).to(torch.float64)
+        fingerprints[name] = values.sum().item(), values.square().sum().item()
+    return fingerprints
 
 
 def _push(folder: Path, options: MergeOptions) -> str:

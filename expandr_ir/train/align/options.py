@@ -95,6 +95,15 @@ class AlignOptions:
     output: str | None = None
     dry_run: bool = False
 
+    def __post_init__(self) -> None:
+        folder = Path(self.model)
+        if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+            raise InputError(
+                f"--model {folder} is an adapter",
+                expected="a whole model to start from",
+                remedy=f"expandr train merge --adapter {folder} --output MERGED, then --model MERGED",
+            )
+
     @property
     def generator(self) -> GeneratorConfig:
         """The base as a generator of the local engine."""

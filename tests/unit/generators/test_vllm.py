@@ -1,15 +1,14 @@
 """The vLLM engine's logic against a stand-in for the package, with the real tokenizer of a tiny model."""
 
-import json
 import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
 from requests_for_tests import request
-from tiny_models import tiny_llama
+from tiny_models import tiny_adapter, tiny_llama
 
 from expandr_ir.config import GeneratorConfig, VllmOptions
-from expandr_ir.errors import MissingResourceError
+from expandr_ir.errors import InputError, MissingResourceError
 from expandr_ir.generators import chat, load_generator
 from expandr_ir.records import Decoding
 
@@ -96,15 +95,24 @@ def test_a_prompt_that_does_not_fit_is_an_error_of_its_own(model):
     assert alone.error == done["1-0"].error
 
 
-@pytest.mark.parametrize(("rank", "reserved"), [(1, 1), (4, 8), (24, 32), (33, 64), (512, 512)])
-def test_an_adapter_goes_with_every_request(model, tmp_path, rank, reserved):
-    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": rank}))
-    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+@pytest.mark.parametrize(
+    ("rank", "pattern", "reserved"),
+    [(1, {}, 1), (4, {}, 8), (24, {}, 32), (33, {}, 64), (4, {"v_proj": 24}, 32), (24, {"v_proj": 4}, 32)],
+)
+def test_an_adapter_goes_with_every_request(model, tmp_path, rank, pattern, reserved):
+    tiny_adapter(model, tmp_path, rank=rank, rank_pattern=pattern)
     generator = engine(model, adapter=str(tmp_path))
     list(generator.generate([request("1", "flea")]))
     assert (FakeLLM.built["enable_lora"], FakeLLM.built["max_lora_rank"]) == (True, reserved)
     assert FakeLLM.asked[2] == ("adapter", 1, str(tmp_path))
     assert generator.id.adapter.startswith(tmp_path.name)
+
+
+def test_an_adapter_that_does_not_fit_starts_no_engine(model, tmp_path, monkeypatch):
+    adapter = tiny_adapter(tiny_llama(tmp_path / "wider", width=192), tmp_path / "adapter")
+    monkeypatch.setattr(FakeLLM, "fail", AssertionError("vLLM was started"))
+    with pytest.raises(InputError, match="size mismatch"):
+        next(engine(model, adapter=str(adapter)).generate([request("1", "flea")]))
 
 
 @pytest.mark.parametrize(("reason", "finish_reason"), [("length", "length"), ("abort", "error"), (None, "error")])
