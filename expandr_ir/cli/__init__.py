@@ -87,13 +87,14 @@ def usage() -> str:
 
 
 def _group_usage(verb: str, rest: list[str]) -> int:
-    verbs = [name.split()[1] for name in VERBS if name.startswith(f"{verb} ")]
+    abouts = {name.split()[1]: known.about for name, known in VERBS.items() if name.startswith(f"{verb} ")}
     if rest and rest[0] in {"-h", "--help"}:
-        print(f"usage: expandr {verb} {'|'.join(verbs)} [--help] [options]")
+        verbs = "\n".join(f"  {name:<{max(map(len, abouts))}} {about}" for name, about in abouts.items())
+        print(f"usage: expandr {verb} VERB [--help] [options]\n\n{GROUPS[verb]}\n\nverbs:\n{verbs}")
         return 0
     if not rest:
-        raise InputError(f"expandr {verb} has verbs of its own", expected=f"expandr {verb} {'|'.join(verbs)}")
-    raise unknown_name(f"verb of expandr {verb}", rest[0], verbs)
+        raise InputError(f"expandr {verb} has verbs of its own", expected=f"expandr {verb} {'|'.join(abouts)}")
+    raise unknown_name(f"verb of expandr {verb}", rest[0], list(abouts))
 
 
 def _complain(error: ExpandrError | OSError) -> int:

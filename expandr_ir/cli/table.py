@@ -136,6 +136,17 @@ expandr demo --ask "merge two sorted lists" --generator openai
         "doctor:doctor",
         "expandr doctor\nexpandr doctor --format json",
     ),
+    "download": Verb(
+        "Fetch collections and recorded expansions into a folder, checked and unpacked.",
+        "regress.downloads:download",
+        """
+expandr download --list
+expandr download beir/scifact
+expandr search --collection beir/scifact --output bm25.run
+expandr download 'querygym/scifact/*' --output /data
+""",
+        positional="names",
+    ),
     "index": Verb(
         "Build a collection's Lucene index, or find it in the cache; prints its folder and statistics.",
         "retrievers.lucene.indexing:index",

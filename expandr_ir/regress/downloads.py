@@ -16,9 +16,10 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 from zipfile import BadZipFile, ZipFile
 
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 MIRROR = "EXPANDR_DOWNLOAD_MIRROR"
 """A folder, or an http address, with the files by name: `beir/scifact.zip`, `query2doc/dl19.jsonl`, ..."""
+
+Names: TypeAlias = list[str]  # `list` is an option below
 
 RETRIES = 3
 TIMEOUT_S = 60.0
@@ -112,6 +115,42 @@ def items(path: Path | None = None) -> dict[str, Item]:
     return known
 
 
+@dataclass(frozen=True)
+class DownloadOptions:
+    """Options of `expandr download`.
+
+    Args:
+        names: what to fetch, such as beir/scifact, or patterns such as "querygym/scifact/*".
+        output: the folder that it comes to, below which --collection and --expansions name it.
+        list: print all names with size and licence, and stop.
+    """
+
+    names: Names = field(default_factory=Names)
+    output: str = "."
+    list: bool = False
+
+
+def download(options: DownloadOptions) -> str:
+    """A line for each file or folder that is there now, or for each that can be fetched."""
+    known = items()
+    wanted: dict[str, Item] = {}
+    for pattern in options.names or ["*"] * options.list:
+        matches = {name: item for name, item in known.items() if fnmatchcase(name, pattern)}
+        if not matches:
+            raise unknown_name("download", pattern, known)
+        wanted |= matches
+    if options.list:
+        return "\n".join(f"{name:<36} {_size(item):>10}  {item.group.licence}" for name, item in wanted.items())
+    if not wanted:
+        raise InputError("nothing is named", expected="expandr download NAME ...", remedy="expandr download --list")
+    paths = fetch(list(wanted), target=Path(options.output))
+    return "\n".join(f"{name}: {path}" for name, path in paths.items())
+
+
+def _size(item: Item) -> str:
+    return f"{item.entry.size / 1e6:,.1f} MB" if item.entry.size else "?"
+
+
 def fetch(names: Sequence[str], *, target: Path) -> dict[str, Path]:
     """The file or folder of each name, downloaded where it is not there yet.
 
@@ -126,7 +165,7 @@ def fetch(names: Sequence[str], *, target: Path) -> dict[str, Path]:
 
 
 def _fetch(item: Item, target: Path) -> Path:
-    result, folder = target / item.file, target / "downloads"
+    result, folder = target / item.file, target / ".downloads"
     note, entry = result.with_name(f"{result.name}.download.json"), item.entry
     lock = folder / f"{item.name}.lock"
     with exclusive(lock, lambda: logger.warning("another process downloads %s: waiting", item.name)):

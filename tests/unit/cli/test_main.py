@@ -22,6 +22,17 @@ def test_help_and_version(capsys):
     assert capsys.readouterr().out.startswith("expandr_ir 0.")
 
 
+@pytest.mark.parametrize("group", cli.GROUPS)
+def test_a_group_describes_its_verbs(capsys, group):
+    assert cli.main([group, "--help"]) == 0
+    text = capsys.readouterr().out
+    verbs = {name: verb for name, verb in cli.VERBS.items() if name.startswith(f"{group} ")}
+    assert verbs
+    for name, verb in verbs.items():
+        assert f"  {name.split()[1]}" in text
+        assert verb.about in text
+
+
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from expandr_ir.cli import main
 from expandr_ir.errors import ExpandrError, InputError, MissingResourceError
 from expandr_ir.io.expansions import read_expansions
 from expandr_ir.records import Topic
@@ -111,6 +112,32 @@ def offer(server, monkeypatch):
 
 def get(target):
     return fetch(["q2d/dl19"], target=target)["q2d/dl19"]
+
+
+def test_the_verb_fetches_names_and_patterns_into_a_folder(server, offer, tmp_path, capsys, monkeypatch):
+    for name in ("q2d/dl19", "q2d/*"):
+        assert main(["download", name, "--output", str(tmp_path)]) == 0
+        assert capsys.readouterr().out == f"q2d/dl19: {tmp_path}/expansions/dl19/dl19.jsonl\n"
+    assert len(server.paths) == 1
+    monkeypatch.chdir(tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["expansions"]
+    assert texts("expansions/dl19/dl19.jsonl") == ["They do."]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["--list"], 0, "beir/scifact "),
+        (["--list", "querygym/dl20/m*"], 0, r"^querygym/dl20/mugi.gpt-4.1 +0.2 MB  Apache-2.0\n$"),
+        ([], 2, "nothing is named\n(.|\n)*Try: expandr download --list"),
+        (["beir/scifct"], 2, "Try: beir/scifact"),
+        (["beir/scifact", "query2dok/*"], 2, r"unknown download 'query2dok/\*'"),
+    ],
+)
+def test_the_verb_lists_and_refuses(capsys, words, code, text):
+    assert main(["download", *words]) == code
+    printed = capsys.readouterr()
+    assert re.search(text, printed.out + printed.err)
 
 
 def texts(path):
