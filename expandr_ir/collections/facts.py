@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,9 @@ class CollectionFacts:
     index: str | None = None
 
 
+_AROUND_A_NAME = re.compile(r"^beir-(v1\.0\.0-)?|-(test|dev|train)$")
+
+
 @cache
 def load_facts(name: str) -> CollectionFacts:
     """The facts of a name of conf/collections/."""
@@ -49,11 +53,15 @@ def all_facts() -> dict[str, CollectionFacts]:
 def match_folder(folder: Path) -> tuple[str, CollectionFacts]:
     """Name and facts of a folder: its own name, or its parent's and its own as in cqadupstack/android.
 
-    A folder that is not known has its own name and no facts.
+    Neither case nor underscores matter, nor BEIR before the name and a split behind it ("BEIR_ArguAna-test"). A folder
+    that is not known has its own name and no facts.
     """
+    known = names("collections")
     for name in (f"{folder.parent.name}-{folder.name}", folder.name):
-        if name in names("collections"):
-            return name, load_facts(name)
+        spelled = name.lower().replace("_", "-")
+        for form in (spelled, _AROUND_A_NAME.sub("", spelled)):
+            if form in known:
+                return form, load_facts(form)
     return folder.name, CollectionFacts()
 
 

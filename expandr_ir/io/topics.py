@@ -99,9 +99,10 @@ def add_topic(topics: dict[str, Topic], topic_id: str, text: str, where: str) ->
 
 def check_id(identifier: str, noun: str, where: str) -> None:
     """Refuses an id that no TREC run could hold."""
-    if not identifier or (bad := _NOT_IN_IDS.search(identifier)):
-        kind = "white space" if identifier and bad[0].isspace() else "a control character or half a surrogate pair"
-        fault = f"{kind} in the id {identifier!r}" if identifier else "an empty id"
+    bad = _NOT_IN_IDS.search(identifier)
+    if bad or not identifier:
+        kind = "white space" if bad and bad[0].isspace() else "a control character or half a surrogate pair"
+        fault = f"{kind} in the id {identifier!r}" if bad else "an empty id"
         raise InputError(f"{where}: {fault}", expected=f"a {noun} id without white space, as TREC runs need it")
 
 

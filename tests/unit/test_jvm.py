@@ -120,6 +120,22 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 17
 
 
 @pytest.mark.java
+@pytest.mark.parametrize("variable", ["LC_ALL", "LC_CTYPE", "LANG"])
+def test_java_names_files_as_python_does_in_any_locale(variable, tmp_path):
+    code = """
+import os
+from expandr_ir import jvm
+before = dict(os.environ)
+paths = jvm.java_class('java.nio.file.Paths')
+open(os.path.join(os.environ['FOLDER'], 'données'), 'w').close()
+assert paths.get(os.environ['FOLDER'], 'données').toFile().exists()
+assert {name for name in os.environ if os.environ[name] != before.get(name)} <= {'JAVA_HOME', 'PATH'}
+"""
+    result = run_python(code, FOLDER=str(tmp_path), **{"LC_ALL": "", "LC_CTYPE": "", "LANG": "", variable: "C"})
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.java
 def test_ctrl_c_stays_with_python():
     code = """
 import os, signal, time

@@ -1,6 +1,7 @@
 """The `expandr` command: exit codes, light imports."""
 
 import errno
+import os
 import subprocess
 import sys
 
@@ -50,6 +51,22 @@ def test_errors_become_messages_and_exit_codes(monkeypatch, capsys, error, code,
     monkeypatch.setattr(cli, "run_verb", fail)
     assert cli.main(["search"]) == code
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("ascii", "an id caf? ?"), ("ascii:strict", "an id caf? ?"), ("utf-8", "an id café ?")]
+)
+def test_characters_that_a_stream_cannot_hold_are_replaced(encoding, shown):
+    code = (
+        "from expandr_ir import cli; from expandr_ir.errors import InputError\n"
+        "def verb(words): print('an id caf\\xe9 \\udce9'); raise InputError('no caf\\xe9')\n"
+        "cli.run_verb = verb; raise SystemExit(cli.main(['evaluate']))"
+    )
+    env = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, env=env)
+    assert done.stdout.decode() == f"{shown}\n"
+    assert done.stderr.decode() == f"expandr: no caf{'é' if encoding == 'utf-8' else chr(92) + 'xe9'}\n"
+    assert done.returncode == 2
 
 
 @pytest.mark.parametrize("statement", ["import expandr_ir", "from expandr_ir import cli; cli.main(['--help'])"])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import ClassVar
 
 import pytest
 
 from expandr_ir.collections import load_collection
 from expandr_ir.collections.facts import CollectionFacts
 from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.records import ExpandedTopic, Expansion, Topic
+from expandr_ir.records import ExpandedTopic, Expansion, Hits, Topic
 from expandr_ir.retrievers import BM25, Hybrid, SearchOptions, load_retriever, plain
+from expandr_ir.retrievers.base import SingleRetriever
 from expandr_ir.retrievers.bm25 import sparse_queries
 
 DOCUMENTS = {"d1": "fleas jump high", "d2": "dogs have fleas", "t1": "fleas and cats and dogs", "d4": "fish swim"}
@@ -103,6 +105,37 @@ def test_the_topics_own_document_stays_unless_it_is_to_go(collection, monkeypatc
     monkeypatch.setattr(collection, "facts", CollectionFacts(remove_own_document=True))
     assert load_retriever(collection, SearchOptions()).search(topics) == rest
     assert load_retriever(collection, SearchOptions(own_document="keep")).search(topics) == whole
+
+
+class Recorded(SingleRetriever):
+    """A retriever whose hits are given."""
+
+    label, default_aggregation, collection = "recorded", "none", None
+    find_aggregation = staticmethod(str)
+    rankings: ClassVar = {}
+
+    def rank(self, topics, aggregation, clock):
+        return self.rankings
+
+    def details(self):
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("first", "own_document", "said"),
+    [
+        (["1", "2", "d", "d", "d"], "auto", ["the first hit of 2 of 5 topics is the topic itself"]),
+        (["1", "d", "d", "d", "d"], "auto", []),
+        (["1", "2", *"d" * 30], "auto", []),
+        (["1", "2"], "keep", []),
+        (["1", "2"], "remove", []),
+    ],
+)
+def test_topics_that_find_themselves_first_are_said(monkeypatch, caplog, first, own_document, said):
+    rankings = {str(number): Hits([doc_id, "x"], [2.0, 1.0]) for number, doc_id in enumerate(first, start=1)}
+    monkeypatch.setattr(Recorded, "rankings", rankings | {"0": Hits([], [])})
+    Recorded(own_document=own_document).search(dict.fromkeys(Recorded.rankings, "text"))
+    assert [message.partition(":")[0] for message in caplog.messages] == said
 
 
 @pytest.mark.java
