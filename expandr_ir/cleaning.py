@@ -14,10 +14,12 @@ from typing import Literal, TypeAlias, get_args
 
 from expandr_ir.boilerplate import is_refusal, lead_in_end, offer_start
 from expandr_ir.errors import check_number
+from expandr_ir.reasoning import drop_chat_tokens, drop_reasoning
 
 Reason: TypeAlias = Literal[
     "encoding",  # lone surrogates, NUL and other control characters
-    "thinking",  # <think> blocks, unclosed ones too
+    "thinking",  # <think> blocks and their like, unclosed ones too; harmony channels other than the final one
+    "chat_tokens",  # tokens of chat templates (<|im_end|>), and what follows the end of the turn
     "markdown",  # fences, rules, marks of headings and emphasis; their words stay
     "lead_in",  # "Certainly! Here is a passage ...:", "Passage:"
     "echo",  # one of the prompt's last lines, such as the topic, said again at the beginning
@@ -66,7 +68,8 @@ def _pass(text: str, echoes: Sequence[list[str]], max_words: int | None) -> tupl
         return after
 
     text = step("encoding", _encode(text))
-    text = step("thinking", _drop_thinking(text))
+    text = step("thinking", drop_reasoning(text)[0])
+    text = step("chat_tokens", drop_chat_tokens(text))
     text = "\n".join(filter(None, (" ".join(line.split()) for line in text.splitlines())))
     text = step("markdown", _drop_marks(text))
     text = _trim(text, echoes, reasons).replace("\n", " ")
@@ -84,21 +87,6 @@ def _encode(text: str) -> str:
         return text
     paired = _PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
     return _UNWRITABLE.sub(" ", paired)
-
-
-_THINK = re.compile("<(/?)think(?:ing)?>", re.IGNORECASE)
-
-
-def _drop_thinking(text: str) -> str:
-    first, *rest = _THINK.split(text)
-    kept, thinking = [first], False
-    for slash, piece in zip(rest[::2], rest[1::2], strict=True):
-        if slash and not thinking:  # a chat template may open the block before the LLM writes
-            kept.clear()
-        thinking = not slash
-        if not thinking:
-            kept.append(piece)
-    return "\n".join(kept)
 
 
 _MARKS = ("*", "`", "#", "~~~", "---", "___", "===", "- -", "_ _", "= =")

@@ -112,6 +112,8 @@ class GeneratorConfig:
         adapter_revision: hub revision of the adapter.
         prompt: the prompt this model was trained with, where there is one; used when no prompt is named.
         decoding: of its samples.
+        chat_template_kwargs: arguments of the chat template, such as enable_thinking: false; part of a text's key. A
+            server gets them as a field of each request (vLLM, SGLang and llama.cpp read it).
         local, vllm, api: options of one engine each.
         options: options of another package's engine.
         notes: remarks, with their source.
@@ -124,6 +126,7 @@ class GeneratorConfig:
     adapter_revision: str | None = None
     prompt: str | None = None
     decoding: Decoding = field(default_factory=Decoding)
+    chat_template_kwargs: dict[str, JsonField] = field(default_factory=dict)
     local: LocalOptions = field(default_factory=LocalOptions)
     vllm: VllmOptions = field(default_factory=VllmOptions)
     api: ApiOptions = field(default_factory=ApiOptions)

@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +33,7 @@ class Reply:
     finish_reason: str = "stop"
     delay_s: float = 0.0
     close: bool = False
+    reset: bool = False  # the connection, without an answer
     cut: int | None = None  # bytes of the body that are sent although all are announced
 
 
@@ -117,7 +120,10 @@ class FakeServer:
             await asyncio.sleep(reply.delay_s)
         finally:
             self.in_flight -= 1
-        if reply.close:
+        if reply.reset:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        if reply.close or reply.reset:
             return False
         content = reply.body if reply.body is not None else json.dumps(completion(body, reply)).encode()
         fields = {"Content-Type": "application/json", "Content-Length": str(len(content)), **reply.headers}

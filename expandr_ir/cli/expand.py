@@ -10,8 +10,9 @@ from typing import Any, Literal
 from expandr_ir.cli.inputs import TopicSource
 from expandr_ir.cli.search import save_search
 from expandr_ir.config import EncodeOptions, GeneratorConfig
-from expandr_ir.errors import InputError, PartlyDoneError
+from expandr_ir.errors import ExpandrError, InputError, PartlyDoneError
 from expandr_ir.expanders import ExpandOptions, expander_config, load_expander
+from expandr_ir.generators.replies import MORE_TOKENS
 from expandr_ir.io.expansions import Expansions
 from expandr_ir.io.files import output_file
 from expandr_ir.io.manifest import Summary
@@ -129,6 +130,13 @@ def run(options: RunVerbOptions) -> Summary:
 
 
 def _save(expansions: Expansions, output: Path, options: Any, topics: str | None, form: str) -> Summary:
+    if not any(text.text for topic in expansions.values() for text in topic.expansions):
+        reasons = ", ".join(expansions.reasons)
+        raise ExpandrError(
+            f"the texts of all {len(expansions)} topics are empty" + (f" ({reasons})" if reasons else ""),
+            expected="a text for at least one topic",
+            remedy=f"another prompt or model; {MORE_TOKENS}; `expandr store show KEY` shows what the LLM wrote",
+        )
     expansions.save(output, options=options, inputs={"topics": topics})
     for failure in expansions.failures[:3]:
         verb = "refused" if failure.refused else "failed"

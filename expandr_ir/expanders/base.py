@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,8 @@ from expandr_ir.expanders.calls import gather, join_texts
 from expandr_ir.expanders.config import ExpanderConfig, ExpandOptions, expander_config
 from expandr_ir.expanders.plan import Forecast, Plan
 from expandr_ir.generators import Generator, load_generator
+from expandr_ir.generators.base import GeneratorChangedError
+from expandr_ir.generators.replies import MORE_TOKENS
 from expandr_ir.io.expansions import Expansions
 from expandr_ir.io.topics import as_topics
 from expandr_ir.prompts import Prompt, load_prompt
@@ -26,6 +29,8 @@ from expandr_ir.store import Store
 if TYPE_CHECKING:
     from expandr_ir.collections import Collection
     from expandr_ir.io.topics import Topics
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_PROMPT, DEFAULT_PASSAGES = "passage", 10
 """The prompt of a generator that was not trained with one, and the number of documents a prompt shows, by default."""
@@ -59,6 +64,7 @@ class Expander(AbstractContextManager["Expander"]):
         if not isinstance(generator, GeneratorConfig):
             self.generator = generator  # a caller's own, which is not closed here
         self._store = store if store is not None else self.options.store
+        self._servers_named: set[str] = set()
         self._calls: list[Expansions] | None = None
         self._forecasts: list[Forecast] | None = None
 
@@ -114,12 +120,11 @@ class Expander(AbstractContextManager["Expander"]):
         self._calls = None
         if not expansions:
             first = expansions.failures[0]
+            retry = "--retry-refused asks again what was refused" if first.refused else "the same command tries again"
             raise ExpandrError(
                 f"none of the {len(topics)} topics got an expansion; topic {first.topic_id}: {first.error}",
                 expected="a text for at least one topic",
-                remedy="--retry-refused asks again what was refused"
-                if first.refused
-                else "the same command tries again",
+                remedy=None if MORE_TOKENS in first.error else retry,
             )
         expansions.seed = self.decoding.seed
         if self.collection:
@@ -169,15 +174,29 @@ class Expander(AbstractContextManager["Expander"]):
             topics = {i: topic for i, topic in topics.items() if all(i in call for call in earlier.values())}
             texts = {i: {name: join_texts(call[i]) for name, call in earlier.items()} for i in topics}
             context = {i: {**(context or {}).get(i, {}), **texts[i]} for i in topics}
-        plan = self.plan(prompt, topics, context=context, samples=samples, decoding=decoding)
-        if self._forecasts is None:
-            expansions = plan.generate()
-        else:
-            self._forecasts.append(plan.forecast())
-            expansions = plan.read()
+        while True:  # a generator that learns it cannot do what the keys say is asked again, with other keys
+            plan = self.plan(prompt, topics, context=context, samples=samples, decoding=decoding)
+            if self._forecasts is not None:
+                self._forecasts.append(plan.forecast())
+                expansions = plan.read()
+                break
+            with suppress(GeneratorChangedError):
+                expansions = plan.generate()
+                break
+        self._warn_of_servers(plan)
         if self._calls is not None:
             self._calls.append(expansions)
         return expansions
+
+    def _warn_of_servers(self, plan: Plan) -> None:
+        """Says once which other servers wrote stored texts of the same key: an address is in no key."""
+        others = plan.other_servers - self._servers_named
+        self._servers_named |= others
+        if others:
+            logger.warning(
+                "stored texts of %s come from %s and not from %s; --generator.revision NAME asks anew, beside them",
+                *(self.generator.id.model, " and ".join(sorted(others)), " and ".join(plan.servers)),
+            )
 
     def plan(
         self,

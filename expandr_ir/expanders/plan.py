@@ -13,6 +13,7 @@ from expandr_ir.cleaning import clean
 from expandr_ir.errors import ExpandrError
 from expandr_ir.expanders.config import ExpandOptions
 from expandr_ir.generators import Generator
+from expandr_ir.generators.base import address_of
 from expandr_ir.io.expansions import FAILED, Expansions, Failure
 from expandr_ir.io.files import sha256_json
 from expandr_ir.progress import progress
@@ -79,6 +80,7 @@ class Plan:
         due: the keys of the samples to be generated, each with the time of the stored failure that is to be tried again
             (None: nothing is stored).
         finish_reasons: the number of stored samples by finish reason.
+        servers, other_servers: the addresses of the generator's servers, and those of others that wrote stored texts.
     """
 
     def __init__(
@@ -119,6 +121,10 @@ class Plan:
             if (row := stored.get(sample.key)) is None or row.generation.finish_reason in again
         }
         self.finish_reasons = Counter(row.generation.finish_reason for row in stored.values())
+        self.servers: Sequence[str] = getattr(self.generator, "addresses", ())  # of the api engine
+        texts = (row.generation for row in stored.values() if row.generation.finish_reason not in FAILED)
+        addresses = {address_of(text.engine_version) for text in texts} if self.servers else set()
+        self.other_servers = {address for address in addresses if address} - {*self.servers}
         self._generated: set[str] = set()
         self._tokens_out = self._failed = 0
 

@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,11 +26,14 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 CHARACTERS_PER_TOKEN = 4
+FIRST_ANSWER_S = 3.0  # errors of accounts, keys and models come sooner
 
 
 class ApiGenerator:
     """At most `max_in_flight` requests under way, each for up to `samples_per_request` samples.
 
+    Until the first one is answered, but no longer than `FIRST_ANSWER_S`, the others wait: an account without money, a
+    wrong key, a missing model or a field that the server refuses are learnt from one request.
     A server that answers with fewer texts than it should is asked for one at a time from then on. A request carries the
     seed of its first sample; a server may do anything with a seed.
 
@@ -42,15 +46,18 @@ class ApiGenerator:
     def __init__(self, config: GeneratorConfig) -> None:
         self.id = identify(config)
         self._options, self._servers = config.api, Servers(config)
+        self.addresses = self._servers.addresses
         self._per_request = config.api.samples_per_request
         self._tokens_spent = 0
         self._wall_time = WallTime()
+        self._is_known = False  # the server has answered
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
         """Yields Generations as they arrive; what fails after `max_attempts` tries is an error of its own.
 
         Raises:
             MissingResourceError: no server, no such model, a key that is refused, or a quota that is used up.
+            GeneratorChangedError: the server refuses a field that changes the text; `id` is another one now.
             PartlyDoneError: `max_total_tokens` is spent; what was in flight then has still been yielded.
         """
         return iterate(lambda emit: self._answer_all(requests, emit))
@@ -60,14 +67,25 @@ class ApiGenerator:
         budget = self._options.max_total_tokens
         texts: list[list[str]] = [[] for _ in requests]
         unsent = 0
+        first_answer = asyncio.Event()
+        others_start_s = asyncio.get_running_loop().time() + FIRST_ANSWER_S
+        is_first = not self._is_known
 
         async def answer(place: int, samples: Sequence[SampleKey]) -> None:
-            nonlocal unsent
+            nonlocal unsent, is_first
             async with slots:
+                if is_first or self._is_known:
+                    is_first = False
+                else:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout_at(others_start_s):
+                            await first_answer.wait()
                 if budget is not None and self._tokens_spent >= budget:
                     unsent += len(samples)
                     return
                 generations = await self._answer(clients, requests[place], samples[: self._per_request])
+            self._is_known = True
+            first_answer.set()
             for generation in generations:
                 emit(generation)
             texts[place] += [generation.text for generation in generations if generation.error is None]
@@ -82,6 +100,7 @@ class ApiGenerator:
                 for place, request in enumerate(requests):
                     answer_later(place, request.samples)
         except BaseExceptionGroup as errors:
+            self.id = identify(self._servers.config)
             raise errors.exceptions[0] from None
         several = [
             texts[at] for at, request in enumerate(requests) if len(texts[at]) > 1 and request.decoding.temperature

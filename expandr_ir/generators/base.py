@@ -1,13 +1,14 @@
-"""The protocol of all generators, and what they share: identity, failures, stop texts."""
+"""The protocol of all generators, and what they share: identity, addresses, failures."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from expandr_ir.config import GeneratorConfig
-from expandr_ir.errors import MissingResourceError
+from expandr_ir.errors import ExpandrError, MissingResourceError
 from expandr_ir.io.files import sha256_file, sha256_json
 from expandr_ir.masking import mask
 from expandr_ir.records import Generation, GenerationRequest, GeneratorId, Message
@@ -42,15 +43,17 @@ def identify(config: GeneratorConfig) -> GeneratorId:
     """Returns the part of a generation's key that names the LLM.
 
     A folder is known by its name and a digest of its files: new weights in an old folder are another model, and the
-    same weights in another place are the same one. Hub ids and served names are taken as they are. A chat template or
-    extra fields of requests, which change the text, are hashed into the revision.
+    same weights in another place are the same one. Hub ids and served names are taken as they are. A chat template, its
+    arguments and extra fields of requests, which change the text, are hashed into the revision.
     """
     model, revision = _name(config.model, config.revision)
     options: dict[str, Any] = {}
     if config.engine == "api":
-        options = {"extra_body": config.api.extra_body} if config.api.extra_body else {}
-    elif template := chat_template(config):
-        options = {"chat_template": template}
+        extra_body = template_arguments(config) | config.api.extra_body
+        options = {"extra_body": extra_body} if extra_body else {}
+    else:
+        template = chat_template(config)
+        options = ({"chat_template": template} if template else {}) | template_arguments(config)
     if options:
         revision = f"{revision or ''}+{sha256_json(options)[:16]}"
     if config.adapter is None:
@@ -78,6 +81,15 @@ def chat_template(config: GeneratorConfig) -> str | None:
     return Path(named).read_text(encoding="utf-8")
 
 
+def template_arguments(config: GeneratorConfig) -> dict[str, Any]:
+    """Returns the chat template's arguments under their name; a server gets them as a field of each request."""
+    return {"chat_template_kwargs": config.chat_template_kwargs} if config.chat_template_kwargs else {}
+
+
+class GeneratorChangedError(ExpandrError):
+    """The generator has another id from here on, since what it does differs from what the requests' keys say."""
+
+
 def failure(
     key: str,
     error: str,
@@ -91,6 +103,15 @@ def failure(
     return Generation(key, "", finish_reason, tokens_in, None, seconds, engine_version, mask(error))
 
 
-def cut_at_stop(text: str, stop: Sequence[str]) -> str:
-    """Returns the text up to the first stop text in it; all of it where there is none."""
-    return text[: min((at for at in map(text.find, stop) if at >= 0), default=len(text))]
+_ADDRESS = re.compile(r" at (https?://[^\s,]+)")
+
+
+def version_at(version: str, address: str) -> str:
+    """Returns the engine version of texts from a server: its address is no part of the key, and kept for warnings."""
+    return f"{version} at {mask(address)}"
+
+
+def address_of(engine_version: str) -> str | None:
+    """Returns the server's address in an engine version; None where there is none, as in stores of older releases."""
+    match = _ADDRESS.search(engine_version)
+    return match[1] if match else None

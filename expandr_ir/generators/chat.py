@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Any
 
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import InputError, MissingResourceError
 from expandr_ir.generators.base import chat_template, failure, identify
+from expandr_ir.generators.replies import Reply, judge
+from expandr_ir.reasoning import is_reasoning_mark, opens_reasoning
 from expandr_ir.records import Decoding, Generation, GenerationRequest, Message, SampleKey
 from expandr_ir.runtime import require
+
+PROMPT_END_TOKENS = 32  # enough for the longest mark of reasoning, a byte a token
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One sample to be written: the prompt's token ids, its key and seed, and how to sample."""
+    """One sample to be written: the prompt's token ids, its key and seed, and how to sample.
+
+    `opened`: the prompt ends within reasoning.
+    """
 
     ids: list[int]
     sample: SampleKey
     decoding: Decoding
+    opened: bool = False
+
+    def generation(self, reply: Reply, tokens_out: int, seconds: float, version: str) -> Generation:
+        """Returns the generation that a reply to this row is."""
+        verdict = judge(replace(reply, opened=self.opened), self.decoding)
+        cost = (len(self.ids), tokens_out, seconds)
+        return Generation(self.sample.key, verdict.text, verdict.finish_reason, *cost, version, verdict.error)
 
 
 class ChatGenerator:
@@ -37,16 +52,20 @@ class ChatGenerator:
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Returns the prompt's tokens, exactly; the model itself is not loaded for it."""
-        return len(prompt_ids(self._tokenizer, messages))
+        return len(self._prompt_ids(messages))
+
+    def _prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        return prompt_ids(self._tokenizer, messages, self._config.chat_template_kwargs)
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
         """Yields a Generation for every sample; a prompt that does not fit the context is an error of its own."""
         context, version = self._limits()
         rows: list[Row] = []
         for request in requests:
-            ids, new = prompt_ids(self._tokenizer, request.messages), request.decoding.max_new_tokens
+            ids, new = self._prompt_ids(request.messages), request.decoding.max_new_tokens
             if context is None or len(ids) + new <= context:
-                rows += [Row(ids, sample, request.decoding) for sample in request.samples]
+                opened = opens_reasoning(self._tokenizer.decode(ids[-PROMPT_END_TOKENS:]))
+                rows += [Row(ids, sample, request.decoding, opened) for sample in request.samples]
                 continue
             error = f"{len(ids)} prompt tokens + {new} new ones do not fit the model's context of {context}"
             yield from (failure(sample.key, error, version, tokens_in=len(ids)) for sample in request.samples)
@@ -93,14 +112,18 @@ def load_tokenizer(config: GeneratorConfig) -> Any:
     return tokenizer
 
 
-def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+def prompt_ids(
+    tokenizer: Any, messages: Sequence[Message], template_arguments: Mapping[str, Any] | None = None
+) -> list[int]:
     """Returns the token ids of a chat up to where the assistant begins to write.
 
     The template writes the special tokens itself, so none are added: BOS stands there once.
     """
     chat = [{"role": message.role, "content": message.content} for message in messages]
     try:
-        encoded = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=True)
+        encoded = tokenizer.apply_chat_template(
+            chat, add_generation_prompt=True, tokenize=True, return_dict=True, **(template_arguments or {})
+        )
     except require("jinja2").TemplateError as error:
         raise InputError(
             f"the chat template of {tokenizer.name_or_path} refuses the prompt: {error}",
@@ -109,3 +132,28 @@ def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
         ) from error
     ids: list[int] = encoded["input_ids"]
     return ids
+
+
+@lru_cache(maxsize=4)
+def reasoning_tokens(tokenizer: Any) -> dict[int, str]:
+    """Returns the special tokens that mark reasoning (Magistral's [THINK], harmony's channels), by id."""
+    special = {index: token.content for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return {index: special[index] for index in special if is_reasoning_mark(special[index], {*special.values()})}
+
+
+def read_back(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
+    """Returns the texts of rows of token ids as they were generated, without special tokens but marks of reasoning."""
+    marks = reasoning_tokens(tokenizer)
+
+    def decode(ids: Sequence[Sequence[int]]) -> list[str]:
+        texts: list[str] = tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return texts
+
+    if not any(marks.keys() & ids for ids in rows):
+        return decode(rows)
+    texts = []
+    for ids in rows:
+        places = [-1, *(place for place, token in enumerate(ids) if token in marks), len(ids)]
+        pieces = decode([ids[before + 1 : after] for before, after in pairwise(places)])
+        texts.append("".join(a + b for a, b in zip(pieces, [*(marks[ids[p]] for p in places[1:-1]), ""], strict=True)))
+    return texts

@@ -7,58 +7,78 @@ speak it with the differences that are named where they matter.
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import os
 import random
+import re
 import time
 import zlib
 from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Literal
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from expandr_ir.config import ApiOptions, GeneratorConfig
-from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.generators.base import cut_at_stop, failure
+from expandr_ir.errors import InputError, MissingResourceError, NotInstalledError
+from expandr_ir.generators.base import GeneratorChangedError, failure, identify, template_arguments, version_at
+from expandr_ir.generators.faults import (
+    Fault,
+    better_address,
+    proxy_for,
+    read_fault,
+    read_retry_after,
+    refused_field,
+    server_name,
+)
+from expandr_ir.generators.replies import Reply, broken_off, judge
 from expandr_ir.io.files import parse_json
 from expandr_ir.masking import mask, read_secret, register
-from expandr_ir.records import FinishReason, Generation, GenerationRequest, SampleKey
+from expandr_ir.records import Decoding, Generation, GenerationRequest, SampleKey
 from expandr_ir.runtime import require
 
 if TYPE_CHECKING:
-    from openai import APIStatusError, AsyncOpenAI
+    from openai import AsyncOpenAI
 
 OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "none"  # the client refuses an empty one
 FIRST_WAIT_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 LONGEST_RETRY_AFTER_S = 300.0
+REASONING_FIELDS = ("reasoning", "reasoning_content", "reasoning_details", "thinking")
 
 
-@dataclass(eq=False)
-class Fault(Exception):  # noqa: N818
-    """A failed attempt: the reason, and the seconds until the next one may come (None: never, it is this request's)."""
+logger = logging.getLogger(__name__)
 
-    reason: str
-    retry_after_s: float | None = 0.0
-    finish_reason: Literal["refused", "error"] = "error"
-    unreachable: bool = False
+EMULATED = {"max_tokens", "n", "seed", "stop"}
+CHANGING = {"temperature", "top_p", "repetition_penalty"}
+"""Fields that a server may refuse. Without the first a text is drawn from the same distribution: the limit of tokens
+has another name there, n is asked for one at a time, seeds are best effort anyway, and stop texts are cut off here. So
+they are in no key, and stores of servers that take everything stay as they are. Without the others a text is drawn from
+another distribution: it gets the key of `extra_body: {FIELD: null}`, which is what a user would have set."""
 
 
 class Servers:
-    """The servers of one model, usually one."""
+    """The servers of one model, usually one.
+
+    Attributes:
+        config: the generator's; a field that changes texts and is refused is taken away in its `extra_body`.
+    """
 
     def __init__(self, config: GeneratorConfig) -> None:
         self._openai = require("openai")
-        self._config, options = config, config.api
+        self.config, options = config, config.api
         self._version = f"openai {self._openai.__version__}"
         if options.base_url and options.base_urls:
             raise InputError("both api.base_url and api.base_urls", expected="one of them")
         urls = options.base_urls or [options.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL]
         self._urls = [url.strip().rstrip("/") for url in urls]
-        self.name = mask(" and ".join(self._urls))
+        self.addresses = [mask(url) for url in self._urls]
+        self.name = " and ".join(self.addresses)
+        self._given = {*options.extra_body}  # a user's own fields are sent whatever the server says of them
+        self._renamed: dict[str, str | None] = {}  # refused fields of EMULATED, and what is sent in their place
         if len({*self._urls}) < len(self._urls):
             raise InputError(f"api.base_urls are {self.name}", expected="each server once")
         self._key = read_key(options, self._urls)
@@ -68,8 +88,19 @@ class Servers:
         """Yields a client for each server; they share their connections."""
         # The client's own retries are off: they pass over answers that are broken in the middle, and over a
         # Retry-After of more than two minutes. Its timeout is off, too: it begins again with each byte.
-        make = self._openai.AsyncOpenAI
-        async with make(base_url=OPENAI_URL, api_key=self._key or NO_KEY, max_retries=0, timeout=None) as client:
+        try:
+            make, key = self._openai.AsyncOpenAI, self._key or NO_KEY
+            client = make(base_url=OPENAI_URL, api_key=key, max_retries=0, timeout=None)
+        except ImportError as error:  # of the HTTP library, for SOCKS
+            remedy = "pip install 'httpx[socks]', or unset the proxy"
+            raise NotInstalledError(f"the proxy {_proxies()} needs another package: {error}", remedy=remedy) from error
+        except ValueError as error:
+            raise InputError(
+                f"the proxy {_proxies()} cannot be used: {error}",
+                expected="http://, https://, socks5:// or socks5h:// in HTTP_PROXY, HTTPS_PROXY and ALL_PROXY",
+                remedy="another one, or unset it",
+            ) from error
+        async with client:
             yield [client.with_options(base_url=url) for url in self._urls]
 
     async def complete(
@@ -78,15 +109,23 @@ class Servers:
         """Returns generations of the first samples, one at least: a server may write fewer texts than it should.
 
         The first server follows from the first sample's key, and each retry goes to the next one. A round of all
-        servers is followed by a wait. Where every attempt failed, all samples get a failure.
+        servers is followed by a wait. A retry repeats the whole request, so that each sample keeps its seed; texts that
+        came before stay. Samples of which every attempt failed get a failure.
         """
-        body = request_body(self._config, request, len(samples), samples[0].seed)
         first, servers = zlib.crc32(samples[0].key.encode()), len(clients)
-        attempts, started = max(self._config.api.max_attempts, servers), time.perf_counter()
+        attempts, started = max(self.config.api.max_attempts, servers), time.perf_counter()
+        done: dict[str, Generation] = {}
         for attempt in range(1, attempts + 1):
             try:
-                text = await self._send(clients[(first + attempt) % servers], body)
-                return read_answer(text, samples, request.decoding.stop, self._version, time.perf_counter() - started)
+                client = clients[(first + attempt) % servers]
+                text = await self._send(client, request_body(self.config, request, len(samples), samples[0].seed))
+                seconds, url = time.perf_counter() - started, str(client.base_url).rstrip("/")
+                answers = read_answer(text, samples, request.decoding, self._version, seconds, url)
+                done = {answer.key: answer for answer in answers if isinstance(answer, Generation)} | done
+                faults = [answer for answer in answers if isinstance(answer, Fault)]
+                if not faults:
+                    return [done[sample.key] for sample in samples[: len(answers)]]
+                fault = faults[0]
             except Fault as error:
                 fault = error
             wait_s = 0.0 if attempt % servers else max(fault.retry_after_s or 0.0, backoff_s(attempt // servers))
@@ -94,35 +133,75 @@ class Servers:
                 break
             await asyncio.sleep(wait_s)
         if fault.unreachable:
+            is_behind_proxy = any(map(proxy_for, self._urls))
             raise MissingResourceError(
                 f"no server at {self.name} after {attempt} attempts ({fault.reason})",
-                expected="an OpenAI-compatible server that is running",
-                remedy="start it, or --generator.api.base_url where it is",
+                expected="an OpenAI-compatible server that is running" + ", and so is the proxy" * is_behind_proxy,
+                remedy=f"export NO_PROXY={urlsplit(self._urls[0]).hostname}, for a server that needs no proxy"
+                if is_behind_proxy
+                else "start it, or --generator.api.base_url where it is",
             )
         reason, seconds = fault.finish_reason, (time.perf_counter() - started) / len(samples)
-        return [
-            failure(sample.key, fault.reason, self._version, finish_reason=reason, seconds=seconds)
+        failures = {
+            sample.key: failure(sample.key, fault.reason, self._version, finish_reason=reason, seconds=seconds)
             for sample in samples
-        ]
+        }
+        return [*(failures | done).values()]
 
     async def _send(self, client: AsyncOpenAI, body: dict[str, Any]) -> str:
-        """Returns the answer's body after one attempt."""
-        url, timeout_s = mask(str(client.base_url).rstrip("/")), self._config.api.timeout_s
-        fields = {name: value for name, value in body.items() if name not in {"model", "messages"}}
+        """Returns the answer's body after one attempt; a field that the server refuses by name is no attempt."""
+        url, timeout_s = str(client.base_url).rstrip("/"), self.config.api.timeout_s
+        names = {name: self._renamed.get(name, name) for name in body if name not in {"model", "messages"}}
+        fields = {sent: body[name] for name, sent in names.items() if sent}
         try:
             async with asyncio.timeout(timeout_s):
                 response = await client.chat.completions.with_raw_response.create(
                     model=body["model"], messages=body["messages"], extra_body=fields
                 )
         except TimeoutError as error:
-            raise Fault(f"{url} did not answer within {timeout_s:g} s") from error
+            raise Fault(f"{server_name(mask(url))} did not answer within {timeout_s:g} s") from error
         except self._openai.APIStatusError as error:
-            raise read_fault(error, url, time.time()) from None  # its text is the server's, unmasked
+            removable = (EMULATED | CHANGING) & fields.keys() - self._given
+            if error.status_code in {400, 422} and (name := refused_field(error.body, removable)):
+                self._leave_out(name, mask(url), str(error.body))
+                return await self._send(client, body)
+            retry_after_s = read_retry_after(error.response.headers.get("retry-after"), time.time())
+            raise read_fault(
+                error.status_code, error.body, mask(url), retry_after_s
+            ) from None  # its text is the server's, unmasked
         except self._openai.APIConnectionError as error:
             cause = error.__cause__
-            refused = type(cause).__name__ == "ConnectError"  # httpx or httpx2
-            raise Fault(f"connection to {url} failed: {cause!r}", unreachable=refused) from error
+            refused = type(cause).__name__ in {"ConnectError", "ProxyError"}  # httpx or httpx2
+            found = f"connection to {server_name(mask(url))} failed: {mask(repr(cause))}"
+            raise Fault(found, unreachable=refused) from error
         return response.http_response.text
+
+    def _leave_out(self, name: str, url: str, message: str) -> None:
+        """Sends no such field from here on, and says so once.
+
+        Raises:
+            GeneratorChangedError: texts without it are other texts, which have other keys.
+        """
+        if name in EMULATED and name not in self._renamed:
+            named = re.search(r"max_(?:completion|output|new)_tokens", message)
+            sent = (named[0] if named else "max_completion_tokens") if name == "max_tokens" else None
+            self._renamed[name] = sent
+            logger.warning("%s refuses %s: %s from here on", url, name, f"it gets {sent}" if sent else "it is left out")
+        if name in CHANGING:
+            extra_body = self.config.api.extra_body | {name: None}
+            self.config = replace(self.config, api=replace(self.config.api, extra_body=extra_body))
+            option = f"--generator.api.extra_body '{json.dumps(extra_body)}'"
+            logger.warning("%s refuses %s: it is left out from here on, as with %s", url, name, option)
+            raise GeneratorChangedError(
+                f"{url} refuses {name}: texts without it have keys of their own",
+                expected=f"requests for {identify(self.config)}",
+                remedy=option,
+            )
+
+
+def _proxies() -> str:
+    """The proxies that the environment names for http and https, masked."""
+    return " and ".join(sorted({proxy for scheme in ("http", "https") if (proxy := proxy_for(f"{scheme}://x"))}))
 
 
 def read_key(options: ApiOptions, addresses: Sequence[str]) -> str:
@@ -158,15 +237,6 @@ def backoff_s(attempt: int) -> float:
     return longest * (1 + random.random()) / 2  # noqa: S311
 
 
-def read_retry_after(header: str | None, now: float) -> float:
-    """Returns the seconds that a Retry-After header asks for (RFC 9110, 10.2.3), a number or a date; else 0."""
-    with suppress(ValueError):
-        return max(0.0, float(header or 0))
-    with suppress(ValueError):
-        return max(0.0, parsedate_to_datetime(header or "").timestamp() - now)
-    return 0.0
-
-
 def request_body(config: GeneratorConfig, request: GenerationRequest, n: int, seed: int) -> dict[str, Any]:
     """Returns the JSON body of a request for n samples; null in `api.extra_body` takes a field away."""
     decoding = request.decoding
@@ -182,66 +252,75 @@ def request_body(config: GeneratorConfig, request: GenerationRequest, n: int, se
         # no field of OpenAI's, so it is sent only where it does something
         "repetition_penalty": decoding.repetition_penalty if decoding.repetition_penalty != 1.0 else None,
     }
-    return {name: value for name, value in {**body, **config.api.extra_body}.items() if value is not None}
+    body |= template_arguments(config) | config.api.extra_body
+    return {name: value for name, value in body.items() if value is not None}
 
 
 def read_answer(
-    text: str, samples: Sequence[SampleKey], stop: Sequence[str], client_version: str, seconds: float
-) -> list[Generation]:
-    """Returns a generation for each text of an answer; time and written tokens are shared out evenly."""
-    generations = []
+    text: str, samples: Sequence[SampleKey], decoding: Decoding, client_version: str, seconds: float, url: str
+) -> list[Generation | Fault]:
+    """Returns a generation for each text of an answer, or the fault that may pass.
+
+    Time and written tokens are shared out evenly.
+    """
+    answers: list[Generation | Fault] = []
     try:
         body = parse_json(text)
+        if not body.get("choices") and (error := body.get("error")):  # with status 200, as OpenRouter and LM Studio do
+            code = error.get("code") if isinstance(error, dict) else None
+            status = code if isinstance(code, int) and 400 <= code < 600 else 500
+            raise read_fault(status, error, mask(url), in_body=True)
         usage, choices = body.get("usage") or {}, body["choices"]
         counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
         tokens_in, tokens_out = [None if count is None else int(count) for count in counts]
         names = [str(name) for name in (body.get("model"), body.get("system_fingerprint")) if name]
-        version, n = mask(", ".join([client_version, *names])), len(choices)
+        version, n = mask(", ".join([version_at(client_version, url), *names])), len(choices)
         for place, (sample, choice) in enumerate(zip(samples, choices, strict=False)):
-            content, reason, refusal = _read_choice(choice, stop)
+            verdict = judge(read_choice(choice, tokens_out is not None), decoding)
             share = None if tokens_out is None else tokens_out // n + (place < tokens_out % n)
-            cost = (tokens_in, share, seconds / n)
-            generations.append(Generation(sample.key, content, reason, *cost, version, refusal))
+            generation = Generation(
+                *(
+                    sample.key,
+                    verdict.text,
+                    verdict.finish_reason,
+                    tokens_in,
+                    share,
+                    seconds / n,
+                    version,
+                    verdict.error,
+                )
+            )
+            answers.append(Fault(verdict.error or "") if verdict.passing else generation)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Fault(f"the answer is no chat completion ({error!r}): {mask(text)[:200]!r}") from error
-    if not generations:
-        raise Fault(f"the answer has no choices: {mask(text)[:200]!r}")
-    return generations
+        raise Fault(f"the answer of {_named(url)} is no chat completion ({error!r}): {mask(text)[:200]!r}") from error
+    if not answers:
+        raise Fault(f"the answer of {_named(url)} has no choices: {mask(text)[:200]!r}")
+    return answers
 
 
-def _read_choice(choice: dict[str, Any], stop: Sequence[str]) -> tuple[str, FinishReason, str | None]:
-    """Returns text, finish reason and refusal. Some servers leave the stop text in: it is cut off."""
-    message, reason = choice["message"], choice.get("finish_reason")
-    if message.get("refusal") or reason == "content_filter":
-        return "", "refused", mask(str(message.get("refusal") or "content filter"))
-    content = message.get("content") or ""
-    if not isinstance(content, str):
+def _named(url: str) -> str:
+    """The server in an error about what it sends: with the address it may have in truth."""
+    better = better_address(mask(url))
+    return server_name(mask(url)) + (f" (try {better})" if better else "")
+
+
+def read_choice(choice: dict[str, Any], counted: bool = True) -> Reply:
+    """Returns a choice of an answer as a reply; content may be a list of parts, and reasoning has several names."""
+    message = choice["message"]
+    content, has_reasoning = message.get("content"), any(message.get(name) for name in REASONING_FIELDS)
+    if isinstance(content, list):  # Mistral: {"type": "thinking", ...}, {"type": "text", "text": ...}
+        has_reasoning |= any(part.get("type") in {"thinking", "reasoning"} for part in content)
+        content = "".join([part["text"] for part in content if part.get("type") == "text"])
+    if content is not None and not isinstance(content, str):
         raise TypeError(f"content is a {type(content).__name__}")
-    text = cut_at_stop(content, stop)
-    return text, "length" if reason == "length" and text == content else "stop", None
-
-
-def read_fault(error: APIStatusError, url: str, now: float) -> Exception:
-    """Returns the exception to raise for an HTTP error.
-
-    408, 409, 429 and 5xx may pass; 401, 403, 404 and a used-up quota end everything (MissingResourceError); the rest,
-    such as 400 and 422, is about one request.
-    """
-    body, status = error.body, error.status_code
-    details = body if isinstance(body, dict) else {}
-    message, code = details.get("message") or details.get("detail") or body, details.get("code")
-    found = f"{url} answered {status}: {mask(str(message))[:300]}"
-    if status in {401, 403}:
-        expected, remedy = "a key this server accepts", "set the environment variable that api.api_key_env names"
-        return MissingResourceError(found, expected=expected, remedy=remedy)
-    if status == 404:
-        return MissingResourceError(
-            found,
-            expected="a model this server has, at a base URL that ends where /chat/completions begins",
-            remedy=f"curl {url}/models; then --generator.model or --generator.api.base_url",
-        )
-    if code == "insufficient_quota":
-        return MissingResourceError(found, expected="an account with quota left", remedy="check the plan and billing")
-    if status in {408, 409, 429} or status >= 500:
-        return Fault(found, read_retry_after(error.response.headers.get("retry-after"), now))
-    return Fault(found, None, "refused" if code == "content_filter" else "error")
+    calls = [*(message.get("tool_calls") or ()), *filter(None, [message.get("function_call")])]
+    error = choice.get("error")
+    return Reply(
+        content,
+        choice.get("finish_reason"),
+        error=str(error) if error else broken_off(choice.get("native_finish_reason")),
+        refusal=message.get("refusal") and str(message["refusal"]),
+        tool=next((str((call.get("function") or call).get("name") or call) for call in calls), None),
+        has_reasoning=has_reasoning,
+        counted=counted,
+    )

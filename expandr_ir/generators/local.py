@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.generators import adapters, chat
-from expandr_ir.generators.base import cut_at_stop, failure
-from expandr_ir.records import Decoding, FinishReason, Generation
+from expandr_ir.generators.base import failure
+from expandr_ir.generators.replies import Reply, cut_at_stop
+from expandr_ir.records import Decoding, Generation
 from expandr_ir.runtime import pick_device, pick_dtype, require
 
 if TYPE_CHECKING:
@@ -102,11 +103,10 @@ class LocalGenerator(chat.ChatGenerator):
     def _generation(self, row: chat.Row, ids: list[int], seconds: float) -> Generation:
         ends = self._model.generation_config.eos_token_id
         end = next((place for place, token in enumerate(ids) if token in ends), None)
-        whole = read_back(self._tokenizer, [ids[:end]])[0]
-        text = cut_at_stop(whole, row.decoding.stop)
-        tokens_out = len(ids) if end is None else end + (text == whole)  # after a stop text stands padding, not an end
-        reason: FinishReason = "length" if end is None and text == whole else "stop"
-        return Generation(row.sample.key, text, reason, len(row.ids), tokens_out, seconds, self._version)
+        whole = chat.read_back(self._tokenizer, [ids[:end]])[0]
+        is_cut = cut_at_stop(whole, row.decoding.stop) != whole
+        tokens_out = len(ids) if end is None else end + (not is_cut)  # after a stop text stands padding, not an end
+        return row.generation(Reply(whole, "length" if end is None else "stop"), tokens_out, seconds, self._version)
 
     def close(self) -> None:
         """Frees the model and the device's cached memory."""
@@ -181,7 +181,7 @@ class StopTexts:
         """Returns the rows that are done, bool tensor of shape (rows,)."""
         import torch
 
-        tails = read_back(self._tokenizer, input_ids[:, self._prompt_width :][:, -self._tail :].tolist())
+        tails = chat.read_back(self._tokenizer, input_ids[:, self._prompt_width :][:, -self._tail :].tolist())
         done = [any(text in tail for text in self._stop) for tail in tails]
         return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
 
@@ -202,9 +202,3 @@ def logits_processors(decoding: Decoding, seeds: Sequence[int], device: torch.de
             processors.append(transformers.TopPLogitsWarper(decoding.top_p))
         processors.append(GumbelNoise(seeds, device))
     return processors
-
-
-def read_back(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
-    """Returns the texts of rows of token ids, without special tokens and otherwise as they were generated."""
-    texts: list[str] = tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return texts

@@ -13,15 +13,13 @@ from typing import Any
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import InputError, MissingResourceError
 from expandr_ir.generators import adapters, chat
-from expandr_ir.generators.base import failure
+from expandr_ir.generators.replies import Reply
 from expandr_ir.io.files import read_json
-from expandr_ir.records import FinishReason, Generation
+from expandr_ir.records import Generation
 from expandr_ir.runtime import require
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks vLLM reserves memory for (vllm/config/lora.py)."""
-
-FINISHED: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 
 
 class VllmGenerator(chat.ChatGenerator):
@@ -67,6 +65,10 @@ class VllmGenerator(chat.ChatGenerator):
                 remedy="--generator.vllm.max_model_len or gpu_memory_utilization; no GPU: --generator.engine local",
             ) from error
 
+    @cached_property
+    def _reasoning_tokens(self) -> set[int]:
+        return {*chat.reasoning_tokens(self._tokenizer)}
+
     def _limits(self) -> tuple[int | None, str]:
         return self._engine.llm_engine.model_config.max_model_len, self._version
 
@@ -93,12 +95,10 @@ class VllmGenerator(chat.ChatGenerator):
         )
 
     def _generation(self, row: chat.Row, output: Any, seconds: float) -> Generation:
-        key, tokens_in = row.sample.key, len(row.ids)
-        reason = FINISHED.get(output.finish_reason)
-        if reason is None:
-            error = f"vLLM ended it with {output.finish_reason!r}"
-            return failure(key, error, self._version, tokens_in=tokens_in, seconds=seconds)
-        return Generation(key, output.text, reason, tokens_in, len(output.token_ids), seconds, self._version)
+        text = output.text  # without special tokens, of which some mark reasoning
+        if self._reasoning_tokens & {*output.token_ids}:
+            text = chat.read_back(self._tokenizer, [output.token_ids])[0]
+        return row.generation(Reply(text, output.finish_reason), len(output.token_ids), seconds, self._version)
 
     def close(self) -> None:
         """Ends the engine's processes and frees its GPUs."""

@@ -40,6 +40,27 @@ def words(text: str) -> str:
         (f"The template opened it.</think>{P}", P, ("thinking",)),
         (f"<THINK>a<think>b</think>c</think>{P}<thinking>d</thinking>", P, ("thinking",)),
         ("<think>only this", "", ("thinking",)),
+        (f"[THINK]Should I?[/THINK]{P}<|im_end|>", P, ("thinking", "chat_tokens")),
+        (f"<reasoning>Hmm.</reasoning>\n{P}", P, ("thinking",)),
+        (f"◁think▷Hmm.◁/think▷{P}", P, ("thinking",)),
+        (f"<|START_THINKING|>Hmm.<|END_THINKING|><|START_RESPONSE|>{P}<|END_RESPONSE|>", P,
+         ("thinking", "chat_tokens")),
+        (f"<seed:think>Hmm.</seed:think>{P}", P, ("thinking",)),
+        (f"<|channel|>analysis<|message|>Hmm.<|end|><|start|>assistant<|channel|>final<|message|>{P}<|return|>", P,
+         ("thinking", "chat_tokens")),
+        ("<|channel|>analysis<|message|>We need to say", "", ("thinking",)),
+        (f"analysisWe need statins.assistantfinal{P}", P, ("thinking",)),
+        ("analysisWe need statins", "", ("thinking",)),
+        (f"Analysis of statins: {P}", f"Analysis of statins: {P}", ()),
+        # tokens of chat templates
+        (f"{P}<|im_end|>\n<|im_start|>user\nAnd niacin?<|im_end|>", P, ("chat_tokens",)),
+        (f"<|im_start|>assistant\n{P}<|endoftext|>", P, ("chat_tokens",)),
+        (f"<|start_header_id|>assistant<|end_header_id|>\n\n{P}<|eot_id|>", P, ("chat_tokens",)),
+        (f"{P}</s></s>", P, ("chat_tokens",)),
+        (f"<s> {P} </s>", P, ("chat_tokens",)),
+        (f"{P}<end_of_turn>\n<eos>", P, ("chat_tokens",)),
+        (f"{P}<｜end▁of▁sentence｜>", P, ("chat_tokens",)),
+        ("Strike a price out with <s> and </s>", "Strike a price out with <s> and </s>", ()),
         # markdown
         (f"## Statins\n\n{P}\n\n---\n", f"Statins {P}", ("markdown",)),
         ("```text\nStatins `lower` **cholesterol**, *all* of ***it***.\n```", "Statins lower cholesterol, all of it.",
@@ -158,7 +179,9 @@ def test_length_counts_words_and_leaves_clean_text():
 
 pieces = st.sampled_from(
     ["Sure! ", "Here is a passage: ", "Passage:", "Question: ", "\n", "\n# ", "**", "*", "`", "```", "---", '"', "“",
-     "”", "<think>", "</think>", " Let me know if ", "I hope this helps! ", "I'm sorry, but I can't help with that.",
+     "”", "<think>", "</think>", "[THINK]", "<|im_end|>", "<|im_start|>", "</s>", "<s>", "<|channel|>final<|message|>",
+     "analysisWe", "assistantfinal", " Let me know if ",
+     "I hope this helps! ", "I'm sorry, but I can't help with that.",
      "a b ", "x", ". ", ":", "\ud83d", "\ude00", "\0", "\x85", "do statins help", "_", "> ", "1. ", "{}", "é", "文",
      SENTENCE]
 )  # fmt: skip
@@ -190,7 +213,8 @@ def test_words_are_only_lost_at_the_ends(raw):
 @pytest.mark.parametrize(
     "unit",
     ["Sure! # ", "Here is a passage ", "Passage: ", 'Question: "b" ', "Question: ", '"', "“", "*", "a*", "``` ", "- ",
-     "_", "<think>", "</think>", "<think>a</think>", "Let me know if x ", "I hope this helps! Let me know if. ", "a",
+     "_", "<think>", "</think>", "<think>a</think>", "</s>", "<|im_end|>", "<|channel|>", "<|channel|>a", "analysisA",
+     "Let me know if x ", "I hope this helps! Let me know if. ", "a",
      "ab", "\0", "\ud83d", " ", "\n", "x\n", "I'm sorry, but I can't ", "If you need a ", "do statins help. ", " #",
      "--- *** ### "],
 )  # fmt: skip

@@ -54,7 +54,10 @@ class LiveGenerator(LocalGenerator):
         self._model, self._tokenizer, self._device, self._version = model, tokenizer, model.device, "in memory"
 
     def texts(self, requests: Sequence[GenerationRequest]) -> dict[str, str]:
-        """The raw text of every sample by its key; a prompt that does not fit the model's context is an error."""
+        """The raw text of every sample by its key, "" for nothing but reasoning.
+
+        A prompt that does not fit the model's context is an error.
+        """
         model = self._model
         config, was_training = model.generation_config, model.training
         model.generation_config = greedy(config, self._tokenizer)
@@ -64,7 +67,7 @@ class LiveGenerator(LocalGenerator):
         finally:
             model.generation_config = config
             model.train(was_training)
-        if error := next((generation.error for generation in generations if generation.error), None):
+        if error := next((g.error for g in generations if g.error and g.tokens_out is None), None):
             raise InputError(f"held-out topics: {error}", remedy="a lower heldout.decoding.max_new_tokens")
         return {generation.key: generation.text for generation in generations}
 

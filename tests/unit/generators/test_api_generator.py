@@ -3,18 +3,20 @@
 import asyncio
 import json
 import logging
+import sys
 import threading
 import time
 from collections import Counter
 
 import pytest
-from fake_llm_server import FakeServer, Reply
+from fake_llm_server import FakeServer, Reply, completion
 from requests_for_tests import request
 
 from expandr_ir.config import ApiOptions, GeneratorConfig
-from expandr_ir.errors import InputError, MissingResourceError, PartlyDoneError
+from expandr_ir.errors import InputError, MissingResourceError, NotInstalledError, PartlyDoneError
 from expandr_ir.generators import completions, load_generator
 from expandr_ir.generators.api import iterate
+from expandr_ir.generators.base import GeneratorChangedError
 from expandr_ir.records import Decoding, Message
 
 
@@ -23,6 +25,8 @@ def quick(monkeypatch):
     monkeypatch.setattr(completions, "FIRST_WAIT_S", 0.01)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
 
 
 def api(*servers, **options):
@@ -88,7 +92,7 @@ def test_a_server_that_ignores_n_is_asked_one_at_a_time(caplog):
         generator = api(server, max_in_flight=2)
         done = by_key(generator.generate(topics(4, samples=4)))
         assert len({generation.text for generation in done.values()}) == 16  # each sample with its own seed
-        assert Counter(body.get("n", 1) for body in server.bodies) == {4: 2, 1: 14}  # two were in flight
+        assert Counter(body.get("n", 1) for body in server.bodies) == {4: 1, 1: 15}
         assert len(by_key(generator.generate(topics(1, samples=4)))) == 4
     assert {body.get("n", 1) for body in server.bodies[16:]} == {1}
     warning = f"{server.url} was asked for 4 texts and wrote 1: it is asked for one at a time from here on"
@@ -188,11 +192,23 @@ def test_a_bad_or_refused_request_is_not_repeated(status, body, reason, error):
 
 
 @pytest.mark.parametrize(
-    ("status", "remedy"), [(401, "api_key_env"), (403, "api_key_env"), (404, "/v1/models"), (429, "billing")]
+    ("status", "code", "remedy"),
+    [
+        (401, "bad", "api_key_env"),
+        (403, "bad", "api_key_env"),
+        (400, "invalid_api_key", "api_key_env"),
+        (402, "bad", "balance"),
+        (429, "insufficient_quota", "billing"),
+        (400, "Insufficient Balance", "billing"),
+        (404, "bad", "/v1/models"),
+        (405, "bad", "/v1/models"),
+        (400, "model_not_found", "/v1/models"),
+        (407, "bad", "proxy"),
+    ],
 )
-def test_a_fault_of_all_requests_is_raised_after_the_answers(status, remedy):
+def test_a_fault_of_all_requests_is_raised_after_the_answers(status, code, remedy):
     def behave(number, _):
-        fault = b'{"error": {"message": "no", "code": "insufficient_quota"}}'
+        fault = json.dumps({"error": {"message": "no", "code": code}}).encode()
         return Reply() if number < 3 else Reply(status=status, body=fault)
 
     came = []
@@ -208,6 +224,133 @@ def test_no_server_is_raised_with_its_address(servers):
     with pytest.raises(MissingResourceError, match=f"no server at {' and '.join(gone)} after 2 attempts") as caught:
         list(api(*gone, max_attempts=2).generate(topics(40)))
     assert caught.value.exit_code == 4
+
+
+def test_nothing_after_the_first_request_is_sent_to_a_server_that_refuses_all():
+    no_money = Reply(status=402, body=b'{"error": {"message": "Insufficient Balance"}}')
+    with FakeServer(lambda *_: no_money) as server, pytest.raises(MissingResourceError, match="answered 402"):
+        list(api(server).generate(topics(40, samples=20)))
+    assert len(server.bodies) == 1
+
+
+def test_the_others_wait_for_the_first_answer_for_a_while_only(monkeypatch):
+    monkeypatch.setattr("expandr_ir.generators.api.FIRST_ANSWER_S", 0.2)
+    with FakeServer(lambda number, _: Reply(delay_s=2 if number == 1 else 0)) as server:
+        generator = api(server)
+        assert reasons(generator.generate(topics(5))) == {"stop": 5}
+        assert server.arrived_s[1] - server.arrived_s[0] == pytest.approx(0.2, abs=0.15)
+        assert server.most_in_flight > 1
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:{}", "http://127.0.0.1:{}/api", "http://127.0.0.1:{}/v1/chat/completions"]
+)
+def test_an_address_without_v1_or_with_the_endpoint_is_told_so(url):
+    with FakeServer(lambda *_: Reply(status=404, body=b'{"detail": "Not Found"}')) as server:
+        address = url.format(server.port)
+        with pytest.raises(MissingResourceError, match="answered 404: Not Found") as caught:
+            list(api(address).generate(topics(1)))
+    better = f"{address}/v1" if "/v1" not in address else server.url
+    assert caught.value.remedy == f"--generator.api.base_url {better}"
+
+
+def choices(body, *finish_reasons):
+    """An answer to a request for several texts that ends each in its own way."""
+    texts = completion(body, Reply())
+    for choice, reason in zip(texts["choices"], finish_reasons, strict=True):
+        choice["finish_reason"] = reason
+    return Reply(body=json.dumps(texts).encode())
+
+
+def test_a_broken_text_is_asked_again_and_its_neighbours_stay():
+    def behave(number, body):
+        endings = {1: ("stop", "abort", "length"), 2: ("error", "stop", "stop")}
+        return choices(body, *endings.get(number, ("stop", "stop", "stop")))
+
+    with FakeServer(behave) as server:
+        done = by_key(api(server).generate(topics(1, samples=3)))
+    assert [done[f"0-{sample}"].finish_reason for sample in range(3)] == ["stop", "stop", "length"]
+    assert [done[f"0-{sample}"].text for sample in range(3)] == ["text t0 0", "text t0 1", "text t0 2"]
+    assert len(server.bodies) == 3
+    assert all(body == server.bodies[0] for body in server.bodies)  # the seed, too
+
+
+def test_texts_beside_one_that_stays_broken_are_kept():
+    with FakeServer(lambda _, body: choices(body, "stop", "abort", "stop")) as server:
+        done = by_key(api(server, max_attempts=2).generate(topics(1, samples=3)))
+    assert [done[f"0-{sample}"].finish_reason for sample in range(3)] == ["stop", "error", "stop"]
+    assert "'abort'" in done["0-1"].error
+
+
+# Fields that a server refuses
+
+
+def refuses(*names):
+    """A server that takes no request with one of these fields, as OpenAI's reasoning models do."""
+
+    def behave(_, body):
+        name = next((name for name in names if name in body), None)
+        if name is None:
+            return Reply()
+        error = {"message": f"Unsupported parameter: '{name}'", "param": name, "code": "unsupported_parameter"}
+        return Reply(status=400, body=json.dumps({"error": error}).encode())
+
+    return FakeServer(behave)
+
+
+def test_fields_that_leave_the_text_as_it_is_are_renamed_or_emulated(caplog):
+    decoding = Decoding(stop=(" t1 ",), max_new_tokens=7)
+    with refuses("max_tokens", "n", "seed", "stop") as server:
+        generator = api(server)
+        before = generator.id
+        done = by_key(generator.generate(topics(3, samples=2, decoding=decoding)))
+    assert generator.id == before
+    assert [done[f"1-{sample}"].text for sample in range(2)] == ["text", "text"]
+    assert Counter(generation.finish_reason for generation in done.values()) == {"stop": 6}
+    assert server.bodies[-1].keys() == {"model", "messages", "temperature", "top_p", "max_completion_tokens"}
+    assert server.bodies[-1]["max_completion_tokens"] == 7
+    assert len(server.bodies) == 4 + 6
+    warnings = [message for message in caplog.messages if " refuses " in message]
+    assert len(warnings) == 4
+    assert warnings[0].endswith("refuses max_tokens: it gets max_completion_tokens from here on")
+
+
+def test_a_field_that_changes_the_text_changes_the_id_as_if_the_user_took_it_away(caplog):
+    with refuses("temperature", "top_p") as server:
+        generator = api(server)
+        for _ in range(2):
+            with pytest.raises(GeneratorChangedError):
+                list(generator.generate(topics(3)))
+        assert reasons(generator.generate(topics(3))) == {"stop": 3}
+        assert generator.id == api(server, extra_body={"temperature": None, "top_p": None}).id
+    assert len([message for message in caplog.messages if " refuses " in message]) == 2
+
+
+def test_a_field_that_the_user_sets_is_not_taken_away():
+    with refuses("temperature") as server:
+        (done,) = api(server, extra_body={"temperature": 0.2}).generate(topics(1))
+    assert "Unsupported parameter: 'temperature'" in done.error
+    assert len(server.bodies) == 1
+
+
+# Proxies
+
+
+@pytest.mark.parametrize(
+    ("proxy", "kind", "message"),
+    [
+        ("socks5://u:pass-7f3b@127.0.0.1:9", NotInstalledError, r"pip install 'httpx\[socks\]'"),
+        ("socks://127.0.0.1:9", InputError, r"the proxy socks://127\.0\.0\.1:9 cannot be used"),
+        ("http://u:pass-7f3b@127.0.0.1:9", MissingResourceError, r"through the proxy http://\*\*\*@127\.0\.0\.1:9"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_named(monkeypatch, proxy, kind, message):
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    if proxy.startswith("socks5"):
+        monkeypatch.setitem(sys.modules, "socksio", None)
+    with FakeServer() as server, pytest.raises(kind, match=message) as caught:
+        list(api(server, max_attempts=1).generate(topics(1)))
+    assert "7f3b" not in str(caught.value)
 
 
 # The budget of tokens
@@ -226,7 +369,7 @@ def test_the_budget_stops_requests_that_are_not_sent_yet():
 
 
 def test_tokens_are_estimated_for_a_server_that_does_not_count():
-    body = json.dumps({"choices": [{"message": {"content": "x" * 400}}]}).encode()
+    body = json.dumps({"choices": [{"message": {"content": "x" * 400}, "finish_reason": "stop"}]}).encode()
     with FakeServer(lambda *_: Reply(body=body)) as server, pytest.raises(PartlyDoneError, match=r"107 used\): 1 sam"):
         for generation in api(server, max_total_tokens=100, max_in_flight=1).generate(topics(2)):
             assert (generation.tokens_in, generation.tokens_out) == (None, None)

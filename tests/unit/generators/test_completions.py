@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from requests_for_tests import request
 
 from expandr_ir.config import ApiOptions, GeneratorConfig
-from expandr_ir.generators.completions import Fault, backoff_s, read_answer, read_retry_after, request_body
+from expandr_ir.errors import MissingResourceError
+from expandr_ir.generators.completions import backoff_s, read_answer, request_body
+from expandr_ir.generators.faults import Fault, read_retry_after
 from expandr_ir.records import Decoding, Generation, SampleKey
 
 pytestmark = pytest.mark.flash
@@ -41,7 +43,8 @@ def test_bodies_of_requests():
 
 def answer(*choices, stop=(), **fields):
     samples = [SampleKey(n, f"k{n}", n) for n in range(4)]
-    return read_answer(json.dumps({"choices": list(choices), **fields}), samples, stop, "client 1", 6.0)
+    text = json.dumps({"choices": list(choices), **fields})
+    return read_answer(text, samples, Decoding(stop=tuple(stop)), "client 1", 6.0, "http://a/v1")
 
 
 def choice(content, reason="stop", **message):
@@ -50,22 +53,29 @@ def choice(content, reason="stop", **message):
 
 def test_an_answer_is_shared_out_over_its_texts():
     usage = {"prompt_tokens": 3, "completion_tokens": 8}
-    choices = choice("a"), choice("b", "length"), choice(None)
+    choices = choice("a"), choice("b", "length"), choice("")
     assert answer(*choices, model="m-2", system_fingerprint="fp", usage=usage) == [
-        Generation("k0", "a", "stop", 3, 3, 2.0, "client 1, m-2, fp"),
-        Generation("k1", "b", "length", 3, 3, 2.0, "client 1, m-2, fp"),
-        Generation("k2", "", "stop", 3, 2, 2.0, "client 1, m-2, fp"),
+        Generation("k0", "a", "stop", 3, 3, 2.0, "client 1 at http://a/v1, m-2, fp"),
+        Generation("k1", "b", "length", 3, 3, 2.0, "client 1 at http://a/v1, m-2, fp"),
+        Generation("k2", "", "stop", 3, 2, 2.0, "client 1 at http://a/v1, m-2, fp"),
     ]
     assert answer(choice("life END of it", "length"), choice("a", "eos"), stop=("END",)) == [
-        Generation("k0", "life ", "stop", None, None, 3.0, "client 1"),  # some servers leave the stop text in
-        Generation("k1", "a", "stop", None, None, 3.0, "client 1"),
+        Generation(
+            "k0", "life ", "stop", None, None, 3.0, "client 1 at http://a/v1"
+        ),  # some servers leave the stop text in
+        Generation("k1", "a", "stop", None, None, 3.0, "client 1 at http://a/v1"),
     ]
 
 
-def test_a_filter_and_a_refusal_are_refused():
-    filtered, refused = answer(choice("half a te", "content_filter"), choice(None, refusal="I won't"))
-    assert (filtered.text, filtered.finish_reason, filtered.error) == ("", "refused", "content filter")
-    assert (refused.text, refused.finish_reason, refused.error) == ("", "refused", "I won't")
+def test_an_error_in_an_answer_of_status_200_is_an_error():
+    samples = [SampleKey(0, "k", 0)]
+    for error, kind in (
+        ({"code": 402, "message": "no credits"}, MissingResourceError),
+        ({"code": 502, "message": "bad gateway"}, Fault),
+        ("Unexpected endpoint or method. (POST /chat/completions)", Fault),
+    ):
+        with pytest.raises(kind, match="http://a answered with an error"):
+            read_answer(json.dumps({"error": error}), samples, Decoding(), "client 1", 1.0, "http://a")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +96,7 @@ def test_a_filter_and_a_refusal_are_refused():
 )
 def test_a_broken_answer_may_pass(text):
     with pytest.raises(Fault) as caught:
-        read_answer(text, [SampleKey(0, "k", 0)], (), "client 1", 1.0)
+        read_answer(text, [SampleKey(0, "k", 0)], Decoding(), "client 1", 1.0, "http://a/v1")
     assert caught.value.retry_after_s == 0.0
 
 

@@ -11,7 +11,8 @@ import pytest
 from expandr_ir.config import ApiOptions, GeneratorConfig, LocalOptions, generator_config, names
 from expandr_ir.errors import InputError, NotInstalledError
 from expandr_ir.generators import load_generator
-from expandr_ir.generators.base import cut_at_stop, identify
+from expandr_ir.generators.base import identify
+from expandr_ir.generators.replies import cut_at_stop
 from expandr_ir.prompts import load_prompt
 from expandr_ir.records import Decoding, GeneratorId
 from expandr_ir.runtime import require
@@ -166,3 +167,8 @@ def test_options_that_change_the_text_are_part_of_the_revision(tmp_path):
     ]
     assert revisions == ["+06973e07b8d9df3d", "r+d7ccdc09793c3223", "+4be2620b2bd37691"]  # stored texts are found by it
     assert identify(GeneratorConfig("api", "m", local=LocalOptions(chat_template=template))).revision is None
+    arguments = {"enable_thinking": False}
+    as_field = ApiOptions(extra_body={"chat_template_kwargs": arguments})
+    by_option = identify(GeneratorConfig("api", "m", chat_template_kwargs=arguments))
+    assert by_option == identify(GeneratorConfig("api", "m", api=as_field))
+    assert identify(GeneratorConfig("local", "m", chat_template_kwargs=arguments)).revision

@@ -2,11 +2,12 @@
 
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from requests_for_tests import request
-from tiny_models import BOS, END_OF_TURN, EOS, tiny_adapter, tiny_llama
+from tiny_models import BOS, CHAT_TEMPLATE, END_OF_TURN, EOS, tiny_adapter, tiny_llama
 
 from expandr_ir.config import GeneratorConfig, LocalOptions
 from expandr_ir.errors import InputError, MissingResourceError, NotInstalledError
@@ -110,6 +111,50 @@ def test_bos_stands_once(model):
     expected = f"{BOS}<|role|>system\nbe brief{END_OF_TURN}<|role|>user\nwhy{END_OF_TURN}<|role|>assistant\n"
     assert tokenizer.decode(ids) == expected
     assert tokenizer(expected)["input_ids"].count(bos) == 2  # what encoding the templated text again would do
+
+
+CLOSES = "{% if enable_thinking is defined and not enable_thinking %}</think>\n{% endif %}"
+THINKING_TEMPLATE = CHAT_TEMPLATE.replace("assistant\n", f"assistant\n<think>\n{CLOSES}")
+
+
+@pytest.fixture
+def thinker(model, tmp_path):
+    """The model with a chat template that opens a block of reasoning, as DeepSeek-R1's does."""
+    template = tmp_path / "thinks.jinja"
+    template.write_text(THINKING_TEMPLATE)
+    return GeneratorConfig("local", str(model), local=LocalOptions(dtype="float32", chat_template=str(template)))
+
+
+def test_a_prompt_that_ends_within_reasoning_needs_its_end(thinker, monkeypatch):
+    written = iter(["Should I mention dogs?", "Should I?</think>Fleas jump."])
+    monkeypatch.setattr(chat, "read_back", lambda *_: [next(written)])
+    cut, text = load_generator(thinker).generate(questions(samples=2)[:1])
+    assert (cut.text, cut.finish_reason) == ("", "error")
+    assert "reasoning" in cut.error
+    assert cut.tokens_out == 24  # it was paid for
+    assert text.text == "Should I?</think>Fleas jump."
+
+
+def test_arguments_of_the_chat_template_close_the_reasoning(thinker):
+    plain = load_generator(thinker)
+    assert {generation.finish_reason for generation in plain.generate(questions())} == {"error"}
+    closed = load_generator(replace(thinker, chat_template_kwargs={"enable_thinking": False}))
+    done = list(closed.generate(questions()))
+    assert "error" not in {generation.finish_reason for generation in done}
+    assert closed.id.revision != plain.id.revision
+    assert done[0].tokens_in > next(plain.generate(questions()[:1])).tokens_in
+
+
+def test_special_tokens_that_mark_reasoning_are_read_back(model):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[THINK]", "[/THINK]"]})
+    ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("[THINK]a flea[/THINK]the egg", "a log")]
+    assert chat.read_back(tokenizer, [[*ids[0], tokenizer.eos_token_id], ids[1]]) == [
+        "[THINK]a flea[/THINK]the egg",
+        "a log",
+    ]
 
 
 def test_tokens_are_counted_without_the_model(model):

@@ -7,7 +7,8 @@ import pytest
 import torch
 from tiny_models import tiny_tokenizer
 
-from expandr_ir.generators.local import GumbelNoise, StopTexts, logits_processors, read_back
+from expandr_ir.generators.chat import read_back
+from expandr_ir.generators.local import GumbelNoise, StopTexts, logits_processors
 from expandr_ir.records import Decoding
 
 CPU = torch.device("cpu")

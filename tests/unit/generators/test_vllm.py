@@ -115,7 +115,9 @@ def test_an_adapter_that_does_not_fit_starts_no_engine(model, tmp_path, monkeypa
         next(engine(model, adapter=str(adapter)).generate([request("1", "flea")]))
 
 
-@pytest.mark.parametrize(("reason", "finish_reason"), [("length", "length"), ("abort", "error"), (None, "error")])
+@pytest.mark.parametrize(
+    ("reason", "finish_reason"), [("length", "length"), ("abort", "error"), ("error", "error"), (None, "error")]
+)
 def test_finish_reasons(model, monkeypatch, reason, finish_reason):
     monkeypatch.setattr(FakeLLM, "reason", reason)
     (done,) = engine(model).generate([request("1", "flea")])
