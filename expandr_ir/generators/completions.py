@@ -166,9 +166,8 @@ class Servers:
                 self._leave_out(name, mask(url), str(error.body))
                 return await self._send(client, body)
             retry_after_s = read_retry_after(error.response.headers.get("retry-after"), time.time())
-            raise read_fault(
-                error.status_code, error.body, mask(url), retry_after_s
-            ) from None  # its text is the server's, unmasked
+            fault = read_fault(error.status_code, error.body, mask(url), retry_after_s)
+            raise fault from None  # the cause's text is the server's, unmasked
         except self._openai.APIConnectionError as error:
             cause = error.__cause__
             refused = type(cause).__name__ in {"ConnectError", "ProxyError"}  # httpx or httpx2

@@ -11,7 +11,7 @@ from fake_llm_server import FakeServer, Reply, completion
 
 from expandr_ir.generators import completions
 from expandr_ir.store import Store
-from expandr_ir.store.archive import verify
+from expandr_ir.store.verify import verify
 
 TOPICS = 500
 FAULTS = ("status 500", "status 429", "hangs", "truncated", "garbage", "null", "abort", "error", "resets", "closes")

@@ -29,12 +29,14 @@ FAULTS = {
     "key at the cut of no completion": Reply(body=("x" * 190 + KEY).encode()),
     "no choices": Reply(body=json.dumps({"choices": [], "note": KEY}).encode()),
     "key in the text": Reply(texts=(f"your key is {KEY}, Bearer {KEY}",)),
-    "key in the text, percent-encoded": Reply(texts=(quote(KEY, safe=""),)),
+    "key in the text, percent-encoded": Reply(texts=(f"key {quote(KEY, safe='')}",)),
     "key as finish reason": Reply(finish_reason=KEY),
     "key as content": Reply(body=json.dumps({"choices": [{"message": {"content": {KEY: KEY}}}]}).encode()),
     "key as usage": Reply(body=json.dumps({"choices": [], "usage": {"prompt_tokens": KEY}}).encode()),
     "key as fingerprint": Reply(
-        body=json.dumps({"choices": [{"message": {"content": "x"}}], "system_fingerprint": KEY}).encode()
+        body=json.dumps(
+            {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "system_fingerprint": KEY}
+        ).encode()
     ),
     "key in a header": Reply(status=429, headers={"Retry-After": KEY}, body=b"{}"),
     "echoed headers": Reply(status=400, body=json.dumps({"headers": {"authorization": f"Bearer {KEY}"}}).encode()),
