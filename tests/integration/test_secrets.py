@@ -46,7 +46,7 @@ FAULTS = {
         body=json.dumps({"choices": [{"message": {"content": None, "refusal": f"no {KEY}"}}], "model": KEY}).encode()
     ),
 }
-ANSWERED = {fault for fault in FAULTS if fault.startswith(("key in the text", "key as fi"))}
+ANSWERED = {fault for fault in FAULTS if fault.startswith(("key in the text", "key as fing"))}
 
 
 @pytest.fixture
