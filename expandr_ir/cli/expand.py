@@ -11,7 +11,7 @@ from expandr_ir.cli.inputs import TopicSource
 from expandr_ir.cli.search import save_search
 from expandr_ir.config import EncodeOptions, GeneratorConfig
 from expandr_ir.errors import ExpandrError, InputError, PartlyDoneError
-from expandr_ir.expanders import ExpandOptions, expander_config, load_expander
+from expandr_ir.expanders import ExpandOptions, ReuseOptions, expander_config, load_expander
 from expandr_ir.generators.replies import MORE_TOKENS
 from expandr_ir.io.expansions import Expansions
 from expandr_ir.io.files import output_file
@@ -58,7 +58,7 @@ def expand(options: ExpandVerbOptions) -> Summary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunVerbOptions(TopicSource):
+class RunVerbOptions(ReuseOptions, TopicSource):
     """Options of `expandr run`; what is None is the expander's own.
 
     Args:
@@ -76,7 +76,6 @@ class RunVerbOptions(TopicSource):
         dense_index: a FAISS index, for the encoder's part of a hybrid search.
         limit: only the first so many topics.
         dry_run: say what would be generated and about how many tokens, and stop.
-        store: the expansion store's file.
         format: of --dry-run and of the closing summary: text or json.
     """
 
@@ -93,7 +92,6 @@ class RunVerbOptions(TopicSource):
     dense_index: str | None = None
     limit: int | None = None
     dry_run: bool = False
-    store: str | None = None
     format: Literal["text", "json"] = "text"
 
 
@@ -112,10 +110,9 @@ def run(options: RunVerbOptions) -> Summary:
     with load_expander(
         config,
         generator=options.generator,
-        store=options.store,
         collection=collection,
         split=options.split,
-        options=ExpandOptions(prompt=options.prompt, samples=options.samples),
+        options=options.expand_options(prompt=options.prompt, samples=options.samples),
     ) as expander:
         if options.dry_run:
             return Summary(expander.forecast(topics).rows(), format=options.format)

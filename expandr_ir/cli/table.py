@@ -7,7 +7,7 @@ from expandr_ir.cli.verb import Verb
 
 GROUPS = {
     "export": "expanded topics and query vectors for stock Pyserini commands",
-    "store": "what LLMs wrote: ls, show, export, import, verify",
+    "store": "what LLMs wrote: ls, show, export, import, verify, forget",
     "prompts": "the prompts: ls, show",
     "train": "align the expander and train the retriever: split, preferences, ...",
 }
@@ -196,5 +196,15 @@ expandr encode --collection beir/scifact --encoder contriever --faiss faiss/scif
         "Check the file, recompute every key, and find what looks like a server's key.",
         "store.verify:verify_store",
         "expandr store verify\nexpandr store verify --redact",
+    ),
+    "store forget": Verb(
+        "Remove stored texts that are no longer trusted; --dry-run first.",
+        "expanders.forget:forget",
+        """
+expandr store forget --reason empty --reason truncated --dry-run
+expandr store forget --model my-model --prompt passage@1 --before 2026-01-31
+expandr store forget 3fa9c2
+""",
+        positional="keys",
     ),
 } | TRAIN_VERBS

@@ -4,7 +4,16 @@ Imports records, io, collections, prompts, cleaning, generators, store and retri
 """
 
 from expandr_ir.expanders.base import Expander, load_expander
-from expandr_ir.expanders.config import ExpanderConfig, ExpandOptions, expander_config
+from expandr_ir.expanders.config import ExpanderConfig, ExpandOptions, ReuseOptions, expander_config
 from expandr_ir.expanders.plan import Forecast, Plan
 
-__all__ = ["ExpandOptions", "Expander", "ExpanderConfig", "Forecast", "Plan", "expander_config", "load_expander"]
+__all__ = [
+    "ExpandOptions",
+    "Expander",
+    "ExpanderConfig",
+    "Forecast",
+    "Plan",
+    "ReuseOptions",
+    "expander_config",
+    "load_expander",
+]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from expandr_ir.aggregate import DenseOptions, SparseOptions, dense_aggregation, sparse_aggregation
 from expandr_ir.blocks import load_block
 from expandr_ir.config import conf_path, drop_none
-from expandr_ir.errors import check_fields
+from expandr_ir.errors import check_fields, unknown_name
 from expandr_ir.records import Decoding
 from expandr_ir.retrievers import SearchOptions
 
@@ -104,8 +104,44 @@ class ExpanderConfig:
         return SearchOptions(**drop_none(values))
 
 
+RETRY = ("empty", "refused", "truncated")
+"""What of the store can be asked anew, besides errors, which always are."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class ExpandOptions:
+class ReuseOptions:
+    """What is taken from the expansion store, and how it is written.
+
+    Args:
+        store: the expansion store's file; None takes $EXPANDR_STORE, else the one under EXPANDR_HOME.
+        retry: ask anew for the stored samples that are "empty" once cleaned, "truncated" or "refused"; a text that
+            comes takes their place.
+        retry_refused: as --retry refused.
+        batch_samples: samples stored in one commit; None takes a twentieth of the plan, at least 32, at most 1,024.
+    """
+
+    store: str | None = None
+    retry: list[str] = field(default_factory=list)
+    retry_refused: bool = False
+    batch_samples: int | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, "batch_samples", least=1)
+        for reason in self.retry:
+            if reason not in RETRY:
+                raise unknown_name("value of --retry", reason, RETRY)
+
+    def reasons(self) -> set[str]:
+        """What is asked anew."""
+        return {"error", *self.retry, *(["refused"] if self.retry_refused else [])}
+
+    def expand_options(self, **more: Any) -> ExpandOptions:
+        """The options of an expansion with this reuse."""
+        return ExpandOptions(**{name.name: getattr(self, name.name) for name in fields(ReuseOptions)}, **more)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpandOptions(ReuseOptions):
     """Options of an expansion; None is the expander's own.
 
     Args:
@@ -114,21 +150,16 @@ class ExpandOptions:
         samples: expansions of each topic.
         passages: documents that BM25 finds for the topic, for a prompt that shows them.
         max_words: most words of an expansion once it is cleaned; None is no limit.
-        retry_refused: generate again the samples that a content filter refused before.
-        batch_samples: samples stored in one commit; None takes a twentieth of the plan, at least 32, at most 1,024.
-        store: the expansion store's file; None takes $EXPANDR_STORE, else the one under EXPANDR_HOME.
     """
 
     prompt: str | None = None
     samples: int | None = None
     passages: int | None = None
     max_words: int | None = None
-    retry_refused: bool = False
-    batch_samples: int | None = None
-    store: str | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, "samples", "passages", "max_words", "batch_samples", least=1)
+        super().__post_init__()
+        check_fields(self, "samples", "passages", "max_words", least=1)
 
 
 def expander_config(name: str) -> ExpanderConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
@@ -77,10 +77,11 @@ class Plan:
         requests: of each topic, by topic_id; topics with the same rendered prompt share one.
         batches: all requests, each once, cut by the full plan and not by the missing samples: a run that was broken off
             and taken up again samples as an unbroken one would.
-        due: the keys of the samples to be generated, each with the time of the stored failure that is to be tried again
+        due: the keys of the samples to be generated, each with the time of the stored answer that is to be asked anew
             (None: nothing is stored).
         finish_reasons: the number of stored samples by finish reason.
         servers, other_servers: the addresses of the generator's servers, and those of others that wrote stored texts.
+        stored_texts: the number of stored texts that are used as they are.
     """
 
     def __init__(
@@ -113,20 +114,22 @@ class Plan:
         size = (self.options.batch_samples or min(1024, max(32, len(requests) * samples // 20))) // samples or 1
         self.batches: list[Batch] = [requests[start : start + size] for start in range(0, len(requests), size)]
         stored = self._stored()
-        again = ("error", "refused") if self.options.retry_refused else ("error",)
+        reasons = self.options.reasons()
         self.due: dict[str, str | None] = {
             sample.key: row.created if row else None
             for request in requests
             for sample in request.samples
-            if (row := stored.get(sample.key)) is None or row.generation.finish_reason in again
+            if (row := stored.get(sample.key)) is None or has_reason(row, reasons, request.messages[-1].content)
         }
+        failed = {key for key, row in stored.items() if row.generation.finish_reason in FAILED}
+        used = [row.generation for key, row in stored.items() if key not in self.due and key not in failed]
+        self.stored_texts = len(used)
         self.finish_reasons = Counter(row.generation.finish_reason for row in stored.values())
         self.servers: Sequence[str] = getattr(self.generator, "addresses", ())  # of the api engine
-        texts = (row.generation for row in stored.values() if row.generation.finish_reason not in FAILED)
-        addresses = {address_of(text.engine_version) for text in texts} if self.servers else set()
+        addresses = {address_of(text.engine_version) for text in used} if self.servers else set()
         self.other_servers = {address for address in addresses if address} - {*self.servers}
         self._generated: set[str] = set()
-        self._tokens_out = self._failed = 0
+        self._tokens_out = self._failed = self._stay = 0
 
     def distinct_requests(self) -> Iterator[GenerationRequest]:
         """Each rendered prompt once, in the topics' order."""
@@ -137,7 +140,7 @@ class Plan:
         due = [(request, sum(s.key in self.due for s in request.samples)) for request in self.distinct_requests()]
         return Forecast(
             topics=len(self.topics),
-            stored=self.finish_reasons["stop"] + self.finish_reasons["length"],
+            stored=self.stored_texts,
             to_generate=len(self.due),
             failed_before=self.finish_reasons["error"],
             refused_before=self.finish_reasons["refused"],
@@ -161,6 +164,8 @@ class Plan:
             if self._generated:
                 logger.warning("what was generated is stored; the same command goes on from there")
             raise
+        if self._stay:
+            logger.warning("%d samples failed when they were asked anew; their stored texts stay", self._stay)
         return self.read()
 
     def _generate_batches(self, batches: Sequence[Batch], leases: Leases, advance: Callable[..., None]) -> None:
@@ -200,8 +205,11 @@ class Plan:
                 rate = self._tokens_out / max(time.monotonic() - start, 1e-3)
                 advance(1, f"{rate:,.0f} tokens/s" + (f", {self._failed} failed" if self._failed else ""))
         finally:
-            self.store.put(received, requests, self.generator.id, f"{self.prompt.id}@{self.prompt.version}")
+            prompt = f"{self.prompt.id}@{self.prompt.version}"
+            self.store.put(received, requests, self.generator.id, prompt, replaces=self.due)
             self._generated |= {g.key for g in received if g.finish_reason not in FAILED}
+            texts = {key for key, row in stored.items() if row.generation.finish_reason not in FAILED}
+            self._stay += sum(g.finish_reason in FAILED and g.key in texts for g in received)
 
     def _stored(self) -> dict[str, StoredGeneration]:
         return self.store.get(sample.key for request in self.distinct_requests() for sample in request.samples)
@@ -247,6 +255,16 @@ class Plan:
             seconds=sum(text.seconds or 0.0 for text in texts),
             details=prompt | {"prompt_sha256": self.prompt.sha256, "generator": generator},
         )
+
+
+def has_reason(row: StoredGeneration, reasons: Collection[str], prompt_text: str) -> bool:
+    """Whether a stored answer is one of these: "error", "refused", "truncated", or "empty" once cleaned."""
+    reason = row.generation.finish_reason
+    if reason in FAILED:
+        return reason in reasons
+    if reason == "length" and "truncated" in reasons:
+        return True
+    return "empty" in reasons and not _clean(0, row, prompt_text, None).text
 
 
 def _clean(sample: int, row: StoredGeneration, prompt_text: str, max_words: int | None) -> Expansion:

@@ -183,7 +183,12 @@ def groups(store: Store, keys: Collection[str] | None = None) -> list[StoreGroup
 
 
 def _group(path: Path, generator: object, decoding: object, prompt: str | None, *counts: Any) -> StoreGroup:
-    parts = {"generator": _parsed(generator), "decoding": _parsed(decoding), "prompt": prompt, "created": counts[-1]}
+    parts = {
+        "generator": parsed_json(generator),
+        "decoding": parsed_json(decoding),
+        "prompt": prompt,
+        "created": counts[-1],
+    }
     if fault := field_fault(parts):
         raise StoreCorruptError(path, f"of a generator and its texts, {fault}")
     group = StoreGroup(parts["generator"], parts["decoding"], prompt, *counts)
@@ -192,7 +197,7 @@ def _group(path: Path, generator: object, decoding: object, prompt: str | None, 
     return group
 
 
-def _parsed(value: Any) -> Any:
+def parsed_json(value: Any) -> Any:
     """The value of a JSON text; itself where it is none, which has no field's type."""
     try:
         return parse_json(value) if isinstance(value, str) else value
@@ -202,14 +207,21 @@ def _parsed(value: Any) -> Any:
 
 def find(store: Store, prefix: str) -> dict[str, Any]:
     """Returns the row of `export_rows` whose key begins with `prefix`."""
-    matches = f"{ROWS} WHERE substr(key, 1, length(:prefix)) = :prefix ORDER BY key LIMIT 6"
-    rows = list(_select(store, matches, {"prefix": prefix.lower()}))
-    if len(rows) == 1:
-        return rows[0]
-    if not rows:
+    (row,) = _select(store, f"{ROWS} WHERE key = :key", {"key": full_key(store, prefix)})
+    return row
+
+
+def full_key(store: Store, prefix: str) -> str:
+    """Returns the one key in the store that begins with `prefix`."""
+    query = "SELECT key FROM generations WHERE substr(key, 1, length(?1)) = ?1 ORDER BY key LIMIT 6"
+    with store.reading() as connection:
+        keys = [str(key) for (key,) in connection.execute(query, (prefix.lower(),))]
+    if len(keys) == 1:
+        return keys[0]
+    if not keys:
         raise InputError(f"no key in the store begins with {prefix!r}", expected="a key, or the beginning of one")
-    keys = ", ".join(row["key"][: len(prefix) + 8] for row in rows)
-    raise InputError(f"several keys begin with {prefix!r}: {keys} ...", expected="the beginning of one key")
+    listed = ", ".join(key[: len(prefix) + 8] for key in keys)
+    raise InputError(f"several keys begin with {prefix!r}: {listed} ...", expected="the beginning of one key")
 
 
 def export_rows(store: Store, model: str | None = None, prompt: str | None = None) -> Iterator[dict[str, Any]]:
@@ -228,7 +240,7 @@ def choice(store: Store, model: str | None, prompt: str | None) -> dict[str, str
     with store.reading() as connection:
         settings = connection.execute("SELECT hash, generator FROM settings").fetchall()
         prompts = {name for (name,) in connection.execute("SELECT prompt FROM messages WHERE typeof(prompt) = 'text'")}
-    models = {key: parsed.get("model") for key, text in settings if isinstance(parsed := _parsed(text), dict)}
+    models = {key: parsed.get("model") for key, text in settings if isinstance(parsed := parsed_json(text), dict)}
     prompts |= {name.partition("@")[0] for name in prompts}
     for kind, name, known in (("model", model, {str(name) for name in models.values()}), ("prompt", prompt, prompts)):
         if name is not None and name not in known:
@@ -265,7 +277,7 @@ def _select(store: Store, query: str, values: dict[str, Any]) -> Iterator[dict[s
     with store.reading() as connection:
         for columns in connection.execute(query, values):
             row = dict(zip(FIELDS, columns, strict=True))
-            row |= {name: _parsed(row[name]) for name in ("messages", "generator", "decoding")}
+            row |= {name: parsed_json(row[name]) for name in ("messages", "generator", "decoding")}
             row["verbatim"] = FLAGS.get(row["verbatim"], row["verbatim"])
             if fault := field_fault(row):
                 raise StoreCorruptError(store.path, f"of the generation {row['key']}, {fault}")

@@ -195,7 +195,7 @@ class Store:
         """Returns those of the keys that the store has, by key; failed and refused generations are among them."""
         with self.reading() as connection:
             rows = connection.execute(SELECT, [json.dumps(list(keys))]).fetchall()
-        return {row[2]: _stored(self.path, *row) for row in rows}
+        return {row[2]: stored_generation(self.path, *row) for row in rows}
 
     def put(
         self,
@@ -266,7 +266,12 @@ def _decode(raw: bytes) -> str | bytes:
         return raw
 
 
-def _stored(path: Path, created: str, verbatim: int, *columns: Any) -> StoredGeneration:
+def stored_generation(path: Path, created: str, verbatim: int, *columns: Any) -> StoredGeneration:
+    """Returns the generation of a row, `columns` being GENERATION_FIELDS; its error is masked.
+
+    Raises:
+        StoreCorruptError: a value is not what was written.
+    """
     row = dict(zip(GENERATION_FIELDS, columns, strict=True))
     if fault := field_fault(row):
         raise StoreCorruptError(path, f"of the generation {row['key']}, {fault}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from expandr_ir.errors import ExpandrError, some
+from expandr_ir.errors import ExpandrError
 from expandr_ir.io.files import parse_json, sha256_json
 from expandr_ir.masking import mask, mask_key_shapes
 from expandr_ir.store.archive import StoreOptions
@@ -124,7 +124,7 @@ def _forget(connection: sqlite3.Connection, column: str, value: object) -> str:
     """The generations whose keys are made of a value, which cannot be mended or masked, and what removes them."""
     query = f"SELECT key FROM generations WHERE {column} = ? ORDER BY rowid"  # noqa: S608
     keys = [str(key)[:16] for (key,) in connection.execute(query, (value,))]
-    remedy = f": expandr store forget {some(keys)}" if keys else ""
+    remedy = f": expandr store forget {' '.join(keys[:5])}{' ...' if len(keys) > 5 else ''}" if keys else ""
     return f"the keys of {len(keys)} generations are made of them{remedy}"
 
 

@@ -183,3 +183,53 @@ def test_empty_is_counted_and_missing_is_an_error_or_left_out(expandr, tmp_path)
     assert (counts["topics"], counts["missing_topics"], counts["empty_expansions"]) == (len(ids) - 2, 2, 1)
     expandr("search", "--collection", "demo", "--output", "plain.run")
     assert read_run(tmp_path / "x.run")[ids[0]] == read_run(tmp_path / "plain.run")[ids[0]]
+
+
+def doubtful(_, body):
+    """A server that is cut off, writes nothing, or writes."""
+    number = int(body["messages"][-1]["content"].split("subject ")[1].split()[0])
+    return [Reply(finish_reason="length"), Reply(texts=("",)), Reply()][number % 3]
+
+
+@pytest.mark.parametrize(
+    ("options", "n_asked"),
+    [
+        ([], 0),
+        (["--retry", "empty"], 13),
+        (["--retry", "empty", "--retry=truncated"], 27),
+        (["--retry", '["truncated", "refused"]'], 14),
+        (["--retry", "refused", "--retry-refused"], 0),
+    ],
+)
+@pytest.mark.parametrize("verb", ["expand", "run"])
+def test_doubtful_texts_are_asked_anew(expand, expandr, tmp_path, verb, options, n_asked):
+    api = ["--generator.api.api_key_env", "null", "--generator.decoding.temperature", "0.7"]
+    given = ["--prompt", "passage", *api]
+    with FakeServer(doubtful) as server:
+        expand(*given, "--generator.api.base_url", server.url, generator="api:m")
+    (tmp_path / "hyde.yaml").write_text(
+        "{generator: 'api:m', prompt: passage, retriever: sparse, sparse_aggregation: append}"
+    )
+    with FakeServer() as server:
+        given += ["--generator.api.base_url", server.url, *options]
+        if verb == "expand":
+            forecast = expand(*given, "--dry-run", generator="api:m")
+            assert forecast["to generate"] == n_asked
+            counts = expand(*given, generator="api:m")
+        else:
+            where = ["--collection", "demo", "--topics", "topics.tsv", "--expander", "hyde.yaml", "--format", "json"]
+            counts = json.loads(expandr("run", *where, "--generator", "api:m", *given, "--output", "a.run").out)
+        assert len(server.bodies) == n_asked
+    assert (counts["generated"], counts["stored"]) == (n_asked, TOPICS - n_asked)
+
+
+def test_what_is_forgotten_is_generated_again(expand, expandr):
+    expand()
+    dry = expandr("store", "forget", "--topic", "subject 7", "--dry-run").out
+    assert dry.endswith("1 of 40 generations would be forgotten\n")
+    assert expand()["generated"] == 0
+    expandr("store", "forget", "--topic", "subject 7", "--model", "x", code=2)
+    expandr("store", "forget", "--topic", "subject 7")
+    assert expand()["generated"] == 1
+    assert "nothing says what to forget" in expandr("store", "forget", "--dry-run", code=2).err
+    assert "Try: empty" in expandr("store", "forget", "--reason", "emty", code=2).err

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from expandr_ir.errors import InputError, check_fields
-from expandr_ir.expanders import Expander, ExpanderConfig, ExpandOptions, load_expander
+from expandr_ir.expanders import Expander, ExpanderConfig, ReuseOptions, load_expander
 from expandr_ir.io.expansions import Expansions
 from expandr_ir.prompts import Prompt, load_prompt
 from expandr_ir.records import Document, Expansion, Message, Topic
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CandidateOptions:
+class CandidateOptions(ReuseOptions):
     """Options of the candidates and answers; what is None is the generator's own.
 
     Args:
@@ -44,9 +44,6 @@ class CandidateOptions:
         answer_generator: writes the answers; None is the candidates' generator.
         answer_temperature: of the answers.
         max_words: most words of a candidate or answer once it is cleaned; None is no limit.
-        retry_refused: ask again what a content filter refused before.
-        batch_samples: samples stored in one commit; None is as in `expandr expand`.
-        store: the expansion store's file.
     """
 
     prompt: str | None = None
@@ -59,11 +56,9 @@ class CandidateOptions:
     answer_generator: str | None = None
     answer_temperature: float = 1.0
     max_words: int | None = None
-    retry_refused: bool = False
-    batch_samples: int | None = None
-    store: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_fields(self, "samples", "max_words", "max_new_tokens", least=1)
         temperatures, samples = self.temperatures, self.samples
         if not temperatures or len(set(temperatures)) < len(temperatures) or min(temperatures) < 0:
@@ -105,8 +100,7 @@ class CandidateWriter:
     ) -> None:
         self.options, self.rows, self.texts = options, rows, list[Expansions]()
         decoding = {name: getattr(options, name) for name in ("top_p", "max_new_tokens", "repetition_penalty")}
-        names = ("prompt", "samples", "max_words", "retry_refused", "batch_samples", "store")
-        more = ExpandOptions(**{name: getattr(options, name) for name in names})
+        more = options.expand_options(prompt=options.prompt, samples=options.samples, max_words=options.max_words)
         config = ExpanderConfig(generator="", **decoding)
         self.expander = stack.enter_context(load_expander(config, generator=generator, options=more))
         self.prompt, self.answer_prompt = self.expander.prompt, load_prompt(options.answer_prompt)

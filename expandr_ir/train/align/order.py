@@ -17,7 +17,7 @@ from typing import Any
 
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import InputError, PartlyDoneError, check_fields
-from expandr_ir.expanders import ExpandOptions, load_expander
+from expandr_ir.expanders import ReuseOptions, load_expander
 from expandr_ir.io.files import output_file, read_jsonl, write_jsonl
 from expandr_ir.io.manifest import Summary, write_manifest
 from expandr_ir.records import Document, Topic
@@ -30,7 +30,7 @@ PARALLEL = ("negative_ids", "negative_scores")
 
 
 @dataclass(frozen=True, kw_only=True)
-class OrderOptions:
+class OrderOptions(ReuseOptions):
     """Options of `expandr train order`.
 
     Args:
@@ -40,9 +40,6 @@ class OrderOptions:
         negatives: most negatives of a row that are shown, the first ones; the others stay behind them.
         max_words: most words of each passage that are shown.
         seed: of the order in which passages are shown: where a passage stands sways an LLM.
-        store: the expansion store's file.
-        retry_refused: ask again what a content filter refused before.
-        batch_samples: samples stored in one commit; None is as in `expandr expand`.
         output: the rows, JSONL or .jsonl.gz.
     """
 
@@ -52,12 +49,10 @@ class OrderOptions:
     negatives: int = 15
     max_words: int = 100
     seed: int = 42
-    store: str | None = None
-    retry_refused: bool = False
-    batch_samples: int | None = None
     output: str
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_fields(self, "negatives", "max_words", least=1)
 
 
@@ -77,9 +72,7 @@ def order(options: OrderOptions) -> Summary:
     topics = {row_id: Topic(row_id, row.query) for row_id, (_, row) in rows.items() if row.negatives}
     orders = {i: shown_order(i, min(len(rows[i][1].negatives), options.negatives) + 1, options.seed) for i in topics}
     context = {i: {"passages": _passages(rows[i][1], orders[i], options.max_words)} for i in topics}
-    names = ("prompt", "store", "retry_refused", "batch_samples")
-    expand_options = ExpandOptions(**{name: getattr(options, name) for name in names})
-    with load_expander(generator=options.generator, options=expand_options) as expander:
+    with load_expander(generator=options.generator, options=options.expand_options(prompt=options.prompt)) as expander:
         prompt = expander.prompt
         if set(prompt.needs) != {"passages"} or "topic" not in prompt.placeholders:
             raise InputError(f"prompt {prompt.id!r} shows {prompt.placeholders}", expected="{topic} and {passages}")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from expandr_ir.errors import InputError
-from expandr_ir.expanders import ExpandOptions, load_expander
+from expandr_ir.expanders import load_expander
 from expandr_ir.io.expansions import Expansions
 from expandr_ir.prompts import Prompt, load_prompt
 from expandr_ir.records import Document, Topic
@@ -46,8 +46,8 @@ class QueryWriter:
             for place, (prompt, manner) in enumerate(manners):
                 if samples := whole + (place < rest):
                     self.groups[prompt.sha256, samples].append(Call(shown, prompt, manner))
-        more = ExpandOptions(retry_refused=options.retry_refused, batch_samples=options.batch_samples)
-        writer = load_expander(generator=options.generator, store=options.store, options=more)
+        more = options.expand_options()
+        writer = load_expander(generator=options.generator, options=more)
         self.writer = self.reviewer = stack.enter_context(writer)
         if options.quality_generator:
             reviewer = load_expander(generator=options.quality_generator, store=writer.store, options=more)

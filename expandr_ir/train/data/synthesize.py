@@ -14,6 +14,7 @@ from typing import Any, Literal
 from expandr_ir.collections import Collection
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import ExpandrError, InputError, PartlyDoneError, check_fields
+from expandr_ir.expanders import ReuseOptions
 from expandr_ir.io.files import atomic_write, output_folder, write_jsonl
 from expandr_ir.io.manifest import Summary, manifest_path, write_manifest
 from expandr_ir.io.qrels import BEIR_HEADER
@@ -42,7 +43,7 @@ BACKGROUND = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class SynthesizeOptions:
+class SynthesizeOptions(ReuseOptions):
     """Options of `expandr train synthesize`.
 
     Args:
@@ -64,9 +65,6 @@ class SynthesizeOptions:
         near_duplicate: share of their words, |a and b| / |a or b|, at which a query counts as an earlier one; 1 drops
             only those of the same words in another order.
         extractive: how queries are made where there is no LLM.
-        store: the expansion store's file.
-        retry_refused: ask again what a content filter refused before.
-        batch_samples: samples stored in one commit; None is as in `expandr expand`.
         corpus: a file corpus.jsonl (plain or .gz), a folder with one, or any collection.
         generator: the LLM: a name of conf/generators, a YAML file, or engine:model.
         without_llm: make the queries of the documents' own words.
@@ -93,9 +91,6 @@ class SynthesizeOptions:
     copied_share: float = 0.5
     near_duplicate: float = 0.8
     extractive: ExtractiveOptions = field(default_factory=ExtractiveOptions)
-    store: str | None = None
-    retry_refused: bool = False
-    batch_samples: int | None = None
     corpus: str
     generator: GeneratorConfig | None = None
     without_llm: bool = False
@@ -105,6 +100,7 @@ class SynthesizeOptions:
     format: Literal["text", "json"] = "text"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_fields(self, "documents", "queries", "strata", "min_words", "max_characters", "round_trip", least=1)
         check_fields(self, "min_query_words", least=1)
         if self.min_query_words > self.max_query_words:

@@ -191,6 +191,61 @@ def test_a_later_run_tries_errors_again_and_refusals_when_asked(store):
     assert writer.calls == [[("t1", 1)]]
 
 
+CUT = {"text": "cut by", "finish_reason": "length"}
+THOUGHT = {"text": "<think>of nothing</think>"}
+DOUBTFUL = {("t0", 0): CUT, ("t1", 0): {"text": ""}, ("t2", 0): THOUGHT, ("t3", 0): REFUSED, ("t4", 0): FAILED}
+
+
+@pytest.mark.parametrize(
+    ("reasons", "topic_ids"),
+    [
+        ({}, ["t4"]),
+        ({"retry": ["truncated"]}, ["t0", "t4"]),
+        ({"retry": ["empty"]}, ["t1", "t2", "t4"]),
+        ({"retry": ["refused"]}, ["t3", "t4"]),
+        ({"retry_refused": True}, ["t3", "t4"]),
+        ({"retry": ["refused", "truncated", "empty"]}, ["t0", "t1", "t2", "t3", "t4"]),
+    ],
+)
+def test_what_is_asked_anew_takes_the_place_of_what_was_stored(store, reasons, topic_ids):
+    run(store, Writer(DOUBTFUL))
+    forecast = planned(store, **reasons).forecast()
+    n_texts = sum(topic_id in {"t0", "t1", "t2"} for topic_id in topic_ids)
+    assert (forecast.to_generate, forecast.stored) == (len(topic_ids), 10 - n_texts)
+    writer = Writer()
+    expanded = run(store, writer, **reasons)
+    assert writer.calls == [[(topic_id, 0) for topic_id in topic_ids]]
+    assert {topic_id: texts(expanded)[topic_id] for topic_id in topic_ids} == {i: ALL[i] for i in topic_ids}
+    assert (expanded.counts["generated"], expanded.counts["stored"]) == (len(topic_ids), 10 - n_texts)
+    assert len(store) == 12
+    assert texts(run(store, Writer(), topics=TOPICS[:1])) == {
+        "t0": ALL["t0"] if "t0" in topic_ids else ["cut by", ALL["t0"][1]]
+    }
+
+
+@pytest.mark.parametrize("answer", [FAILED, REFUSED])
+def test_a_text_stays_where_asking_anew_fails(store, answer, caplog):
+    run(store, Writer({("t0", 0): CUT}))
+    expanded = run(store, Writer({("t0", 0): answer}), retry=["truncated"])
+    assert texts(expanded)["t0"] == ["cut by", "subject number 0 by writer 1"]
+    assert "1 samples failed when they were asked anew" in caplog.text
+
+
+def test_what_another_process_asked_anew_is_not_asked_again(store):
+    run(store, Writer({("t0", 0): CUT}))
+    writer = Writer()
+    made = planned(store, writer=writer, retry=["truncated"])
+    run(store, Writer({("t0", 0): CUT | {"text": "cut again"}}), retry=["truncated"])
+    assert texts(made.generate())["t0"][0] == "cut again"
+    assert writer.calls == []
+
+
+def test_an_unknown_reason_is_refused():
+    with pytest.raises(InputError, match="--retry 'emty'") as caught:
+        ExpandOptions(retry=["emty"])
+    assert caught.value.remedy == "empty"
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ExpandrError])
 def test_a_broken_off_run_leaves_everything_that_came_in_the_store(store, error):
     writer = Writer(stop_after=7, stop_with=error)
