@@ -98,7 +98,8 @@ def answer(options: DemoOptions, question: str) -> str:
     """The best documents for the question, below what an LLM wrote for it where one is named."""
     if not question.strip():
         raise InputError("the question is blank", expected="a question about the Python standard library")
-    changed = [field.name for field in fields(ExpandOptions) if getattr(options, field.name) != field.default]
+    plain = ExpandOptions()
+    changed = [field.name for field in fields(plain) if getattr(options, field.name) != getattr(plain, field.name)]
     if options.generator is None and changed:
         raise InputError(
             f"--{changed[0].replace('_', '-')} says something to an LLM, and none is named",
