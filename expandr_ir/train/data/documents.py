@@ -53,7 +53,7 @@ class BareCorpus(BeirFolder):
     def __init__(self, corpus: Path) -> None:
         name, facts = match_folder(corpus.resolve().parent)
         Collection.__init__(self, str(corpus), name, facts)
-        self._corpus, self._qrels = corpus, {}
+        self.corpus_file, self._qrels = corpus, {}
 
     def _read_topics(self) -> dict[str, Topic]:
         return {}
