@@ -20,6 +20,7 @@ _SECRET_FIELDS = re.compile(r"(api[-_ ]?key|access[-_]?token|secret|password|aut
 _SHORTEST = 6  # a shorter value is a placeholder, such as "none", and would blot out ordinary words
 _SHORTEST_IN_TEXTS = 12  # so is one without a digit in what an LLM wrote: "ollama", "lm-studio"
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL_BUT_BOLD = re.compile(r"(?!\x1b\[[01]m)" + _CONTROL.pattern)
 _KEY_SHAPES = re.compile(
     r"(?<![\w-])(?:sk-(?=[\w-]*\d)[\w-]{16,}|(?:hf_|gsk_|xai-|nvapi-)[\w-]{20,}|AIza[\w-]{30,}|gh[a-z]_\w{30,}|AKIA[A-Z\d]{16}"
     r"|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,})"
@@ -83,12 +84,13 @@ def mask_json(value: Any) -> Any:
     return mask(value) if isinstance(value, str) else value
 
 
-def printable(text: str) -> str:
+def printable(text: str, *, bold: bool = False) -> str:
     """The text with a blank for each control character but line breaks and tabs, text direction mark and surrogate.
 
-    Text from outside (titles, names, servers' messages) passes through here on its way to a terminal or file.
+    Text from outside (titles, names, servers' messages) passes through here on its way to a terminal or file. With
+    `bold`, a terminal's codes for bold type stay.
     """
-    return _CONTROL.sub(" ", text)
+    return (_CONTROL_BUT_BOLD if bold else _CONTROL).sub(" ", text)
 
 
 class MaskingFormatter(logging.Formatter):
@@ -110,14 +112,14 @@ def mask_stderr() -> None:
 
 
 def print_exception(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
-    """Writes an uncaught exception, masked, to stderr: a `sys.excepthook`."""
-    sys.stderr.write(mask("".join(traceback.format_exception(kind, error, trace))))
+    """Writes an uncaught exception, masked and printable, to stderr: a `sys.excepthook`."""
+    sys.stderr.write(printable(mask("".join(traceback.format_exception(kind, error, trace)))))
 
 
 def _format_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    return mask(_FORMAT_WARNING(message, category, filename, lineno, line))
+    return printable(mask(_FORMAT_WARNING(message, category, filename, lineno, line)))
 
 
 _FORMAT_WARNING = warnings.formatwarning

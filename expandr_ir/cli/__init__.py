@@ -68,7 +68,7 @@ def run_verb(words: list[str]) -> int:
         function, options_class = VERBS[name].load()
         result = function(parse(name, VERBS[name], options_class, words[len(name.split()) :]))
         if result is not None and (text := str(result)):
-            print(text)
+            print(printable(text, bold=sys.stdout.isatty()))
         return int(getattr(result, "exit_code", 0))
     if verb in GROUPS:
         return _group_usage(verb, rest)

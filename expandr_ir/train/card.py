@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from expandr_ir.io.manifest import installed_versions
+from expandr_ir.masking import printable
 
 if TYPE_CHECKING:
     from expandr_ir.config import EncoderConfig
@@ -126,7 +127,7 @@ def _curves(curves: Sequence[Mapping[str, Any]], best_step: int | None) -> Itera
 
 def _card(front: Mapping[str, Any], title: str, sections: Iterable[str]) -> str:
     header = f"---\n{_yaml(front)}---"
-    return "\n\n".join([header, f"# {title}", *filter(None, sections)]) + "\n"
+    return printable("\n\n".join([header, f"# {title}", *filter(None, sections)])) + "\n"
 
 
 def _yaml(values: Mapping[str, Any]) -> str:
@@ -145,7 +146,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4f}" if abs(value) >= 0.001 or not value else f"{value:.2e}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else printable(str(value))
 
 
 def _listed(values: Mapping[str, Any]) -> str:

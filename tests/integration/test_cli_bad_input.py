@@ -59,6 +59,7 @@ SEARCH = "search --collection tiny --output out.run"
 EXPANDED = f"{SEARCH} --expansions e.jsonl"
 EXPORT = "export topics --collection tiny --expansions e.jsonl --output t.json"
 EVALUATE = "evaluate --collection tiny out.run"
+COMPARE_SELF = "compare --collection tiny --baseline good.run e.jsonl"
 COMPARE = "compare --collection tiny --baseline good.run out.run"
 
 
@@ -75,6 +76,14 @@ COMPARE = "compare --collection tiny --baseline good.run out.run"
         ("e.jsonl", jsonl([{"topic_id": "9", "text": "x"}]), EXPORT, "of other topics; it has 9, these are 1, 2"),
         ("e.jsonl", EXPANSIONS.splitlines()[0], EXPANDED, "1 of 2 topics have no expansion: 2 ... --skip-missing"),
         ("out.run", "9 Q0 d1 1 2.0 x\n", COMPARE, "out.run, line 1: topic '9' is not among the collection's topics"),
+        ("tiny/qrels/test.tsv", f"{HEADER}1\td1\t100000000\n", SEARCH, "test.tsv, line 2: the grade 100000000"),
+        ("e.jsonl", '{"a":' + "[" * 3000 + "]" * 3000 + "}", EXPORT, "e.jsonl, line 1: malformed JSON ... 100 deep"),
+        (
+            "good.run.manifest.json",
+            '{"seconds": {"search": "1.0"}}',
+            COMPARE_SELF,
+            "good.run.manifest.json is not a manifest",
+        ),
         ("out.run", "1 Q0 d1 1 2.0\n", EVALUATE, "out.run, line 1: 5 columns ... topic_id Q0 doc_id rank score tag"),
     ],
 )

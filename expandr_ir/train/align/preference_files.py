@@ -13,6 +13,7 @@ import numpy as np
 from expandr_ir.errors import InputError, MissingResourceError
 from expandr_ir.io.files import atomic_write, read_jsonl, write_json, write_jsonl, write_text
 from expandr_ir.io.manifest import read_manifest
+from expandr_ir.masking import printable
 from expandr_ir.records import Message
 from expandr_ir.runtime import require
 from expandr_ir.train.align.candidates import Candidates
@@ -123,7 +124,7 @@ def write_preferences(
     ]
     write_jsonl(folder / SCORES, scores)
     write_json(folder / SUMMARY, summary)
-    write_text(folder / CARD, card)
+    write_text(folder / CARD, printable(card))
     if parquet:
         columns = require("pyarrow", "train").Table.from_pylist(pairs)
         with atomic_write(folder / PARQUET, "wb") as stream:

@@ -9,6 +9,7 @@ import pytest
 
 from expandr_ir import cli
 from expandr_ir.errors import MissingResourceError
+from expandr_ir.masking import printable
 
 pytestmark = pytest.mark.flash
 
@@ -67,6 +68,22 @@ def test_characters_that_a_stream_cannot_hold_are_replaced(encoding, shown):
     assert done.stdout.decode() == f"{shown}\n"
     assert done.stderr.decode() == f"expandr: no caf{'é' if encoding == 'utf-8' else chr(92) + 'xe9'}\n"
     assert done.returncode == 2
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_foreign_text_cannot_drive_the_terminal(monkeypatch, capsys, tmp_path, terminal):
+    monkeypatch.chdir(tmp_path)
+    hostile = tmp_path / "evil\x1b[2J\x9b31m.yaml"
+    hostile.write_text('{id: x, version: 1, source: "s\\e]0;title\\a", user: "a {topic} \\x9b31m \\u202e"}')
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    assert cli.main(["prompts", "show", hostile.name]) == 0
+    assert cli.main(["prompts", "show", f"no{hostile.name}"]) == 2
+    monkeypatch.setattr(cli, "run_verb", lambda words: (tmp_path / "no" / hostile.name).read_text())
+    assert cli.main(["search"]) == 6
+    shown = capsys.readouterr()
+    assert "source: s ]0;title" in shown.out
+    assert not {"\x1b", "\x9b", "\x07", "\u202e"} & set(shown.out + shown.err)
+    assert (printable("\x1b[1mbold\x1b[0m\x1b[2J", bold=terminal) == "\x1b[1mbold\x1b[0m [2J") == terminal
 
 
 @pytest.mark.parametrize("statement", ["import expandr_ir", "from expandr_ir import cli; cli.main(['--help'])"])

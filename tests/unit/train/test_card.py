@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from expandr_ir.train.card import evaluations, expander_card
+from expandr_ir.train.card import evaluations, expander_card, markdown_table
 
 CURVES = [
     {"step": 0, "eval_loss": 0.6931, "eval_rewards/margins": 0.0},
@@ -34,6 +34,13 @@ def test_evaluations_of_a_step_are_put_together():
         2: {"loss": 0.5, "rewards/margins": 0.3, "heldout_reward": 0.45, "gate": 0.45},
     }
     assert evaluations(CURVES) == expected
+
+
+def test_foreign_names_lose_their_control_characters():
+    hostile = MANIFEST | {"details": MANIFEST["details"] | {"base": {"model": "org/\x1b[2Jbase\x9b"}}}
+    card = expander_card("mine\x07", hostile, CURVES, merged=True) + markdown_table(["a"], [["\x1b[31mred"]])
+    assert not {"\x1b", "\x9b", "\x07"} & set(card)
+    assert "# mine" in card
 
 
 def test_the_card_has_scores_curves_data_and_settings():
