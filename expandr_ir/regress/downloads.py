@@ -27,6 +27,7 @@ from expandr_ir.blocks import load_block, where
 from expandr_ir.config import conf_dir
 from expandr_ir.errors import ExpandrError, InputError, MissingResourceError, unknown_name
 from expandr_ir.io.files import exclusive, parse_json, read_jsonl, sha256_file, text_field, write_json, write_jsonl
+from expandr_ir.masking import printable
 from expandr_ir.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -98,17 +99,20 @@ def items(path: Path | None = None) -> dict[str, Item]:
     known: dict[str, Item] = {}
     for group_name, group in load_block(Groups, path or conf_dir() / "downloads.yaml").groups.items():
         for name, entry in group.items.items():
-            url, file = group.url.format(path=entry.path or name, name=name), group.file.format(name=name)
+            url = group.url.replace("{path}", entry.path or name).replace("{name}", name)
+            file = group.file.replace("{name}", name)
             item = Item(f"{group_name}/{name}", group, entry, url, file)
             known[item.name] = item
             checks = sum(map(bool, (entry.sha256, entry.md5, group.unverified)))
-            outside = PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts
+            places = PurePosixPath(file), PurePosixPath(item.name)
+            outside = any(place.is_absolute() or ".." in place.parts for place in places) or printable(file) != file
             for wrong, found, expected in (
                 (checks != 1, f"{checks} of sha256, md5 and unverified", "one of them"),
                 (not re.fullmatch("([0-9a-f]{64})?", entry.sha256 or ""), f"sha256 {entry.sha256!r}", "64 hex digits"),
                 (not re.fullmatch("([0-9a-f]{32})?", entry.md5 or ""), f"md5 {entry.md5!r}", "32 hex digits"),
+                ("{" in url + file, f"url is {url!r}, file is {file!r}", "no braces but {path} (of url) and {name}"),
                 (outside, f"file is {file!r}", "a place below the target folder"),
-                (not url.startswith(("http://", "https://")), f"url is {url!r}", "http or https"),
+                (not _is_address(url), f"url is {url!r}", "http or https"),
             ):
                 if wrong:
                     raise InputError(f"{where(name)}: {item.name}: {found}", expected=expected)
@@ -149,6 +153,14 @@ def download(options: DownloadOptions) -> str:
 
 def _size(item: Item) -> str:
     return f"{item.entry.size / 1e6:,.1f} MB" if item.entry.size else "?"
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def fetch(names: Sequence[str], *, target: Path) -> dict[str, Path]:

@@ -329,6 +329,16 @@ def test_the_items_of_conf():
         ({"url": "ftp://x/{path}"}, {}, "http or https"),
         ({"mirror": "x"}, {}, "unknown key 'mirror'"),
         ({"items": ["x"]}, {}, "'items' is a list"),
+        ({"items": None}, {}, "'items' is None"),
+        ({"items": {"x": None}}, {}, "'x' is None"),
+        ({"url": "https://x/{nope}"}, {}, r"no braces but {path} \(of url\) and {name}"),
+        ({"url": "https://x/{path.x}"}, {}, "no braces"),
+        ({"url": "https://x/{"}, {}, "no braces"),
+        ({"file": "{0:>99999999999}"}, {}, "no braces"),
+        ({"file": "\0{name}"}, {}, "below the target"),
+        ({"items": {"../x": {"sha256": "0" * 64}}}, {}, "below the target"),
+        ({"url": "https://[x/{path}"}, {}, "http or https"),
+        ({"url": "https://x:99999999/{path}"}, {}, "http or https"),
     ],
 )
 def test_a_downloads_yaml_of_a_wrong_shape(tmp_path, group, item, message):
