@@ -11,7 +11,7 @@ import traceback
 import warnings
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 MASK = "***"
@@ -51,27 +51,42 @@ def register(secret: str) -> None:
     _registered.add(secret)
 
 
-def mask(text: str) -> str:
+class Known(NamedTuple):
+    """Known secrets in all their forms, longest first: those masked everywhere, and those masked in LLMs' texts."""
+
+    everywhere: list[str]
+    in_texts: list[str]
+
+
+def known_secrets() -> Known:
+    """The secrets that are known now; whoever masks many texts reads them once."""
+    named = {value.strip() for name, value in os.environ.items() if _SECRET_NAMES.search(name)}
+    secrets = {secret for secret in _registered | named if len(secret) >= _SHORTEST}
+    random = {secret for secret in secrets if len(secret) >= _SHORTEST_IN_TEXTS and any(map(str.isdigit, secret))}
+    return Known(_forms(secrets), _forms(random))
+
+
+def mask(text: str, known: Known | None = None) -> str:
     """The text with secrets replaced by ***.
 
     Secrets are the values of `read_secret` and of environment variables that are named like secrets (OPENAI_API_KEY,
     HF_TOKEN), as they are, escaped as Python or JSON do, and percent-encoded; what has the shape of a provider's key;
     bearer tokens, and passwords and keys in URLs.
     """
-    text = _KEY_SHAPES.sub(MASK, _replace(text, _secrets()))
+    text = _KEY_SHAPES.sub(MASK, _replace(text, (known or known_secrets()).everywhere))
     for pattern, masked in _CONTEXTS:
         text = pattern.sub(masked, text)
     return text
 
 
-def mask_text(text: str) -> str:
+def mask_text(text: str, known: Known | None = None) -> str:
     """What an LLM wrote, with known secrets replaced by ***: a server can send the key that it was given."""
-    return _replace(text, {s for s in _secrets() if len(s) >= _SHORTEST_IN_TEXTS and any(map(str.isdigit, s))})
+    return _replace(text, (known or known_secrets()).in_texts)
 
 
-def mask_key_shapes(text: str) -> str:
+def mask_key_shapes(text: str, known: Known | None = None) -> str:
     """As `mask_text`, and with *** for what has the shape of a provider's key."""
-    return _KEY_SHAPES.sub(MASK, mask_text(text))
+    return _KEY_SHAPES.sub(MASK, mask_text(text, known))
 
 
 def mask_json(value: Any) -> Any:
@@ -125,16 +140,15 @@ def _format_warning(
 _FORMAT_WARNING = warnings.formatwarning
 
 
-def _secrets() -> set[str]:
-    named = {value.strip() for name, value in os.environ.items() if _SECRET_NAMES.search(name)}
-    return {secret for secret in _registered | named if len(secret) >= _SHORTEST}
-
-
-def _replace(text: str, secrets: Iterable[str]) -> str:
-    for form in sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True):
+def _replace(text: str, forms: Iterable[str]) -> str:
+    for form in forms:
         text = text.replace(form, MASK)
     return text
 
 
-def _forms(secret: str) -> tuple[str, ...]:
-    return secret, repr(secret)[1:-1], secret.encode("unicode_escape").decode(), quote(secret, safe="")
+def _forms(secrets: Iterable[str]) -> list[str]:
+    forms = (
+        {secret, repr(secret)[1:-1], secret.encode("unicode_escape").decode(), quote(secret, safe="")}
+        for secret in secrets
+    )
+    return sorted(set().union(*forms), key=len, reverse=True)

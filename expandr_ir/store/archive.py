@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from expandr_ir.errors import InputError, unknown_name
 from expandr_ir.io.files import output_file, parse_json, read_jsonl, write_jsonl
-from expandr_ir.masking import mask
+from expandr_ir.masking import known_secrets, mask
 from expandr_ir.records import Decoding, FinishReason, Generation, GeneratorId, Message
 from expandr_ir.store.fields import FIELDS, FLAGS, field_fault
 from expandr_ir.store.keys import messages_hash, sample_key, settings_hash
@@ -274,6 +274,7 @@ def _select(store: Store, query: str, values: dict[str, Any]) -> Iterator[dict[s
     Raises:
         StoreCorruptError: a value in the file is not what was written.
     """
+    known = known_secrets()
     with store.reading() as connection:
         for columns in connection.execute(query, values):
             row = dict(zip(FIELDS, columns, strict=True))
@@ -281,7 +282,8 @@ def _select(store: Store, query: str, values: dict[str, Any]) -> Iterator[dict[s
             row["verbatim"] = FLAGS.get(row["verbatim"], row["verbatim"])
             if fault := field_fault(row):
                 raise StoreCorruptError(store.path, f"of the generation {row['key']}, {fault}")
-            yield row | {"error": row["error"] and mask(row["error"]), "engine_version": mask(row["engine_version"])}
+            row["error"] = row["error"] and mask(row["error"], known)
+            yield row | {"engine_version": mask(row["engine_version"], known)}
 
 
 def import_rows(store: Store, path: Path) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from expandr_ir.errors import ExpandrError, InputError, MissingResourceError
 from expandr_ir.io.files import home, sha256_json
-from expandr_ir.masking import mask, mask_text
+from expandr_ir.masking import Known, known_secrets, mask, mask_text
 from expandr_ir.records import Decoding, Generation, GenerationRequest, GeneratorId, Message
 from expandr_ir.store.fields import field_fault
 from expandr_ir.store.keys import messages_json, sample_key, settings_json
@@ -235,8 +235,9 @@ class Store:
         Raises:
             ExpandrError: a key is not the hash of its entry, or the file cannot be written; nothing is kept.
         """
+        known = known_secrets()
         with self.transaction() as connection:
-            return sum(_insert(connection, entry, replaces or {}) for entry in entries)
+            return sum(_insert(connection, entry, replaces or {}, known) for entry in entries)
 
     def wipe(self) -> None:
         """Takes out of the file, and its log, what was deleted or changed; both are written anew.
@@ -280,7 +281,7 @@ def stored_generation(path: Path, created: str, verbatim: int, *columns: Any) ->
     return StoredGeneration(Generation(**row), created, bool(verbatim))
 
 
-def _insert(connection: sqlite3.Connection, entry: StoreEntry, replaces: Mapping[str, str | None]) -> int:
+def _insert(connection: sqlite3.Connection, entry: StoreEntry, replaces: Mapping[str, str | None], known: Known) -> int:
     generation = entry.stored.generation
     prompt, how = messages_json(entry.messages), settings_json(entry.generator, entry.decoding)
     messages, settings = sha256_json(prompt), sha256_json(how)
@@ -297,9 +298,9 @@ def _insert(connection: sqlite3.Connection, entry: StoreEntry, replaces: Mapping
     values = asdict(generation) | {"messages": messages, "settings": settings, "sample": entry.sample}
     values |= {"created": entry.stored.created, "verbatim": entry.stored.verbatim}
     # as bytes: SQLite keeps half a surrogate pair, too, which an LLM's server may send
-    values["text"] = mask_text(generation.text).encode("utf-8", "surrogatepass")
-    values["error"] = generation.error and mask(generation.error).encode("utf-8", "surrogatepass")
-    values["engine_version"] = mask(generation.engine_version)
+    values["text"] = mask_text(generation.text, known).encode("utf-8", "surrogatepass")
+    values["error"] = generation.error and mask(generation.error, known).encode("utf-8", "surrogatepass")
+    values["engine_version"] = mask(generation.engine_version, known)
     connection.execute(DELETE_EARLIER, values | {"replaces": replaces.get(key)})
     return connection.execute(INSERT_GENERATION, values).rowcount
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from expandr_ir.errors import ExpandrError
 from expandr_ir.io.files import parse_json, sha256_json
-from expandr_ir.masking import mask, mask_key_shapes
+from expandr_ir.masking import known_secrets, mask, mask_key_shapes
 from expandr_ir.store.archive import StoreOptions
 from expandr_ir.store.fields import FIELDS, FLAGS, field_fault
 from expandr_ir.store.keys import sample_key
@@ -78,11 +78,11 @@ def verify(store: Store) -> list[str]:
 
 def redact(store: Store) -> int:
     """Masks secrets in the columns that no hash covers, free pages of the file included; returns the rows changed."""
-    changes = []
+    changes, known = [], known_secrets()
     with store.transaction() as connection:
         for key, *values in connection.execute(MASKED):
             row = {name: value for name, value in zip(MASKS, values, strict=True) if isinstance(value, str)}
-            masked = {name: MASKS[name](value) for name, value in row.items()}
+            masked = {name: MASKS[name](value, known) for name, value in row.items()}
             if masked != row:
                 changes.append((key, {name: masked[name] for name in row if masked[name] != row[name]}))
         for key, masked in changes:
@@ -102,10 +102,11 @@ def _structure(connection: sqlite3.Connection) -> Iterator[str]:
 
 
 def _messages(connection: sqlite3.Connection) -> Iterator[str]:
+    known = known_secrets()
     for key, messages, prompt in connection.execute("SELECT hash, messages, prompt FROM messages"):
         if not _is_hash(key, messages):
             yield f"messages {key} are not what they were written as; {_forget(connection, 'messages', key)}"
-        elif mask_key_shapes(messages) != messages:
+        elif mask_key_shapes(messages, known) != messages:
             yield f"messages {key} hold something like a key; {_forget(connection, 'messages', key)}"
         if fault := field_fault({"prompt": prompt}):
             yield f"messages {key}: {fault}"
@@ -129,6 +130,7 @@ def _forget(connection: sqlite3.Connection, column: str, value: object) -> str:
 
 
 def _generations(connection: sqlite3.Connection) -> Iterator[str]:
+    known = known_secrets()
     for messages, settings, *values in connection.execute(HASHED):
         row: dict[str, Any] = dict(zip(COLUMNS, values, strict=True))
         row["verbatim"] = FLAGS.get(row["verbatim"], row["verbatim"])
@@ -138,7 +140,7 @@ def _generations(connection: sqlite3.Connection) -> Iterator[str]:
             yield f"generation {row['key']} does not stand under the hash of its parts"
         else:
             for name, masked in MASKS.items():
-                if row[name] and masked(row[name]) != row[name]:
+                if row[name] and masked(row[name], known) != row[name]:
                     yield f"generation {row['key']}: its {name} holds something like a key; --redact masks it"
 
 
