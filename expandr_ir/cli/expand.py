@@ -132,7 +132,7 @@ def _save(expansions: Expansions, output: Path, options: Any, topics: str | None
         raise ExpandrError(
             f"the texts of all {len(expansions)} topics are empty" + (f" ({reasons})" if reasons else ""),
             expected="a text for at least one topic",
-            remedy=f"another prompt or model; {MORE_TOKENS}; `expandr store show KEY` shows what the LLM wrote",
+            remedy=f"`expandr expand --retry empty` asks anew; another prompt or model; {MORE_TOKENS}",
         )
     expansions.save(output, options=options, inputs={"topics": topics})
     for failure in expansions.failures[:3]:
