@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,15 +21,40 @@ def progress(description: str, total: int | None) -> Iterator[Callable[..., None
     """Shows the progress of `total` things (None: unknown), such as "documents encoded".
 
     Yields `advance(n=1, note="")`, to be called after each step. A terminal and a notebook get a bar on stderr,
-    anything else a line every 30 s; with the environment variable EXPANDR_QUIET nothing is shown.
+    anything else a line every 30 s; with --quiet or the environment variable EXPANDR_QUIET nothing is shown.
     """
-    if os.environ.get(QUIET):
+    if is_quiet():
         yield lambda n=1, note="": None  # noqa: ARG005
-    elif _is_notebook() or sys.stderr.isatty():
+    elif shows_bars():
         with _bar(description, total) as advance:
             yield advance
     else:
-        yield _lines(description, total)
+        with _lines(description, total) as advance:
+            yield advance
+
+
+@contextmanager
+def quiet(is_on: bool) -> Iterator[None]:
+    """Shows no progress within the block, nor the bars of other libraries, if `is_on`."""
+    names = (QUIET, "TQDM_DISABLE") if is_on else ()
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            os.environ.update({name: value} if value is not None else {})
+
+
+def is_quiet() -> bool:
+    """Reports that no progress is shown."""
+    return bool(os.environ.get(QUIET))
+
+
+def shows_bars() -> bool:
+    """Reports a terminal or a notebook that is to show progress."""
+    return not is_quiet() and (_is_notebook() or sys.stderr.isatty())
 
 
 @contextmanager
@@ -43,24 +69,35 @@ def _bar(description: str, total: int | None) -> Iterator[Callable[..., None]]:
         yield lambda n=1, note="": bar.update(task, advance=n, note=note)
 
 
-def _lines(description: str, total: int | None) -> Callable[..., None]:
-    start = shown = time.monotonic()
-    done = 0
+@contextmanager
+def _lines(description: str, total: int | None) -> Iterator[Callable[..., None]]:
+    """Shows a line every `LINE_EVERY_S` seconds, from a thread of its own: a slow step is no reason for silence."""
+    start, ended = time.monotonic(), threading.Event()
+    done, note = 0, ""
 
-    def advance(n: int = 1, note: str = "") -> None:
-        nonlocal done, shown
-        done += n
-        now = time.monotonic()
-        if now - shown < LINE_EVERY_S:
-            return
-        shown = now
-        rate = done / (now - start)
-        of = f" of {total:,}" if total is not None else ""
-        left = f", {(total - done) / rate:,.0f} s left" if total is not None and rate > 0 else ""
-        note = f", {note}" if note else ""
-        logger.warning("%s: %s%s, %.3g a second%s%s", description, f"{done:,}", of, rate, left, note)
+    def advance(n: int = 1, text: str = "") -> None:
+        nonlocal done, note
+        done, note = done + n, text
 
-    return advance
+    def show() -> None:
+        while not ended.wait(LINE_EVERY_S):
+            logger.warning("%s: %s", description, _line(done, total, time.monotonic() - start, note))
+
+    lines = threading.Thread(target=show, daemon=True)
+    lines.start()
+    try:
+        yield lambda n=1, note="": advance(n, note)
+    finally:
+        ended.set()
+        lines.join()
+
+
+def _line(done: int, total: int | None, seconds: float, note: str) -> str:
+    """Such as "20 of 100, 0.5 a second, 160 s left, 3 failed"."""
+    rate = done / seconds
+    of = f" of {total:,}" if total is not None else ""
+    left = f", {(total - done) / rate:,.0f} s left" if total is not None and done else ""
+    return f"{done:,}{of}, {rate:.3g} a second{left}" + (f", {note}" if note else "")
 
 
 def _is_notebook() -> bool:

@@ -14,6 +14,7 @@ from expandr_ir.cli.table import GROUPS, VERBS
 from expandr_ir.errors import ExpandrError, InputError, unknown_name
 from expandr_ir.io.manifest import running
 from expandr_ir.masking import MaskingFormatter, mask, mask_stderr, printable
+from expandr_ir.progress import quiet, shows_bars
 
 DISK_FAULTS = {
     errno.ENOSPC: "the disk is full",
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if os.environ.get("EXPANDR_VERBOSE"):
         logging.getLogger().setLevel(logging.INFO)
     mask_stderr()
-    if not sys.stderr.isatty():
+    if not shows_bars():
         os.environ.setdefault("TQDM_DISABLE", "1")  # bars of transformers and the hub, which a log file does not want
     try:
         with running(["expandr", *words]):
@@ -66,7 +67,9 @@ def run_verb(words: list[str]) -> int:
         from expandr_ir.cli.parser import parse
 
         function, options_class = VERBS[name].load()
-        result = function(parse(name, VERBS[name], options_class, words[len(name.split()) :]))
+        arguments = words[len(name.split()) :]
+        with quiet("--quiet" in arguments):
+            result = function(parse(name, VERBS[name], options_class, arguments))
         if result is not None and (text := str(result)):
             print(printable(text, bold=sys.stdout.isatty()))
         return int(getattr(result, "exit_code", 0))
@@ -83,7 +86,7 @@ def usage() -> str:
         "usage: expandr VERB [--help] [options]\n\n"
         "Retrieval with LLM query expansion, a Pyserini extension.\n\n"
         f"verbs:\n{verbs}\n\n"
-        "Every verb takes --config FILE (YAML), --print_config and --help with examples.\n"
+        "Every verb takes --config FILE (YAML), --print_config, --quiet (no progress) and --help with examples.\n"
         "EXPANDR_HOME is the folder for indexes and the store; EXPANDR_VERBOSE=1 tells more on stderr.\n"
         "Exit codes: 0 done, 1 a comparison failed, 2 bad arguments or input, 3 not installed,\n"
         "4 a resource is missing, 6 a failure while running, 7 done in part."

@@ -31,7 +31,7 @@ from expandr_ir.io.files import parse_json
 T = TypeVar("T")
 
 SHORT = {"-m": "--measures", "--measure": "--measures", "-o": "--output"}
-PASSED_ON = ("-h", "--help", "--print_config")
+PASSED_ON = ("-h", "--help", "--print_config", "--quiet")
 TYPE_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 LAYERS = {"config": 0, "generator": 1}
 NO_DEFAULT = ("None", "False", "", "[]", "()", "{}", SUPPRESS)
@@ -62,6 +62,7 @@ def parse(name: str, verb: Verb, options_class: type[T], argv: Sequence[str]) ->
         exit_on_error=False,
     )
     parser.add_argument("--config", action="config", help="YAML file with these options; may be repeated")
+    parser.add_argument("--quiet", action="store_true", default=SUPPRESS, help="show no progress")
     skip: set[str | int] = {positional} if positional else set()
     parser.add_class_arguments(options_class, None, as_group=False, sub_configs=True, skip=skip)
     if positional:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from expandr_ir.expanders import ExpandOptions, Forecast, Plan
 from expandr_ir.expanders import plan as module
 from expandr_ir.prompts import Prompt
 from expandr_ir.records import Decoding, Document, Generation, GeneratorId, Topic
-from expandr_ir.store import Store
+from expandr_ir.store import Store, commits
 from expandr_ir.store.archive import export_rows, import_rows
 
 PROMPT = Prompt(id="passage", version=3, source="here", user="Write about {topic}.", stop=("END",))
@@ -335,3 +336,35 @@ def test_what_another_process_failed_at_meanwhile_is_not_tried_again(store):
     expanded = made.generate()
     assert writer.calls == []
     assert [(one.topic_id, one.sample) for one in expanded.failures] == [("t1", 0)]
+
+
+def test_what_came_is_stored_every_few_seconds_while_the_next_sample_takes_long(store, tmp_path, monkeypatch):
+    """Another process sees it, and a kill would leave it."""
+    monkeypatch.setattr(commits, "COMMIT_EVERY_S", 0.01)
+
+    class Slow(Writer):
+        def generate(self, requests):
+            for number, generation in enumerate(super().generate(requests), start=1):
+                yield generation
+                end = time.monotonic() + 10
+                with Store.open(tmp_path / "s.sqlite") as other:
+                    while len(other) < number:
+                        assert time.monotonic() < end
+                        time.sleep(0.002)
+
+    assert texts(run(store, Slow())) == ALL
+
+
+def test_a_store_that_fails_between_ends_the_generation(store, monkeypatch):
+    monkeypatch.setattr(commits, "COMMIT_EVERY_S", 0.01)
+    monkeypatch.setattr(store, "put", lambda *_, **__: (_ for _ in ()).throw(ExpandrError("no space is left")))
+
+    class Endless(Writer):
+        def generate(self, requests):
+            sample = requests[0].samples[0]
+            while True:
+                time.sleep(0.002)
+                yield Generation(sample.key, "text", "stop", 1, 1, 0.1, "fake 1")
+
+    with pytest.raises(ExpandrError, match="no space is left"):
+        run(store, Endless())
