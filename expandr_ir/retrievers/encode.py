@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import re
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,47 +27,79 @@ from expandr_ir.retrievers.vectors import (
     MANIFEST,
     PLAN,
     CorpusVectors,
-    load_array,
+    ShardRecord,
+    VectorsRecord,
+    load_ids,
+    load_vectors,
     open_shards,
     read_record,
     shard_path,
+    shard_sums,
 )
+
+logger = logging.getLogger(__name__)
+
+LOCK = ".plan.lock"
 
 SHARD_DOCUMENTS = 2048
 """Documents of a shard: what a killed process loses."""
 
 
 def encode_corpus(
-    collection: Collection, encoder: Encoder, directory: Path | None = None, shard_documents: int = SHARD_DOCUMENTS
+    collection: Collection,
+    encoder: Encoder,
+    directory: Path | None = None,
+    shard_documents: int = SHARD_DOCUMENTS,
+    *,
+    verify: bool = False,
 ) -> CorpusVectors:
     """The vectors of a collection's documents, encoded where they are not there yet.
 
     Each shard appears complete or not at all, and the manifest last. A killed run goes on at the first missing shard,
     and processes that encode into the same folder share the shards. `directory` keeps the number of documents a shard
-    that it was begun with; None is a folder of the cache, keyed by the encoder and the documents.
+    that it was begun with; None is a folder of the cache, keyed by the encoder and the documents. What a killed run
+    left, and with `verify` a complete folder, is read again: shards whose files have other sums are encoded again.
     """
     check_number("shard_documents", shard_documents, least=1)
     key = {"encoder": encoder.identity(), "fingerprint": collection.fingerprint()}
     if directory is None:
         name = re.sub(r"[^\w.-]+", "-", collection.name)
         directory = home() / "vectors" / f"{name}-{sha256_json(key)[:16]}"
-    with exclusive(directory / ".plan.lock"):
-        if not (directory / PLAN).is_file():
-            write_json(directory / PLAN, key | {"dim": encoder.dim, "shard_documents": shard_documents})
-    plan = read_record(directory / PLAN)
+    if not (directory / PLAN).is_file():
+        with exclusive(directory / LOCK):
+            if not (directory / PLAN).is_file():
+                write_json(directory / PLAN, key | {"dim": encoder.dim, "shard_documents": shard_documents})
+    plan = read_record(directory / PLAN, VectorsRecord)
+    check_number(f"{directory / PLAN}: shard_documents", plan.get("shard_documents"), least=1)
     for part, noun in (("encoder", "encoder"), ("fingerprint", "collection")):
         if sha256_json(plan[part]) != sha256_json(key[part]):
             problem, expected = f"{directory} holds vectors of another {noun}", f"{part} {key[part]}, not {plan[part]}"
             raise InputError(problem, expected=expected, remedy="name another folder, or delete this one")
-    if not (directory / MANIFEST).is_file():
+    if verify or not (directory / MANIFEST).is_file():
         shards = range(_encode_shards(directory, collection, encoder, plan))
-        ids = [load_array(shard_path(directory, number, "ids.npy")) for number in shards]
-        _write_array(directory / IDS, np.concatenate(ids))
-        records = [read_record(shard_path(directory, number, "json")) for number in shards]
-        counts = {name: sum(record[name] for record in records) for name in records[0]}
-        versions = installed_versions()
-        write_json(directory / MANIFEST, plan | {"shards": len(shards), "counts": counts, "versions": versions})
-    return open_shards(directory)
+        with exclusive(directory / LOCK):
+            _complete(directory, plan, shards)
+    vectors = open_shards(directory)
+    if verify:
+        vectors.check()
+    return vectors
+
+
+def _complete(directory: Path, plan: Mapping[str, Any], shards: range) -> None:
+    """Writes what belongs to the whole, and deletes what killed processes left."""
+    for remains in directory.glob(".*.tmp"):
+        remains.unlink()
+    _write_array(directory / IDS, np.concatenate([load_ids(shard_path(directory, at, "ids.npy")) for at in shards]))
+    records = [read_record(shard_path(directory, number, "json"), ShardRecord) for number in shards]
+    if unknown := sum(not record.get("sha256") for record in records):
+        logger.warning(
+            "%s: %d shards of an older version have no sums, so that their types and shapes alone are checked",
+            directory,
+            unknown,
+        )
+    counts = {name: sum(record[name] for record in records) for name in records[0] if name != "sha256"}
+    versions = installed_versions()
+    write_json(directory / MANIFEST, dict(plan) | {"shards": len(shards), "counts": counts, "versions": versions})
 
 
 class _BusyError(Exception):
@@ -99,8 +133,8 @@ def _encode_shards(directory: Path, collection: Collection, encoder: Encoder, pl
 
 def _encode_shard(folder: Path, number: int, documents: Sequence[Document], encoder: Encoder) -> None:
     ids = np.array([document.doc_id.encode() for document in documents])
-    if shard_path(folder, number, "json").is_file():
-        if not np.array_equal(load_array(shard_path(folder, number, "ids.npy")), ids):
+    if _is_whole(folder, number, encoder.dim):
+        if not np.array_equal(load_ids(shard_path(folder, number, "ids.npy")), ids):
             problem = f"{folder}: shard {number} has other documents than the collection now"
             expected = "a collection that stays as it is while it is encoded"
             raise InputError(problem, expected=expected, remedy="delete the folder and encode again")
@@ -117,13 +151,34 @@ def _encode_shard(folder: Path, number: int, documents: Sequence[Document], enco
         raise ExpandrError(f"the vector of document {first.doc_id!r} is not finite", expected="finite numbers")
     _write_array(shard_path(folder, number, "vectors.npy"), vectors)
     _write_array(shard_path(folder, number, "ids.npy"), ids)
-    counts = {
-        "documents": len(documents),
-        "truncated": encoder.truncated["documents"] - truncated,
-        "empty": encoder.empty["documents"] - empty,
-        "zero": int((~vectors.any(axis=1)).sum()),
-    }
-    write_json(shard_path(folder, number, "json"), counts)
+    record = ShardRecord(
+        documents=len(documents),
+        truncated=encoder.truncated["documents"] - truncated,
+        empty=encoder.empty["documents"] - empty,
+        zero=int((~vectors.any(axis=1)).sum()),
+        sha256=shard_sums(folder, number),
+    )
+    write_json(shard_path(folder, number, "json"), asdict(record))
+
+
+def _is_whole(folder: Path, number: int, dim: int) -> bool:
+    """Reports a shard that is there as it was written; a damaged one gives way, with a warning and the graphs."""
+    path = shard_path(folder, number, "json")
+    if not path.is_file():
+        return False
+    try:
+        vectors = load_vectors(shard_path(folder, number, "vectors.npy"), dim)
+        ids = load_ids(shard_path(folder, number, "ids.npy"))
+        sums = read_record(path, ShardRecord).get("sha256") or shard_sums(folder, number)
+        if len(vectors) == len(ids) and sums == shard_sums(folder, number):
+            return True
+    except InputError as error:
+        logger.warning(error.found)
+    logger.warning("shard %d in %s is not as it was written: it is encoded again", number, folder)
+    path.unlink()
+    for graph in folder.glob("hnsw-*"):
+        shutil.rmtree(graph)
+    return False
 
 
 def _write_array(path: Path, array: NDArray[Any]) -> None:
@@ -143,6 +198,7 @@ class EncodeCorpusOptions:
         faiss: also write Pyserini's FAISS folder (`index`, `docid`) here.
         jsonl: also write Pyserini's JSONL vectors here.
         encode: how the encoder runs.
+        verify: read the vectors again, and encode shards again whose files are not those that were written.
     """
 
     collection: str
@@ -152,6 +208,7 @@ class EncodeCorpusOptions:
     faiss: str | None = None
     jsonl: str | None = None
     encode: EncodeOptions = field(default_factory=EncodeOptions)
+    verify: bool = False
 
 
 def encode(options: EncodeCorpusOptions) -> str:
@@ -160,7 +217,7 @@ def encode(options: EncodeCorpusOptions) -> str:
     collection = load_collection(options.collection)
     run_options = None if options.encode == EncodeOptions() else options.encode
     encoder = load_encoder(options.encoder, collection=collection.name, options=run_options)
-    vectors = encode_corpus(collection, encoder, folder, options.shard_documents)
+    vectors = encode_corpus(collection, encoder, folder, options.shard_documents, verify=options.verify)
     if options.faiss:
         vectors.to_pyserini_faiss(Path(options.faiss))
     if options.jsonl:

@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import os
 import shutil
 import struct
+import tokenize
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.io.files import read_json, read_jsonl, text_field, write_json
+from expandr_ir.blocks import fit
+from expandr_ir.errors import InputError, MissingResourceError, check_number
+from expandr_ir.io.files import read_json, read_jsonl, sha256_file, text_field, write_json
 from expandr_ir.io.manifest import installed_versions
+from expandr_ir.io.topics import check_id
 from expandr_ir.records import Document
 from expandr_ir.runtime import require
 
 PLAN, IDS, MANIFEST = "plan.json", "ids.npy", "manifest.json"
+ARRAYS = ("vectors.npy", "ids.npy")
+REPAIR = "expandr encode --verify, which encodes damaged shards again; or delete the folder and encode again"
 ROWS_AT_ONCE = 8192
+LARGEST = float(np.finfo(np.float32).max)
 
 IndexKind: TypeAlias = Literal["flat", "hnsw"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,32 @@ class HnswOptions:
     m: int = 16
     ef_construction: int = 100
     ef_search: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorsRecord:
+    """plan.json, and with all that it has not yet, manifest.json."""
+
+    encoder: dict[str, Any]  # its identity
+    fingerprint: str  # of the collection
+    dim: int
+    shard_documents: int = 0
+    shards: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    kind: IndexKind | None = None  # of a FAISS folder
+    hnsw: HnswOptions | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardRecord:
+    """The counts of a shard's documents, and the sums of its two files; older ones have no sums."""
+
+    documents: int
+    truncated: int
+    empty: int
+    zero: int
+    sha256: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,33 +186,72 @@ def open_shards(folder: Path) -> CorpusVectors:
         remedy = "run the same expandr encode again: it goes on where it stopped"
         expected = f"a file {MANIFEST}, which is written last"
         raise InputError(f"{folder}: these vectors are not complete", expected=expected, remedy=remedy)
-    manifest = read_record(folder / MANIFEST)
+    manifest = read_record(folder / MANIFEST, VectorsRecord)
+    check_number(f"{folder / MANIFEST}: the number of shards", manifest.get("shards", 0), least=1)
+    dim, ids = manifest["dim"], load_ids(folder / IDS)
+    check_ids(ids, folder / IDS)
     paths = [shard_path(folder, number, "vectors.npy") for number in range(manifest["shards"])]
-    for path in paths:
-        shape = load_array(path).shape
-        if len(shape) != 2 or shape[1] != manifest["dim"]:
-            raise InputError(f"{path}: an array of shape {shape}", expected=f"vectors of {manifest['dim']} dimensions")
-    return CorpusVectors(folder, load_array(folder / IDS), manifest["dim"], manifest, lambda: map(load_array, paths))
+    rows = sum(len(load_vectors(path, dim)) for path in paths)
+    if rows != len(ids):
+        raise InputError(
+            f"{folder}: {rows} vectors, but {len(ids)} ids", expected="one id for each vector", remedy=REPAIR
+        )
+    return CorpusVectors(folder, ids, dim, manifest, lambda: (load_vectors(path, dim) for path in paths))
 
 
-def shard_path(folder: Path, number: int, part: Literal["vectors.npy", "ids.npy", "json"]) -> Path:
-    """A file of a shard; the json is its record, which is written last."""
+def shard_path(folder: Path, number: int, part: str) -> Path:
+    """A file of a shard: one of ARRAYS, or the json, its record, which is written last."""
     return folder / f"{number:06d}.{part}"
 
 
-def load_array(path: Path) -> NDArray[Any]:
-    """A memory-mapped array."""
+def shard_sums(folder: Path, number: int) -> dict[str, str]:
+    """The SHA-256 of a shard's arrays."""
+    paths = {part: shard_path(folder, number, part) for part in ARRAYS}
+    return {part: sha256_file(path) for part, path in paths.items() if path.is_file()}
+
+
+def load_vectors(path: Path, dim: int) -> NDArray[np.float32]:
+    """Memory-mapped vectors."""
+    return _load_array(
+        path, f"float32 of shape (n, {dim})", lambda array: array.shape[1:] == (dim,) and array.dtype == "f4"
+    )
+
+
+def load_ids(path: Path) -> NDArray[np.bytes_]:
+    """Memory-mapped ids."""
+    return _load_array(path, "bytes of shape (n,)", lambda array: array.ndim == 1 and array.dtype.kind == "S")
+
+
+def _load_array(path: Path, expected: str, fits: Callable[[NDArray[Any]], bool]) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
-        remedy = f"delete {path.parent} and encode again"
-        raise InputError(f"{path} cannot be read ({error})", expected="a whole array", remedy=remedy) from error
+    except (OSError, ValueError, OverflowError, EOFError, tokenize.TokenError) as error:  # of a damaged header
+        raise InputError(f"{path} cannot be read ({error})", expected=expected, remedy=REPAIR) from error
+    if not isinstance(array, np.ndarray) or not fits(array):
+        kind = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else "several arrays"
+        raise InputError(f"{path} holds {kind}", expected=expected, remedy=REPAIR)
     return array
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """The object in one of the JSON files beside vectors."""
-    return dict(read_json(path, f"delete {path.parent} and make it again"))
+def check_ids(ids: NDArray[np.bytes_], path: Path) -> None:
+    """Refuses ids that are no UTF-8, empty, or there twice; 3 s for 8.8 million."""
+    listed: list[bytes] = ids.tolist()
+    try:
+        b"\n".join(listed).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: an id that is no UTF-8 ({error})", expected="ids as UTF-8") from error
+    ordered = np.sort(ids)
+    if len(ordered) and not ordered[0]:
+        raise InputError(f"{path}, line {listed.index(b'') + 1}: no id", expected="an id for each vector")
+    if len(twice := ordered[1:][ordered[1:] == ordered[:-1]]):
+        raise InputError(f"{path}: document {twice[0].decode()!r} a second time", expected="each document once")
+
+
+def read_record(path: Path, kind: type[T]) -> dict[str, Any]:
+    """The object in one of the JSON files beside vectors, which has the fields of this kind."""
+    data = read_json(path, REPAIR)
+    fit(kind, data, str(path))
+    return dict(data)
 
 
 def is_faiss_folder(folder: Path) -> bool:
@@ -200,13 +271,18 @@ def read_faiss(folder: Path) -> tuple[Any, NDArray[np.bytes_]]:
         problem = f"{folder / 'index'}: FAISS cannot read this index ({str(error).splitlines()[0]})"
         raise InputError(problem, expected="a complete index, of vectors of numbers (not of bits)") from error
     with (folder / "docid").open("rb") as stream:
-        ids = [line.decode().rstrip().encode() for line in stream]  # as Pyserini reads them
+        try:
+            ids = [line.decode().rstrip().encode() for line in stream]  # as Pyserini reads them
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{folder / 'docid'}: invalid UTF-8 ({error})", expected="an id a line, as UTF-8"
+            ) from error
     if len(ids) != index.ntotal:
         problem = f"{folder}: the index has {index.ntotal} vectors, and docid has {len(ids)} ids"
         raise InputError(problem, expected="one id for each vector", remedy="make index and docid together again")
-    if not all(ids):
-        raise InputError(f"{folder / 'docid'}, line {ids.index(b'') + 1}: no id", expected="one id a line")
-    return index, np.array(ids)
+    array = np.array(ids, dtype=bytes)
+    check_ids(array, folder / "docid")
+    return index, array
 
 
 def faiss_vectors(folder: Path, index: Any, ids: NDArray[np.bytes_]) -> CorpusVectors:
@@ -230,7 +306,7 @@ def faiss_vectors(folder: Path, index: Any, ids: NDArray[np.bytes_]) -> CorpusVe
 
 def read_faiss_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a folder that was written here; {} of any other."""
-    return read_record(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
+    return read_record(folder / MANIFEST, VectorsRecord) if (folder / MANIFEST).is_file() else {}
 
 
 def _jsonl_vectors(folder: Path, paths: list[Path]) -> CorpusVectors:
@@ -241,16 +317,18 @@ def _jsonl_vectors(folder: Path, paths: list[Path]) -> CorpusVectors:
         if (
             not isinstance(vector, list)
             or len(vector) != (dim or len(vector) or 1)
-            or not all(isinstance(value, int | float) and math.isfinite(value) for value in vector)
+            or not all(type(value) in {int, float} and abs(value) <= LARGEST for value in vector)
         ):
             raise InputError(f"{where}: no vector of {dim or 'some'} finite numbers", expected='"vector": [...]')
         dim = len(vector)
+        check_id(doc_id, "document", where)
         if doc_id in ids:
             raise InputError(f"{where}: document {doc_id!r} a second time", expected="each document once")
         ids[doc_id] = None
     if not ids:
         raise InputError(f"{folder} holds no vector", expected="at least one line")
-    return CorpusVectors(folder, np.array([doc_id.encode() for doc_id in ids]), dim, {}, partial(_jsonl_shards, paths))
+    array = np.array([doc_id.encode() for doc_id in ids])
+    return CorpusVectors(folder, array, dim, {}, partial(_jsonl_shards, paths))
 
 
 def _jsonl_shards(paths: list[Path]) -> Iterator[NDArray[np.float32]]:

@@ -261,7 +261,7 @@ def faiss_folder(folder, rows, docids, index=None):
     index = index or faiss.IndexFlatIP(rows.shape[1])
     index.add(rows)
     faiss.write_index(index, str(folder / "index"))
-    (folder / "docid").write_text(docids)
+    (folder / "docid").write_bytes(docids.encode("utf-8", "surrogateescape"))
     return folder
 
 
@@ -273,6 +273,9 @@ def test_faulty_faiss_folders(tmp_path):
     folders = {
         "3 vectors, and docid has 2 ids": faiss_folder(tmp_path / "short", rows, "a\nb\n"),
         "docid, line 2: no id": faiss_folder(tmp_path / "blank", rows, "a\n\nb\n"),
+        "docid: document 'a' a second time": faiss_folder(tmp_path / "twice", rows, "a\nb\na\n"),
+        "docid: invalid UTF-8": faiss_folder(tmp_path / "latin1", rows, "a\n\udce9\nc\n"),
+        "'dim' is '3'": faiss_folder(tmp_path / "types", rows, "a\nb\nc\n"),
         "document 'b' is not finite": faiss_folder(tmp_path / "inf", broken, "a\nb\nc\n"),
         "IndexScalarQuantizer": faiss_folder(tmp_path / "fp16", rows, "a\nb\nc\n", quantizer),
         "cannot read this index": faiss_folder(tmp_path / "cut", rows, "a\nb\nc\n"),
@@ -280,6 +283,7 @@ def test_faulty_faiss_folders(tmp_path):
     }
     (tmp_path / "cut" / "index").write_bytes((tmp_path / "cut" / "index").read_bytes()[:60])
     (tmp_path / "missing" / "index").unlink()
+    (tmp_path / "types" / "manifest.json").write_text('{"encoder": {}, "fingerprint": "x", "dim": "3"}')
     for message, folder in folders.items():
         with pytest.raises(InputError, match=message):
             open_vectors(folder)
@@ -296,6 +300,11 @@ def test_faulty_faiss_folders(tmp_path):
         (['{"id": "a", "vector": []}'], "line 1: no vector"),
         (['{"vector": [1, 2]}'], "line 1: no field 'id'"),
         (['{"id": "a", "vector": [1]}', '{"id": "a", "vector": [1]}'], "line 2: document 'a' a second time"),
+        (['{"id": "\\ud800", "vector": [1]}'], "line 1: .*half a surrogate pair"),
+        (['{"id": "a\\u0000", "vector": [1]}'], "line 1: a control character"),
+        (['{"id": "a", "vector": [1e39]}'], "line 1: no vector"),
+        (['{"id": "a", "vector": [true]}'], "line 1: no vector"),
+        ([f'{{"id": "a", "vector": [1{"0" * 200}]}}'], "line 1: no vector"),
         ([""], "holds no vector"),
     ],
 )
@@ -303,6 +312,118 @@ def test_faulty_jsonl(tmp_path, lines, message):
     (tmp_path / "embeddings.jsonl").write_text("\n".join(lines) + "\n")
     with pytest.raises(InputError, match=message):
         open_vectors(tmp_path)
+
+
+def swap(folder):
+    first, second = (folder / f"00000{number}.vectors.npy" for number in (0, 1))
+    first.rename(folder / "x")
+    second.rename(first)
+    (folder / "x").rename(second)
+
+
+def save(name, change):
+    """Writes an array of the folder anew, changed."""
+
+    def damage(folder):
+        np.save(folder / name, change(np.load(folder / name)))
+
+    return damage
+
+
+def put(name, text):
+    return lambda folder: (folder / name).write_bytes(text)
+
+
+DAMAGE = {  # and what is said when the folder is opened; "" where only sums tell
+    "zeroed": (save("000001.vectors.npy", np.zeros_like), ""),
+    "swapped": (swap, ""),
+    "one bit": (save("000001.vectors.npy", lambda rows: rows + np.float32(0.001)), ""),
+    "other ids": (save("000001.ids.npy", lambda ids: ids[::-1]), ""),
+    "float64": (save("000001.vectors.npy", lambda rows: rows.astype(np.float64)), "holds float64 of shape"),
+    "big endian": (save("000001.vectors.npy", lambda rows: rows.astype(">f4")), "holds >f4 of shape"),
+    "objects": (save("000001.vectors.npy", lambda rows: rows.astype(object)), "cannot be read"),
+    "wide": (save("000001.vectors.npy", lambda rows: rows[:, :7]), r"of shape \(16, 7\)\nExpected: float32 of shape"),
+    "short": (save("000001.vectors.npy", lambda rows: rows[1:]), "49 vectors, but 50 ids"),
+    "empty": (put("000001.vectors.npy", b""), "cannot be read"),
+    "header": (put("000001.vectors.npy", b"\x93NUMPY\x01\0\x02\0{'"), "cannot be read"),
+    "archive": (lambda folder: np.savez((folder / "000001.vectors.npy").open("wb"), x=[1]), "holds several arrays"),
+    "0-d": (put("ids.npy", np.lib.format.MAGIC_PREFIX), "cannot be read"),
+    "ids 0-d": (save("ids.npy", lambda ids: ids[0]), r"holds \|S5 of shape \(\)"),
+    "ids of text": (save("ids.npy", lambda ids: np.char.decode(ids, "utf-8")), "holds <U4 of shape"),
+    "ids twice": (save("ids.npy", lambda ids: ids[[0, *range(49)]]), "document '000é' a second time"),
+    "no id": (save("ids.npy", lambda ids: np.where(ids == ids[2], b"", ids)), "line 3: no id"),
+    "no UTF-8": (save("ids.npy", lambda ids: np.where(ids == ids[2], b"\xff", ids)), "no UTF-8"),
+    "manifest": (put("manifest.json", b"[]"), "manifest.json: 'the file' is a list"),
+    "manifest's types": (
+        put("manifest.json", b'{"encoder": {}, "fingerprint": "", "dim": 8, "shards": "4"}'), "'shards' is '4'"
+    ),
+    "no shards": (put("manifest.json", b'{"encoder": {}, "fingerprint": "", "dim": 8}'), "number of shards is 0"),
+    "record": (put("000001.json", b"{"), ""),
+    "record's types": (put("000001.json", b'{"documents": "16"}'), ""),
+}  # fmt: skip
+
+
+OF_THE_WHOLE = (
+    "0-d",
+    "ids 0-d",
+    "ids of text",
+    "ids twice",
+    "no id",
+    "no UTF-8",
+    "manifest",
+    "manifest's types",
+    "no shards",
+)
+SHARDS_ENCODED = {"swapped": 2} | dict.fromkeys(OF_THE_WHOLE, 0)
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_is_found_and_mended(vectors, tmp_path, kind):
+    damage, message = DAMAGE[kind]
+    whole = encode_corpus(Corpus(), FakeEncoder(), tmp_path / "whole", shard_documents=16)
+    (vectors.folder / "hnsw-16-100").mkdir()
+    damage(vectors.folder)
+    if message:
+        with pytest.raises(InputError, match=message):
+            open_vectors(vectors.folder)
+    encoder = FakeEncoder()
+    mended = encode_corpus(Corpus(), encoder, vectors.folder, verify=True)
+    assert same_files(mended.folder, whole.folder)
+    assert mended.counts == whole.counts
+    assert encoder.calls == SHARDS_ENCODED.get(kind, 1)
+    assert (vectors.folder / "hnsw-16-100").exists() == (not encoder.calls)
+    assert not list(mended.folder.glob(".*"))
+
+
+def test_a_killed_run_trusts_no_damaged_shard(vectors, caplog):
+    swap(vectors.folder)
+    (vectors.folder / "manifest.json").unlink()
+    encoder = FakeEncoder()
+    assert np.array_equal(all_vectors(encode_corpus(Corpus(), encoder, vectors.folder))[48:], all_vectors(vectors)[48:])
+    assert encoder.calls == 2
+    assert "shard 1 in" in caplog.text
+
+
+def test_older_shards_without_sums_are_read(vectors, caplog):
+    for record in vectors.folder.glob("0*.json"):
+        record.write_text(
+            json.dumps({name: count for name, count in json.loads(record.read_text()).items() if name != "sha256"})
+        )
+    encoder = FakeEncoder()
+    assert encode_corpus(Corpus(), encoder, vectors.folder, verify=True).counts == vectors.counts
+    assert encoder.calls == 0
+    assert "4 shards of an older version have no sums" in caplog.text
+
+
+def test_a_complete_folder_stays_as_it_is(vectors):
+    before = {path.name: path.stat().st_mtime_ns for path in vectors.folder.iterdir()}
+    vectors.folder.chmod(0o555)
+    try:
+        encode_corpus(Corpus(), FakeEncoder(), vectors.folder)
+        open_dense(vectors.folder).check_encoder(FakeEncoder())
+    finally:
+        vectors.folder.chmod(0o755)
+    assert {path.name: path.stat().st_mtime_ns for path in vectors.folder.iterdir()} == before
 
 
 def test_damaged_shards_are_found(vectors):
@@ -313,10 +434,7 @@ def test_damaged_shards_are_found(vectors):
     assert open_shards(vectors.folder).check() == 2
     np.save(shard, rows[1:])
     with pytest.raises(InputError, match="49 vectors, but 50 ids"):
-        open_shards(vectors.folder).check()
-    np.save(shard, np.zeros((16, DIM + 1), dtype=np.float32))
-    with pytest.raises(InputError, match="dimensions"):
-        open_vectors(vectors.folder)
+        open_shards(vectors.folder)
     shard.write_bytes(shard.read_bytes()[:-10])
     with pytest.raises(InputError, match="cannot be read"):
         open_vectors(vectors.folder)
