@@ -229,5 +229,7 @@ def _nearest(folder: Path) -> str | None:
             spellings |= dict.fromkeys((name, facts.irds), f"irds:{facts.irds}")
     if folder.parent.is_dir():
         spellings |= {str(child): str(child) for child in folder.parent.iterdir() if child.is_dir()}
+    if spellings.get(str(folder)) == f"irds:{folder}" and folder.parent == Path("beir"):
+        return f"expandr download {folder}, or irds:{folder}"
     near = difflib.get_close_matches(str(folder), spellings, n=1)
     return spellings[near[0]] if near else None

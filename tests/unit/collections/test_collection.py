@@ -194,7 +194,8 @@ def test_the_fingerprint_follows_the_content(folder, home):
     ("spec", "nearest"),
     [
         ("scifct", "irds:beir/scifact"),
-        ("beir/scifact", "irds:beir/scifact"),
+        ("beir/scifact", "expandr download beir/scifact, or irds:beir/scifact"),
+        ("beir/scifct", "irds:beir/scifact"),
         ("Demo", "demo"),
         ("msmarco-passages", "irds:msmarco-passage"),
     ],
