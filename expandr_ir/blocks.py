@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
+from string import Formatter
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -85,6 +86,21 @@ def check_names(kind: str, names: Sequence[str], known: Iterable[str], place: st
             raise unknown(name, kind, known, where(name, place))
         if name in names[:at]:
             raise InputError(f"{where(name)}: {name!r} a second time", expected=f"each {kind} once")
+
+
+def placeholders(template: str, known: Collection[str], place: str = "here") -> set[str]:
+    """The names in braces of a text that `str.format` fills; each must be known, and stand for no more than a value."""
+    try:
+        parts = [(name, form) for _, name, *form in Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        fault = f"{where(template, place)}: {template!r}: {error}"
+        raise InputError(fault, expected="braces around a name; a brace of the text itself twice") from error
+    for name, form in parts:
+        if name not in known or any(form):
+            raise unknown(
+                f"{{{name}{'...' * any(form)}}}", "placeholder", [f"{{{one}}}" for one in known], where(template, place)
+            )
+    return {name for name, _ in parts}
 
 
 def _compose(text: str | bytes, place: str) -> yaml.Node | None:

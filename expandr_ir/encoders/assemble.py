@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from expandr_ir.blocks import placeholders
 from expandr_ir.config import EncoderConfig
 from expandr_ir.encoders.weights import read_settings
 from expandr_ir.errors import InputError
@@ -34,11 +35,7 @@ def assemble(config: EncoderConfig, folder: Path) -> tuple[SentenceTransformer, 
             expected = "a model that transformers knows"
             remedy = "options.trust_remote_code: true, if you trust its authors with this machine"
         raise InputError(f"{config.model} cannot be loaded: {error}", expected=expected, remedy=remedy) from error
-    try:
-        config.document_template.format(title="", text="")
-    except (KeyError, IndexError, ValueError) as error:
-        problem = f"document_template: {config.document_template!r}: {error}"
-        raise InputError(problem, expected="{title}, {text} and plain text") from error
+    placeholders(config.document_template, ("title", "text"), "document_template")
     inner = [module for module in modules if not isinstance(module, normalize_module)]
     config = _with_lengths(_with_folder_values(config, folder, normalized=len(inner) < len(modules)), inner[0])
     prompts = {"query": config.query_prefix, "document": config.document_prefix}

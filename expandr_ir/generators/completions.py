@@ -290,7 +290,7 @@ def read_answer(
                 )
             )
             answers.append(Fault(verdict.error or "") if verdict.passing else generation)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise Fault(f"the answer of {_named(url)} is no chat completion ({error!r}): {mask(text)[:200]!r}") from error
     if not answers:
         raise Fault(f"the answer of {_named(url)} has no choices: {mask(text)[:200]!r}")

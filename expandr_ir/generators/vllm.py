@@ -109,11 +109,16 @@ class VllmGenerator(chat.ChatGenerator):
 def max_lora_rank(adapter: Path) -> int:
     """Returns the smallest rank vLLM can reserve that holds each rank of the adapter in this folder."""
     settings = read_json(adapter / adapters.CONFIG)
-    if settings.get("peft_type") != "LORA":
+    kind = settings.get("peft_type") if isinstance(settings, dict) else None
+    if kind != "LORA":
         raise InputError(
-            f"{adapter} is an adapter of type {settings.get('peft_type')}",
+            f"{adapter} is an adapter of type {kind}",
             expected="LORA: vLLM has no other",
             remedy="--generator.engine local",
         )
-    rank = max(settings["r"], *settings.get("rank_pattern", {}).values(), 0)
+    pattern = settings.get("rank_pattern") or {}
+    ranks = [settings.get("r"), *(pattern.values() if isinstance(pattern, dict) else [pattern])]
+    if not all(type(rank) is int for rank in ranks):
+        raise InputError(f"{adapter / adapters.CONFIG}: its ranks are {ranks}", expected="whole numbers")
+    rank = max(ranks)
     return next((size for size in LORA_RANKS if size >= rank), rank)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import string
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from expandr_ir.blocks import check_names, load_block, unknown, where
+from expandr_ir.blocks import check_names, load_block, placeholders, unknown, where
 from expandr_ir.config import TRAINING, regressions_dir
 from expandr_ir.errors import InputError, MissingResourceError, unknown_name
 
@@ -227,12 +226,14 @@ def _read_catalogue(path: Path) -> Catalogue:
 def _varied(name: str, condition: Condition) -> Iterator[Condition]:
     """The condition, or, where `vary` lists values of placeholders, one for each combination of them."""
     vary, pattern = condition.vary, condition.name if condition.vary else name
-    if vary.keys() != {field for _, field, _, _ in string.Formatter().parse(pattern) if field}:
+    texts: dict[str, Any] = {"name": pattern, "about": condition.about, "expansions": condition.expansions}
+    for text in filter(None, texts.values() if vary else ()):
+        placeholders(text, vary)
+    if vary.keys() != (placeholders(pattern, vary) if vary else set()):
         raise InputError(
             f"{where(pattern)}: the name {pattern!r} of conditions that vary {', '.join(vary)}",
             expected=f"each of these as a placeholder: {', '.join(f'{{{field}}}' for field in vary)}",
         )
-    texts: dict[str, Any] = {"name": pattern, "about": condition.about, "expansions": condition.expansions}
     for values in itertools.product(*vary.values()):
         chosen = dict(zip(vary, values, strict=True))
         filled = {key: text.format(**chosen) if text and chosen else text for key, text in texts.items()}

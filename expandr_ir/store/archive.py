@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -251,13 +252,11 @@ def choice(store: Store, model: str | None, prompt: str | None) -> dict[str, str
 
 def rescue_rows(store: Store) -> Iterator[dict[str, Any]]:
     """Yields the rows of a damaged store that can still be read and imported, as `export_rows` does."""
-    try:
-        with store.reading() as connection:
-            last = int(connection.execute("SELECT coalesce(max(rowid), 0) FROM generations").fetchone()[0])
-    except StoreCorruptError:  # as many rows as the file has room for
-        last = store.path.stat().st_size // SMALLEST_ROW_BYTES
     lost = 0
-    for place in range(1, last + 1):
+    for place in _places(store):
+        if place is None:
+            lost += 1
+            continue
         try:
             for row in list(_select(store, f"{ROWS} WHERE g.rowid = :place", {"place": place})):
                 _entry(row, f"row {place}")
@@ -266,6 +265,31 @@ def rescue_rows(store: Store) -> Iterator[dict[str, Any]]:
             lost += 1
     if lost:
         logger.warning("%d rows cannot be read: expandr store verify --store %s", lost, store.path)
+
+
+def _places(store: Store) -> Iterator[int | None]:
+    """Yields the rows' numbers, and None for one that cannot be found.
+
+    Behind that one every number is tried, as many as the file has room for.
+    """
+    place, room = 0, store.path.stat().st_size // SMALLEST_ROW_BYTES
+    left = room
+    with store.reading() as connection:
+        while left:
+            try:
+                row = connection.execute("SELECT min(rowid) FROM generations WHERE rowid > ?", [place]).fetchone()
+                if row[0] is None:
+                    return
+                left, place = room, max(place + 1, row[0])  # a damaged tree may lead back
+                yield place
+            except sqlite3.DatabaseError:
+                left, place = left - 1, place + 1
+                try:
+                    row = connection.execute("SELECT rowid FROM generations WHERE rowid = ?", [place]).fetchone()
+                except sqlite3.DatabaseError:
+                    yield None
+                else:
+                    yield from row or ()
 
 
 def _select(store: Store, query: str, values: dict[str, Any]) -> Iterator[dict[str, Any]]:

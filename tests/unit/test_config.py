@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 
 from expandr_ir import config
-from expandr_ir.blocks import load_block, parse_mapping
+from expandr_ir.blocks import load_block, parse_mapping, placeholders
 from expandr_ir.config import GeneratorConfig, conf_path, generator_block, generator_config, names
 from expandr_ir.errors import InputError
 
@@ -142,3 +142,21 @@ def test_what_a_generator_is_called():
     assert generator_config("replay:texts.jsonl") == GeneratorConfig("replay", "texts.jsonl")
     with pytest.raises(InputError, match="unknown generator 'nowhere:x'"):
         generator_block("nowhere:x")
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{nam}", r"o\.yaml: unknown placeholder '\{nam\}'(?s:.*)Try: \{name\}"),
+        ("{name:999999999}", "unknown placeholder '{name...}'"),
+        ("{name!r}", "unknown placeholder '{name...}'"),
+        ("{name.__class__}", "unknown placeholder '{name.__class__}'"),
+        ("{}", "unknown placeholder '{}'"),
+        ("{name", "expected '}'"),
+        ("name}", "Single '}'"),
+    ],
+)
+def test_placeholders_are_plain_known_names(template, message):
+    with pytest.raises(InputError, match=message):
+        placeholders(template, ("name", "path"), "o.yaml")
+    assert placeholders("{name}/{{x}}/{name}", ("name", "path")) == {"name"}

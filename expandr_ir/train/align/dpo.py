@@ -102,7 +102,7 @@ def read_examples(source: str) -> list[Example]:
 
 def heldout_prompt(options: DpoOptions, provenance: Mapping[str, Any] | None) -> Prompt:
     """The prompt of held-out topics, which must be the one that the preferences were made with."""
-    recorded = provenance and provenance["prompt"]
+    recorded = provenance and provenance.get("prompt")
     name = recorded["id"].partition("@")[0] if recorded else "passage"
     if options.prompt is None and name not in names("prompts"):
         raise InputError(f"the preferences' prompt {name!r} is none of conf/prompts", remedy="--prompt FILE.yaml")
@@ -129,7 +129,7 @@ def check_writer(options: DpoOptions, provenance: Mapping[str, Any] | None) -> N
         )
         return
     fields = ["model", "revision", "adapter"]
-    if Path(options.model).is_dir() and all(writer[name] == model[name] for name in fields[1:]):
+    if Path(options.model).is_dir() and all(writer.get(name) == model[name] for name in fields[1:]):
         return  # a folder's name is no part of what it holds
     remedy = "--model with that LLM, or --other-llm to train on them all the same"
     check_same(options.preferences, "LLM", writer, model, fields, remedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -12,7 +13,7 @@ import numpy as np
 
 from expandr_ir.errors import InputError, MissingResourceError
 from expandr_ir.io.files import atomic_write, read_jsonl, write_json, write_jsonl, write_text
-from expandr_ir.io.manifest import read_manifest
+from expandr_ir.io.manifest import manifest_path, read_manifest
 from expandr_ir.masking import printable
 from expandr_ir.records import Message
 from expandr_ir.runtime import require
@@ -21,6 +22,9 @@ from expandr_ir.train.align.rewards import REASONS, Floats, ranks
 
 PREFERENCES, SCORES, SUMMARY, CARD = "preferences.jsonl", "scores.jsonl", "summary.json", "README.md"
 PARQUET = "preferences.parquet"
+PARTS = {"generator": ("LLM", ("engine", "model")), "prompt": ("prompt", ("id", "sha256")), "encoder": ("encoder", ())}
+"""Of a provenance, what preferences of another are refused for: its kind in words, and the texts in it."""
+
 ROLES = get_args(get_type_hints(Message)["role"])
 WORK = "work"
 """Folder of similarities and ranks that are there already; it may be deleted."""
@@ -82,14 +86,23 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     if not manifest.describes(path):
         raise InputError(f"{path} is not what its manifest was written for", expected="the file as it was written")
     provenance: dict[str, Any] = manifest.details["provenance"]
+    for part, (_, texts) in PARTS.items():
+        value = provenance.get(part) if isinstance(provenance, dict) else None
+        is_whole = isinstance(value, dict) and all(isinstance(value.get(name), str) for name in texts)
+        if not is_whole and (value is not None or part == "generator"):
+            raise InputError(
+                f"{manifest_path(path)}: the {part} of the provenance is {json.dumps(value)[:80]}",
+                expected=f"an object with the texts {' and '.join(texts)}" if texts else "an object, or null",
+                remedy="make the preferences again",
+            )
     return provenance
 
 
 def check_provenance(path: str | Path, expected: Mapping[str, Any]) -> None:
     """Refuses preferences of another "generator", "prompt" or "encoder" than a provenance, or a part of one, names."""
     recorded = read_provenance(path)
-    for part, kind in (("generator", "LLM"), ("prompt", "prompt"), ("encoder", "encoder")):
-        before, now = recorded[part] or {}, expected.get(part) or {}
+    for part, (kind, _) in PARTS.items():
+        before, now = recorded.get(part) or {}, expected.get(part) or {}
         names = ["sha256"] if part == "prompt" else sorted({*before, *now} - {"name"})
         if now:
             check_same(path, kind, before, now, names, "name that one, or make preferences in another folder")

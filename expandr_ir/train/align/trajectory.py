@@ -11,13 +11,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from string import Formatter
 from typing import Any, Literal
 
 import numpy as np
 import yaml
 
-from expandr_ir.blocks import load_block
+from expandr_ir.blocks import load_block, placeholders
 from expandr_ir.config import TRAINING, regressions_dir
 from expandr_ir.errors import ExpandrError, InputError, unknown_name
 from expandr_ir.io.files import write_text
@@ -165,14 +164,9 @@ def load_trajectory(path: Path) -> Trajectory:
     if not trajectory.ways:
         raise InputError(f"{path}: no ways", expected="at least one way to train")
     words = [*trajectory.command, *(word for way in trajectory.ways.values() for word in way.options)]
-    if unknown := _fields(words) - {*INPUTS, "output"}:
-        raise unknown_name("input of a trajectory", min(unknown), INPUTS)
+    for word in words:
+        placeholders(word, (*INPUTS, "output"))
     return trajectory
-
-
-def _fields(words: Sequence[str]) -> set[str]:
-    """The names in braces."""
-    return {name for word in words for _, name, _, _ in Formatter().parse(word) if name is not None}
 
 
 def compare(expected: Sequence[float], measured: Sequence[float], tolerance: Tolerance) -> Figure:
@@ -194,7 +188,8 @@ def run_way(trajectory: Trajectory, way: str, folder: Path) -> dict[str, list[fl
     processes, output = trajectory.ways[way].processes, folder / way.replace(" ", "-")
     words = [*trajectory.command, *trajectory.ways[way].options]
     folder.mkdir(parents=True, exist_ok=True)
-    places = {name: str(make_input(name, folder)) for name in _fields(words) - {"output"}}
+    names = set().union(*(placeholders(word, (*INPUTS, "output")) for word in words))
+    places = {name: str(make_input(name, folder)) for name in names - {"output"}}
     command = [word.format(**places, output=output) for word in words]
     start = ["-m", "expandr_ir", "train", *command]
     if processes > 1:

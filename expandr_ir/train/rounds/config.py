@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from expandr_ir.blocks import parse_mapping
+from expandr_ir.blocks import parse_mapping, placeholders
 from expandr_ir.config import JsonField, conf_path
 from expandr_ir.errors import InputError
 from expandr_ir.io.files import read_json, write_json
@@ -101,6 +101,8 @@ class RoundsOptions:
         for name in ("rounds", "patience", "min_pairs", "samples"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}", expected="1 or more")
+        for word in self.after_merge:
+            placeholders(word, ("folder", "name"), "after_merge")
         if self.watch not in FIGURES:
             raise InputError(f"watch is {self.watch!r}", expected=f"one of {', '.join(FIGURES)}")
 

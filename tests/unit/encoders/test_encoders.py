@@ -167,7 +167,7 @@ def test_cosine_similarity_means_normalised_vectors_and_what_is_saved_stands_alo
         ({"pooling": None}, r"modules\.json"),
         ({"max_length": 65}, "at most 64"),
         ({"similarity": "cosine", "normalize": False}, "normalize: false"),
-        ({"document_template": "{titel}"}, "document_template"),
+        ({"document_template": "{titel}"}, "document_template: unknown placeholder '{titel}'"),
         ({"options": EncodeOptions(devices=["tpu9"])}, "tpu9"),
     ],
 )

@@ -1,5 +1,6 @@
 """The vLLM engine's logic against a stand-in for the package, with the real tokenizer of a tiny model."""
 
+import json
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -10,6 +11,7 @@ from tiny_models import tiny_adapter, tiny_llama
 from expandr_ir.config import GeneratorConfig, VllmOptions
 from expandr_ir.errors import InputError, MissingResourceError
 from expandr_ir.generators import chat, load_generator
+from expandr_ir.generators.vllm import max_lora_rank
 from expandr_ir.records import Decoding
 
 
@@ -106,6 +108,22 @@ def test_an_adapter_goes_with_every_request(model, tmp_path, rank, pattern, rese
     assert (FakeLLM.built["enable_lora"], FakeLLM.built["max_lora_rank"]) == (True, reserved)
     assert FakeLLM.asked[2] == ("adapter", 1, str(tmp_path))
     assert generator.id.adapter.startswith(tmp_path.name)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ([], "an adapter of type None"),
+        ({"peft_type": "LORA"}, r"its ranks are \[None\]"),
+        ({"peft_type": "LORA", "r": "8"}, r"its ranks are \['8'\]"),
+        ({"peft_type": "LORA", "r": 8, "rank_pattern": {"q": 1.5}}, r"its ranks are \[8, 1\.5\]"),
+        ({"peft_type": "LORA", "r": 8, "rank_pattern": "x"}, r"its ranks are \[8, 'x'\]"),
+    ],
+)
+def test_settings_of_an_adapter_without_ranks(tmp_path, settings, fault):
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
+    with pytest.raises(InputError, match=fault):
+        max_lora_rank(tmp_path)
 
 
 def test_an_adapter_that_does_not_fit_starts_no_engine(model, tmp_path, monkeypatch):

@@ -86,6 +86,8 @@ def test_recorded_figures_are_read_beside(folder):
         ("conditions.yaml", "    topics_field", "    topic_field", "unknown key 'topic_field'", "topics_field"),
         ("conditions.yaml", "plain: [bm25-flat, minilm]", "plain: [bm25-flt]", "unknown condition 'bm25-flt'", None),
         ("conditions.yaml", '"{method}.{llm}"\n', '"{method}"\n', "the name '{method}'", None),
+        ("conditions.yaml", '"{method}.{llm}"\n', '"{method}.{lm}"\n', "unknown placeholder '{lm}'", "{llm}"),
+        ("conditions.yaml", "about: what {method} by", "about: what {method by", "unexpected '{' in field name", None),
         ("conditions.yaml", "  hyde: {about", "  minilm: {about", "'minilm' a second time", None),
         ("conditions.yaml", "  other: {about", "  a.x: {about", "a second condition 'a.x'", None),
         ("conditions.yaml", "R@100: {precision: 4,", "R@100: {precision: four,", "'precision' is 'four'", None),

@@ -216,6 +216,17 @@ def test_rescue_reads_what_a_damaged_store_still_has(tmp_path):
         assert verify(store) == []
 
 
+def test_rescue_goes_from_row_to_row_whatever_their_numbers_are(tmp_path):
+    path = tmp_path / "s.sqlite"
+    with Store.open(path) as store:
+        store.add([entry(sample=number) for number in range(3)])
+    with sqlite3.connect(path) as raw:
+        raw.execute(f"UPDATE generations SET rowid = {1 << 62} WHERE rowid = 2")
+        raw.execute("UPDATE generations SET text = x'ff' WHERE rowid = 1")
+    with Store.open(path) as store:
+        assert [row["sample"] for row in rescue_rows(store)] == [2, 1]
+
+
 def test_the_verbs_open_the_store_that_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with Store.open(tmp_path / "a.sqlite") as store:

@@ -346,6 +346,7 @@ def test_every_configuration_can_be_planned(name, tmp_path):
         ({"phases": ["expander", "expander"]}, "phases are"),
         ({"rounds": 0}, "rounds is 0"),
         ({"watch": "recall"}, "watch is 'recall'"),
+        ({"after_merge": ["serve", "{fold}"]}, "after_merge: unknown placeholder '{fold}'"),
     ],
 )
 def test_options_that_do_not_fit(more, fault):

@@ -263,6 +263,22 @@ def test_provenance_of_changed_or_incomplete_preferences(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("provenance", "fault"),
+    [
+        ([], "the generator of the provenance is null"),
+        ({"generator": {"engine": "local"}}, 'the generator of the provenance is {"engine": "local"}'),
+        (PROVENANCE | {"prompt": {"id": 1, "sha256": "5"}}, "the prompt of the provenance is"),
+        (PROVENANCE | {"encoder": "e"}, 'the encoder of the provenance is "e"'),
+    ],
+)
+def test_provenance_of_another_form(tmp_path, provenance, fault):
+    folder = folder_of(tmp_path)
+    write_manifest(folder / "preferences.jsonl", details={"provenance": provenance})
+    with pytest.raises(InputError, match=fault):
+        read_provenance(folder)
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         *(({"chosen": value}, "'chosen' is no list of messages") for value in (None, "text")),

@@ -71,5 +71,5 @@ def test_unknown_names_suggest_the_nearest(mine):
     with pytest.raises(InputError, match="Try: dpo-tiny"):
         trajectory_path("dpo-tyny")
     mine.write_text(mine.read_text().replace("[dpo]", "[dpo, '--model={modle}']"))
-    with pytest.raises(InputError, match="Try: model"):
+    with pytest.raises(InputError, match=r"line 3: unknown placeholder(?s:.*)Try: \{model\}"):
         load_trajectory(mine)
