@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-deps test-slow test-pyserini2 lint types docs reproductions bench clean
+.PHONY: demo test test-deps test-slow test-pyserini2 lint types docs reproductions fuzz bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/expandr demo
@@ -44,6 +44,10 @@ docs: $(VENV)/.docs
 reproductions: $(VENV)/.test
 	$(BIN)/expandr report docs/reproductions/results.json --format md --output docs/reproductions
 	$(BIN)/expandr report docs/reproductions/results.json --output README.md
+
+# Mutated files of every format; SEED=N repeats what a run printed.
+fuzz: test-deps
+	$(BIN)/python tests/fuzz/fuzz.py --jobs 2 $(if $(SEED),--seed $(SEED))
 
 bench: test-deps
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
