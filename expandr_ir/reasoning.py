@@ -32,10 +32,11 @@ def is_reasoning_mark(token: str, vocabulary: Collection[str]) -> bool:
     return in_channels or bool(_MARK.fullmatch(token))
 
 
-def drop_reasoning(text: str, opened: bool = False) -> tuple[str, bool]:
+def drop_reasoning(text: str, in_reasoning: bool = False) -> tuple[str, bool]:
     """Returns the text without reasoning, and whether the reply ends while its reasoning goes on.
 
-    `opened`: the prompt ends within reasoning. Where it is not known, a closing mark without an opening one tells.
+    `in_reasoning`: the prompt ends within reasoning. Where that is not known, a closing mark without an opening one
+    tells.
     """
     if channels := list(_CHANNEL.finditer(text)):  # harmony: gpt-oss
         final = next((channel for channel in channels if channel[1] == "final"), None)
@@ -45,7 +46,7 @@ def drop_reasoning(text: str, opened: bool = False) -> tuple[str, bool]:
         return ("", True) if border < 0 else (text[border + len(_BARE_BORDER) :], False)
     if bare := _BARE_FINAL.match(text):
         return text[bare.end() :], False
-    pieces, start, thinking = list[str](), 0, opened
+    pieces, start, thinking = list[str](), 0, in_reasoning
     for mark in _MARK.finditer(text) if any(sign in text for sign in "<[◁") else ():
         opening = mark[1] is not None
         if not thinking:

@@ -133,6 +133,19 @@ class FakeServer:
         return reply.cut is None
 
 
+def without_fields(*names: str) -> FakeServer:
+    """A server that takes no request with one of these fields, as OpenAI's reasoning models do."""
+
+    def behave(_: int, body: dict[str, Any]) -> Reply:
+        name = next((name for name in names if name in body), None)
+        if name is None:
+            return Reply()
+        error = {"message": f"Unsupported parameter: '{name}'", "param": name, "code": "unsupported_parameter"}
+        return Reply(status=400, body=json.dumps({"error": error}).encode())
+
+    return FakeServer(behave)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=0)

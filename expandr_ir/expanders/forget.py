@@ -18,16 +18,16 @@ from expandr_ir.store.store import GENERATION_FIELDS, stored_generation
 
 REASONS = ("error", *RETRY)
 CHOSEN = f"""
-    SELECT m.messages, created, verbatim, {", ".join(GENERATION_FIELDS)} FROM {JOINED} WHERE {CHOICE}
+    SELECT g.rowid, m.messages, created, verbatim, {", ".join(GENERATION_FIELDS)} FROM {JOINED} WHERE {CHOICE}
         AND (:keys IS NULL OR key IN (SELECT value FROM json_each(:keys)))
         AND (:topic IS NULL OR instr(m.messages, :topic))
         AND (:before IS NULL OR julianday(created) < julianday(:before))
 """  # noqa: S608
-FORGET = """
-    DELETE FROM generations WHERE key IN (SELECT value FROM json_each(?));
-    DELETE FROM messages WHERE hash NOT IN (SELECT messages FROM generations);
-    DELETE FROM settings WHERE hash NOT IN (SELECT settings FROM generations)
-"""
+FORGET = "DELETE FROM generations WHERE rowid IN (SELECT value FROM json_each(?))"
+FORGET_UNUSED = (
+    "DELETE FROM messages WHERE hash NOT IN (SELECT messages FROM generations)",
+    "DELETE FROM settings WHERE hash NOT IN (SELECT settings FROM generations)",
+)
 
 
 @dataclass(frozen=True)
@@ -72,31 +72,33 @@ def forget(options: ForgetOptions) -> str:
         }
         before = len(store)
         with store.reading() if options.dry_run else store.transaction() as connection:
-            keys = _choose(store, connection, values, options.reason)
-            lines = [f"{key}, which is damaged" for key in keys]
-            with suppress(StoreCorruptError):
-                lines = [str(group) for group in groups(store, keys)]
+            chosen = _choose(store, connection, values, options.reason)
+            try:
+                lines = [str(group) for group in groups(store, chosen)]
+            except StoreCorruptError as error:
+                lines = [*map(str, chosen.values()), error.found]
             if not options.dry_run:
-                for statement in FORGET.split(";"):
-                    connection.execute(statement, (json.dumps(keys),) if "?" in statement else ())
-        if keys and not options.dry_run:
+                connection.execute(FORGET, [json.dumps([*chosen])])
+                for statement in FORGET_UNUSED:
+                    connection.execute(statement)
+        if chosen and not options.dry_run:
             store.wipe()
     verb = "would be forgotten" if options.dry_run else "forgotten"
-    return "\n".join([*lines, f"{len(keys):,} of {before:,} generations {verb}"])
+    return "\n".join([*lines, f"{len(chosen):,} of {before:,} generations {verb}"])
 
 
-def _choose(store: Store, connection: sqlite3.Connection, values: dict[str, Any], reasons: list[str]) -> list[str]:
-    """The keys of the generations to forget; a damaged one has no reason."""
-    keys = []
-    for messages, *columns in connection.execute(CHOSEN, values):
+def _choose(store: Store, connection: sqlite3.Connection, values: dict[str, Any], reasons: list[str]) -> dict[int, Any]:
+    """The rows to forget, with their keys; a damaged one has no reason."""
+    keys = {}
+    for row, messages, *columns in connection.execute(CHOSEN, values):
         if reasons:
             try:
-                row, prompt_text = stored_generation(store.path, *columns), _last_message(messages)
+                stored = stored_generation(store.path, *columns)
             except StoreCorruptError:
                 continue
-            if not has_reason(row, reasons, prompt_text):
+            if not has_reason(stored, reasons, _last_message(messages)):
                 continue
-        keys.append(columns[2])
+        keys[row] = columns[2]
     return keys
 
 

@@ -24,17 +24,17 @@ PROMPT_END_TOKENS = 32  # enough for the longest mark of reasoning, a byte a tok
 class Row:
     """One sample to be written: the prompt's token ids, its key and seed, and how to sample.
 
-    `opened`: the prompt ends within reasoning.
+    `in_reasoning`: the prompt ends within reasoning.
     """
 
     ids: list[int]
     sample: SampleKey
     decoding: Decoding
-    opened: bool = False
+    in_reasoning: bool = False
 
     def generation(self, reply: Reply, tokens_out: int, seconds: float, version: str) -> Generation:
         """Returns the generation that a reply to this row is."""
-        verdict = judge(replace(reply, opened=self.opened), self.decoding)
+        verdict = judge(replace(reply, in_reasoning=self.in_reasoning), self.decoding)
         cost = (len(self.ids), tokens_out, seconds)
         return Generation(self.sample.key, verdict.text, verdict.finish_reason, *cost, version, verdict.error)
 
@@ -64,8 +64,8 @@ class ChatGenerator:
         for request in requests:
             ids, new = self._prompt_ids(request.messages), request.decoding.max_new_tokens
             if context is None or len(ids) + new <= context:
-                opened = opens_reasoning(self._tokenizer.decode(ids[-PROMPT_END_TOKENS:]))
-                rows += [Row(ids, sample, request.decoding, opened) for sample in request.samples]
+                in_reasoning = opens_reasoning(self._tokenizer.decode(ids[-PROMPT_END_TOKENS:]))
+                rows += [Row(ids, sample, request.decoding, in_reasoning) for sample in request.samples]
                 continue
             error = f"{len(ids)} prompt tokens + {new} new ones do not fit the model's context of {context}"
             yield from (failure(sample.key, error, version, tokens_in=len(ids)) for sample in request.samples)

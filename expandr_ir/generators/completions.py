@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from expandr_ir.config import ApiOptions, GeneratorConfig
+from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import InputError, MissingResourceError, NotInstalledError
 from expandr_ir.generators.base import GeneratorChangedError, failure, identify, template_arguments, version_at
 from expandr_ir.generators.faults import (
@@ -33,8 +33,8 @@ from expandr_ir.generators.faults import (
     refused_field,
     server_name,
 )
-from expandr_ir.generators.replies import Reply, broken_off, judge
-from expandr_ir.io.files import parse_json
+from expandr_ir.generators.replies import Reply, judge, provider_fault
+from expandr_ir.io.files import is_web_address, parse_json
 from expandr_ir.masking import mask, read_secret, register
 from expandr_ir.records import Decoding, Generation, GenerationRequest, SampleKey
 from expandr_ir.runtime import require
@@ -48,7 +48,7 @@ FIRST_WAIT_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 LONGEST_RETRY_AFTER_S = 300.0
 REASONING_FIELDS = ("reasoning", "reasoning_content", "reasoning_details", "thinking")
-
+MOST_TOKENS = 2**53  # that a float counts exactly
 
 logger = logging.getLogger(__name__)
 
@@ -77,11 +77,13 @@ class Servers:
         self._urls = [url.strip().rstrip("/") for url in urls]
         self.addresses = [mask(url) for url in self._urls]
         self.name = " and ".join(self.addresses)
-        self._given = {*options.extra_body}  # a user's own fields are sent whatever the server says of them
-        self._renamed: dict[str, str | None] = {}  # refused fields of EMULATED, and what is sent in their place
+        self._user_fields = {*options.extra_body}  # sent whatever the server says of them
+        self._replacements: dict[str, str | None] = {}  # of refused fields of EMULATED; None: nothing is sent
         if len({*self._urls}) < len(self._urls):
             raise InputError(f"api.base_urls are {self.name}", expected="each server once")
-        self._key = read_key(options, self._urls)
+        self._key = read_key(options.api_key_env)
+        for url in self._urls:
+            check_address(url, self._key, options.api_key_env)
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[list[AsyncOpenAI]]:
@@ -151,7 +153,7 @@ class Servers:
     async def _send(self, client: AsyncOpenAI, body: dict[str, Any]) -> str:
         """Returns the answer's body after one attempt; a field that the server refuses by name is no attempt."""
         url, timeout_s = str(client.base_url).rstrip("/"), self.config.api.timeout_s
-        names = {name: self._renamed.get(name, name) for name in body if name not in {"model", "messages"}}
+        names = {name: self._replacements.get(name, name) for name in body if name not in {"model", "messages"}}
         fields = {sent: body[name] for name, sent in names.items() if sent}
         try:
             async with asyncio.timeout(timeout_s):
@@ -161,7 +163,7 @@ class Servers:
         except TimeoutError as error:
             raise Fault(f"{server_name(mask(url))} did not answer within {timeout_s:g} s") from error
         except self._openai.APIStatusError as error:
-            removable = (EMULATED | CHANGING) & fields.keys() - self._given
+            removable = (EMULATED | CHANGING) & fields.keys() - self._user_fields
             if error.status_code in {400, 422} and (name := refused_field(error.body, removable)):
                 self._leave_out(name, mask(url), str(error.body))
                 return await self._send(client, body)
@@ -181,10 +183,10 @@ class Servers:
         Raises:
             GeneratorChangedError: texts without it are other texts, which have other keys.
         """
-        if name in EMULATED and name not in self._renamed:
+        if name in EMULATED and name not in self._replacements:
             named = re.search(r"max_(?:completion|output|new)_tokens", message)
             sent = (named[0] if named else "max_completion_tokens") if name == "max_tokens" else None
-            self._renamed[name] = sent
+            self._replacements[name] = sent
             logger.warning("%s refuses %s: %s from here on", url, name, f"it gets {sent}" if sent else "it is left out")
         if name in CHANGING:
             extra_body = self.config.api.extra_body | {name: None}
@@ -203,28 +205,32 @@ def _proxies() -> str:
     return " and ".join(sorted({proxy for scheme in ("http", "https") if (proxy := proxy_for(f"{scheme}://x"))}))
 
 
-def read_key(options: ApiOptions, addresses: Sequence[str]) -> str:
-    """Returns the key, "" for none, after a check of it and of the servers' addresses."""
-    key = read_secret(options.api_key_env) if options.api_key_env else ""
+def read_key(variable: str | None) -> str:
+    """Returns the key in an environment variable, checked; "" for none."""
+    key = read_secret(variable) if variable else ""
     if not (key.isascii() and key.isprintable()):
         raise InputError(
-            f"the key in the environment variable {options.api_key_env} has characters that HTTP cannot carry",
+            f"the key in the environment variable {variable} has characters that HTTP cannot carry",
             expected="printable ASCII characters, in one line",
-            remedy=f"set {options.api_key_env} again, to the key alone",
+            remedy=f"set {variable} again, to the key alone",
         )
-    for address in addresses:
-        parts = urlsplit(address)
-        if parts.password:
-            register(unquote(parts.password))
-            register(b64encode(f"{unquote(parts.username or '')}:{unquote(parts.password)}".encode()).decode())
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise InputError(f"api.base_url is {mask(address)!r}", expected="a URL such as http://localhost:8000/v1")
-        if not key and parts.hostname == urlsplit(OPENAI_URL).hostname:
-            raise MissingResourceError(
-                f"there is no key for {mask(address)}: the environment variable {options.api_key_env} is not set",
-                remedy=f"export {options.api_key_env or 'OPENAI_API_KEY'}=..., or --generator.api.base_url of your own",
-            )
     return key
+
+
+def check_address(address: str, key: str, variable: str | None) -> None:
+    """Refuses a base URL that is none, and OpenAI's without a key; a password in it is masked from then on."""
+    if not is_web_address(address):
+        raise InputError(f"api.base_url is {mask(address)!r}", expected="a URL such as http://localhost:8000/v1")
+    parts = urlsplit(address)
+    if parts.password:
+        register(unquote(parts.password))
+        register(b64encode(f"{unquote(parts.username or '')}:{unquote(parts.password)}".encode()).decode())
+    if not key and parts.hostname == urlsplit(OPENAI_URL).hostname:
+        fault = f"the environment variable {variable} is not set" if variable else "api.api_key_env names no variable"
+        raise MissingResourceError(
+            f"there is no key for {mask(address)}: {fault}",
+            remedy=f"export {variable or 'OPENAI_API_KEY'}=..., or --generator.api.base_url of your own",
+        )
 
 
 def backoff_s(attempt: int) -> float:
@@ -270,40 +276,36 @@ def read_answer(
             status = code if isinstance(code, int) and 400 <= code < 600 else 500
             raise read_fault(status, error, mask(url), in_body=True)
         usage, choices = body.get("usage") or {}, body["choices"]
-        counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-        tokens_in, tokens_out = [None if count is None else int(count) for count in counts]
+        tokens_in, tokens_out = (read_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens"))
         names = [str(name) for name in (body.get("model"), body.get("system_fingerprint")) if name]
         version, n = mask(", ".join([version_at(client_version, url), *names])), len(choices)
         for place, (sample, choice) in enumerate(zip(samples, choices, strict=False)):
             verdict = judge(read_choice(choice, tokens_out is not None), decoding)
             share = None if tokens_out is None else tokens_out // n + (place < tokens_out % n)
-            generation = Generation(
-                *(
-                    sample.key,
-                    verdict.text,
-                    verdict.finish_reason,
-                    tokens_in,
-                    share,
-                    seconds / n,
-                    version,
-                    verdict.error,
-                )
-            )
-            answers.append(Fault(verdict.error or "") if verdict.passing else generation)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise Fault(f"the answer of {_named(url)} is no chat completion ({error!r}): {mask(text)[:200]!r}") from error
+            cost = (tokens_in, share, seconds / n)
+            generation = Generation(sample.key, verdict.text, verdict.finish_reason, *cost, version, verdict.error)
+            answers.append(Fault(verdict.error or "") if verdict.may_pass else generation)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Fault(
+            f"the answer of {_server_at(url)} is no chat completion ({error!r}): {mask(text)[:200]!r}"
+        ) from error
     if not answers:
-        raise Fault(f"the answer of {_named(url)} has no choices: {mask(text)[:200]!r}")
+        raise Fault(f"the answer of {_server_at(url)} has no choices: {mask(text)[:200]!r}")
     return answers
 
 
-def _named(url: str) -> str:
-    """The server in an error about what it sends: with the address it may have in truth."""
+def read_count(count: object) -> int | None:
+    """Returns a number of tokens; None for what can be none."""
+    return int(count) if isinstance(count, int | float) and 0 <= count < MOST_TOKENS else None
+
+
+def _server_at(url: str) -> str:
+    """The server in an error about what it sends, with the address to try where this one looks wrong."""
     better = better_address(mask(url))
     return server_name(mask(url)) + (f" (try {better})" if better else "")
 
 
-def read_choice(choice: dict[str, Any], counted: bool = True) -> Reply:
+def read_choice(choice: dict[str, Any], has_counts: bool = True) -> Reply:
     """Returns a choice of an answer as a reply; content may be a list of parts, and reasoning has several names."""
     message = choice["message"]
     content, has_reasoning = message.get("content"), any(message.get(name) for name in REASONING_FIELDS)
@@ -317,9 +319,9 @@ def read_choice(choice: dict[str, Any], counted: bool = True) -> Reply:
     return Reply(
         content,
         choice.get("finish_reason"),
-        error=str(error) if error else broken_off(choice.get("native_finish_reason")),
+        error=str(error) if error else provider_fault(choice.get("native_finish_reason")),
         refusal=message.get("refusal") and str(message["refusal"]),
         tool=next((str((call.get("function") or call).get("name") or call) for call in calls), None),
         has_reasoning=has_reasoning,
-        counted=counted,
+        has_counts=has_counts,
     )

@@ -29,7 +29,7 @@ def read_retry_after(header: str | None, now: float) -> float:
     """Returns the seconds that a Retry-After header asks for (RFC 9110, 10.2.3), a number or a date; else 0."""
     with suppress(ValueError):
         return max(0.0, float(header or 0))
-    with suppress(ValueError):
+    with suppress(ValueError, OverflowError):
         return max(0.0, parsedate_to_datetime(header or "").timestamp() - now)
     return 0.0
 
@@ -114,9 +114,10 @@ def refused_field(error: object, fields: Collection[str]) -> str | None:
             return "n"
         if not _REFUSES.search(words) or _VALUE.search(message):
             continue
-        where = [details.get("param"), *(details.get("loc") or ())]
-        if named := next((name for name in where if name in fields), None):
-            return str(named)
+        where = details.get("loc")
+        for name in (details.get("param"), *(where if isinstance(where, list) else ())):
+            if isinstance(name, str) and name in fields:
+                return name
         places = {name: match.start() for name in fields if (match := _mention(name).search(message))}
         if places:  # of two that exclude each other the second goes
             return (max if "both" in message else min)(places, key=lambda name: places[name])

@@ -13,7 +13,7 @@ from expandr_ir.records import Decoding, FinishReason
 COMPLETE: dict[str, FinishReason] = {"stop": "stop", "length": "length", "eos": "stop"}
 """The finish reasons of texts: OpenAI's, and Together's word for an end token."""
 
-_BROKEN_OFF = re.compile(r"error|abort|cancel|interrupt|timeout|fail|insufficient", re.IGNORECASE)
+_FAULT = re.compile(r"error|abort|cancel|interrupt|timeout|fail|insufficient", re.IGNORECASE)
 MORE_TOKENS = (
     "raise --generator.decoding.max_new_tokens, or switch reasoning off: "
     """--generator.chat_template_kwargs '{"enable_thinking": false}'"""
@@ -31,8 +31,8 @@ class Reply:
         refusal: the reason why the model or a filter refuses.
         tool: the name of a tool that was called in place of a text.
         has_reasoning: reasoning came in a field of its own.
-        opened: the prompt ended within reasoning.
-        counted: the engine counted the tokens, so that an empty text is one that was written.
+        in_reasoning: the prompt ended within reasoning.
+        has_counts: the engine counted the tokens, so that an empty text is one that was written.
     """
 
     content: str | None
@@ -41,18 +41,18 @@ class Reply:
     refusal: str | None = None
     tool: str | None = None
     has_reasoning: bool = False
-    opened: bool = False
-    counted: bool = True
+    in_reasoning: bool = False
+    has_counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The raw text with its finish reason, or the error why there is none; `passing`: another attempt may have one."""
+    """The raw text with its finish reason, or the error why there is none; `may_pass`: another attempt may have one."""
 
     text: str
     finish_reason: FinishReason
     error: str | None = None
-    passing: bool = False
+    may_pass: bool = False
 
 
 def judge(reply: Reply, decoding: Decoding) -> Verdict:
@@ -67,11 +67,11 @@ def judge(reply: Reply, decoding: Decoding) -> Verdict:
         return _failure(f"the model called the tool {reply.tool or '(no name)'!r} in place of a text")
     if reply.error or reply.finish_reason not in COMPLETE:
         cause = f": {reply.error}" if reply.error else ""
-        return _failure(f"the text was broken off, finish_reason is {reply.finish_reason!r}{cause}", passing=True)
+        return _failure(f"the text was broken off, finish_reason is {reply.finish_reason!r}{cause}", may_pass=True)
     raw = reply.content or ""
     text = cut_at_stop(raw, decoding.stop)
     finish_reason = COMPLETE[reply.finish_reason] if text == raw else "stop"
-    answer, goes_on = drop_reasoning(text, reply.opened)
+    answer, goes_on = drop_reasoning(text, reply.in_reasoning)
     verdict = Verdict(text, finish_reason)
     return verdict if answer.strip() else _judge_blank(reply, verdict, goes_on, decoding.max_new_tokens)
 
@@ -84,18 +84,18 @@ def _judge_blank(reply: Reply, verdict: Verdict, goes_on: bool, max_new_tokens: 
         return _failure(f"{writer} used all of max_new_tokens ({max_new_tokens}) and left no text: {MORE_TOKENS}")
     if goes_on or (reply.content is None and has_reasoning):
         return _failure(f"the model wrote reasoning and no text: {MORE_TOKENS}")
-    if reply.content is None or not (verdict.text or reply.counted):
-        return _failure("the answer has no text", passing=True)
+    if reply.content is None or not (verdict.text or reply.has_counts):
+        return _failure("the answer has no text", may_pass=True)
     return verdict
 
 
-def _failure(error: str, *, passing: bool = False) -> Verdict:
-    return Verdict("", "error", mask(error), passing)
+def _failure(error: str, *, may_pass: bool = False) -> Verdict:
+    return Verdict("", "error", mask(error), may_pass)
 
 
-def broken_off(word: str | None) -> str | None:
+def provider_fault(finish_reason: str | None) -> str | None:
     """Returns a provider's own finish reason where it is that of a fault ("network_error")."""
-    return word if word and _BROKEN_OFF.search(word) else None
+    return finish_reason if finish_reason and _FAULT.search(finish_reason) else None
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
+from urllib.parse import urlsplit
 
 from expandr_ir.blocks import MOST_NESTED
 from expandr_ir.errors import ExpandrError, InputError, MissingResourceError
@@ -122,6 +123,15 @@ def read_json(path: Path, remedy: str | None = None) -> Any:
         raise InputError(f"{path} is damaged ({error})", expected="JSON", remedy=remedy) from error
 
 
+def is_web_address(text: str) -> bool:
+    """Reports an http or https address with a host and port that can exist."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in {"http", "https"} and bool((parts.hostname or "").encode("idna")) and parts.port != 0
+    except ValueError:  # brackets, a port or characters that no address has
+        return False
+
+
 def text_field(row: dict[str, Any], names: tuple[str, ...], where: str) -> str:
     """The first of the named fields that the row has, as a string; ids that are integers become their digits."""
     name = next((name for name in names if name in row), None)
@@ -132,7 +142,9 @@ def text_field(row: dict[str, Any], names: tuple[str, ...], where: str) -> str:
         )
     value = row[name]
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise InputError(f"{where}: {name!r} is a {type(value).__name__}", expected=f"{name!r} as a string")
+        raise InputError(
+            f"{where}: {name!r} is a {type(value).__name__}", expected=f"{name!r} as a string or a whole number"
+        )
     return str(value)
 
 

@@ -22,6 +22,7 @@ TREC_COLUMNS = ["topic_id", "iteration", "doc_id", "grade"]
 LARGEST_GRADE = 1_000
 """Above, trec_eval needs seconds a topic (10^5) or all memory (10^8), and gains of 2^grade are beyond a float."""
 
+_GRADE = re.compile("[+-]?[0-9]{1,300}")
 _BLANKS = re.compile(r"[ \t\r\n\f\v]+")
 
 
@@ -39,11 +40,9 @@ def read_qrels(path: str | Path) -> Qrels:
     path = Path(path)
     qrels: Qrels = {}
     for where, topic_id, doc_id, grade in _json_rows(path) if _is_json(path) else _rows(path):
-        try:
-            number = int(grade)
-        except ValueError as error:
-            raise InputError(f"{where}: the grade {grade!r}", expected="an integer grade, such as 0 or 1") from error
-        add_judgement(qrels, topic_id, doc_id, number, where)
+        if not _GRADE.fullmatch(grade):
+            raise InputError(f"{where}: the grade {grade[:20]!r}", expected="an integer grade, such as 0 or 1")
+        add_judgement(qrels, topic_id, doc_id, int(grade), where)
     if not qrels:
         raise InputError(f"{path}: no judgements", expected="at least one judgement")
     return qrels

@@ -26,7 +26,16 @@ from zipfile import BadZipFile, ZipFile
 from expandr_ir.blocks import load_block, where
 from expandr_ir.config import conf_dir
 from expandr_ir.errors import ExpandrError, InputError, MissingResourceError, unknown_name
-from expandr_ir.io.files import exclusive, parse_json, read_jsonl, sha256_file, text_field, write_json, write_jsonl
+from expandr_ir.io.files import (
+    exclusive,
+    is_web_address,
+    parse_json,
+    read_jsonl,
+    sha256_file,
+    text_field,
+    write_json,
+    write_jsonl,
+)
 from expandr_ir.masking import printable
 from expandr_ir.progress import progress
 
@@ -112,7 +121,7 @@ def items(path: Path | None = None) -> dict[str, Item]:
                 (not re.fullmatch("([0-9a-f]{32})?", entry.md5 or ""), f"md5 {entry.md5!r}", "32 hex digits"),
                 ("{" in url + file, f"url is {url!r}, file is {file!r}", "no braces but {path} (of url) and {name}"),
                 (outside, f"file is {file!r}", "a place below the target folder"),
-                (not _is_address(url), f"url is {url!r}", "http or https"),
+                (not is_web_address(url), f"url is {url!r}", "http or https"),
             ):
                 if wrong:
                     raise InputError(f"{where(name)}: {item.name}: {found}", expected=expected)
@@ -155,14 +164,6 @@ def _size(item: Item) -> str:
     return f"{item.entry.size / 1e6:,.1f} MB" if item.entry.size else "?"
 
 
-def _is_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
 def fetch(names: Sequence[str], *, target: Path) -> dict[str, Path]:
     """The file or folder of each name, downloaded where it is not there yet.
 
@@ -181,13 +182,11 @@ def _fetch(item: Item, target: Path) -> Path:
     note, entry = result.with_name(f"{result.name}.download.json"), item.entry
     lock = folder / f"{item.name}.lock"
     with exclusive(lock, lambda: logger.warning("another process downloads %s: waiting", item.name)):
-        made_of: dict[str, Any] = {}
-        with suppress(FileNotFoundError, ValueError):
-            made_of = parse_json(note.read_bytes())
-        same = made_of.get("md5") == entry.md5 if entry.md5 else made_of.get("sha256") == entry.sha256
-        if result.exists() and (made_of.get("url") == item.url if item.group.unverified else same):
+        origin = _read_note(note)
+        same = origin.get("md5") == entry.md5 if entry.md5 else origin.get("sha256") == entry.sha256
+        if result.exists() and (origin.get("url") == item.url if item.group.unverified else same):
             return result
-        digits = entry.md5 or entry.sha256 or made_of.get("sha256")  # a file without a checksum keeps its first one
+        digits = entry.md5 or entry.sha256 or origin.get("sha256")  # a file without a checksum keeps its first one
         file = _download(item, folder, digits and f"{'md5' if entry.md5 else 'sha256'}:{digits}")
         sha256 = sha256_file(file)
         if digits is None:
@@ -199,6 +198,14 @@ def _fetch(item: Item, target: Path) -> Path:
         write_json(note, {"name": item.name, "url": item.url, "sha256": sha256, "md5": entry.md5})
         file.unlink()
     return result
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    """The note of an earlier download; {} where there is none that can be read."""
+    with suppress(FileNotFoundError, ValueError):
+        note = parse_json(path.read_bytes())
+        return note if isinstance(note, dict) else {}
+    return {}
 
 
 def _download(item: Item, folder: Path, checksum: str | None) -> Path:

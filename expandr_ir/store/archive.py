@@ -35,7 +35,7 @@ GROUPS = f"""
         sum(finish_reason = 'refused'),
         sum(finish_reason = 'error'),
         coalesce(sum(tokens_in), 0), coalesce(sum(tokens_out), 0), total(seconds), max(created)
-    FROM {JOINED} WHERE :keys IS NULL OR g.key IN (SELECT value FROM json_each(:keys))
+    FROM {JOINED} WHERE :rows IS NULL OR g.rowid IN (SELECT value FROM json_each(:rows))
     GROUP BY g.settings, prompt ORDER BY min(g.rowid)
 """  # noqa: S608
 
@@ -172,15 +172,15 @@ def import_store(options: ImportOptions) -> str:
     return "\n".join(counts)
 
 
-def groups(store: Store, keys: Collection[str] | None = None) -> list[StoreGroup]:
-    """Returns a group for each generator, decoding and prompt, in the order of first use; of these keys alone, if any.
+def groups(store: Store, rows: Collection[int] | None = None) -> list[StoreGroup]:
+    """Returns a group for each generator, decoding and prompt, in the order of first use; of these rows alone, if any.
 
     Raises:
         StoreCorruptError: a value in the file is not what was written.
     """
     with store.reading() as connection:
-        rows = connection.execute(GROUPS, {"keys": None if keys is None else json.dumps(list(keys))}).fetchall()
-    return [_group(store.path, *row) for row in rows]
+        counts = connection.execute(GROUPS, {"rows": None if rows is None else json.dumps([*rows])}).fetchall()
+    return [_group(store.path, *columns) for columns in counts]
 
 
 def _group(path: Path, generator: object, decoding: object, prompt: str | None, *counts: Any) -> StoreGroup:

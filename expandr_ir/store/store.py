@@ -46,10 +46,6 @@ SCHEMA = f"""
     );
     CREATE TABLE leases (batch TEXT PRIMARY KEY, owner TEXT NOT NULL, expires REAL NOT NULL);
 """
-SELECT = """
-    SELECT created, verbatim, key, text, finish_reason, tokens_in, tokens_out, seconds, engine_version, error
-    FROM generations WHERE key IN (SELECT value FROM json_each(?))
-"""
 DELETE_EARLIER = """
     DELETE FROM generations
     WHERE key = :key AND CASE
@@ -58,10 +54,14 @@ DELETE_EARLIER = """
     END
 """
 GENERATION_FIELDS = [field.name for field in fields(Generation)]
+SELECT = f"""
+    SELECT created, verbatim, {", ".join(GENERATION_FIELDS)}
+    FROM generations WHERE key IN (SELECT value FROM json_each(?))
+"""  # noqa: S608
 INSERT_GENERATION = """
     INSERT INTO generations VALUES (
         :key, :messages, :settings, :sample, CAST(:text AS TEXT), :finish_reason, :tokens_in, :tokens_out, :seconds,
-        :engine_version, CAST(:error AS TEXT), :created, :verbatim
+        CAST(:engine_version AS TEXT), CAST(:error AS TEXT), :created, :verbatim
     ) ON CONFLICT DO NOTHING
 """
 BUSY_TIMEOUT_S = 30.0
@@ -297,10 +297,11 @@ def _insert(connection: sqlite3.Connection, entry: StoreEntry, replaces: Mapping
     connection.execute("INSERT INTO settings VALUES (?, ?, ?) ON CONFLICT DO NOTHING", parts)
     values = asdict(generation) | {"messages": messages, "settings": settings, "sample": entry.sample}
     values |= {"created": entry.stored.created, "verbatim": entry.stored.verbatim}
-    # as bytes: SQLite keeps half a surrogate pair, too, which an LLM's server may send
-    values["text"] = mask_text(generation.text, known).encode("utf-8", "surrogatepass")
-    values["error"] = generation.error and mask(generation.error, known).encode("utf-8", "surrogatepass")
+    values["text"] = mask_text(generation.text, known)
+    values["error"] = generation.error and mask(generation.error, known)
     values["engine_version"] = mask(generation.engine_version, known)
+    for name in ("text", "error", "engine_version"):  # as bytes: SQLite keeps half a surrogate pair, too,
+        values[name] = values[name] and values[name].encode("utf-8", "surrogatepass")  # which a server may send
     connection.execute(DELETE_EARLIER, values | {"replaces": replaces.get(key)})
     return connection.execute(INSERT_GENERATION, values).rowcount
 

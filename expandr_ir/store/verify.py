@@ -113,11 +113,12 @@ def _messages(connection: sqlite3.Connection) -> Iterator[str]:
 
 
 def _settings(connection: sqlite3.Connection) -> Iterator[str]:
+    known = known_secrets()
     for key, *parts in connection.execute("SELECT hash, generator, decoding FROM settings"):
         settings = '{{"generator": {}, "decoding": {}}}'.format(*parts)
         if not _is_hash(key, settings):
             yield f"settings {key} are not what they were written as; {_forget(connection, 'settings', key)}"
-        elif mask(settings) != settings:
+        elif mask(settings, known) != settings:
             yield f"settings {key} hold something like a key; {_forget(connection, 'settings', key)}"
 
 

@@ -7,7 +7,7 @@ import zlib
 from collections import Counter
 
 import pytest
-from fake_llm_server import FakeServer, Reply, completion
+from fake_llm_server import FakeServer, Reply, completion, without_fields
 
 from expandr_ir.generators import completions
 from expandr_ir.store import Store
@@ -123,26 +123,17 @@ def test_an_empty_account_ends_the_command_at_its_first_answer(expand, status):
     assert len(server.bodies) == 1
 
 
-def refuses(*names):
-    def behave(_, body):
-        name = next((name for name in names if name in body), None)
-        error = {"error": {"message": f"Unsupported parameter: '{name}'", "code": "unsupported_parameter"}}
-        return Reply(status=400, body=json.dumps(error).encode()) if name else Reply()
-
-    return FakeServer(behave)
-
-
 def test_a_refused_field_is_in_the_key_where_it_changes_the_text(expand, tmp_path):
     with FakeServer() as server:
         expand(server)
         taken = set(texts(tmp_path))
-    with refuses("max_tokens", "seed") as server:
+    with without_fields("max_tokens", "seed") as server:
         done = expand(server, "--generator.revision", "a")
         assert done.err.count("refuses max_tokens: it gets max_completion_tokens") == 1
         assert done.err.count("refuses seed: it is left out") == 1
     with FakeServer() as server:  # same keys
         assert json.loads(expand(server, "--generator.revision", "a").out)["generated"] == 0
-    with refuses("temperature", "top_p") as server:
+    with without_fields("temperature", "top_p") as server:
         done = expand(server, "--generator.revision", "b")
         assert json.loads(done.out)["generated"] == 2
         assert len(server.bodies) == 4

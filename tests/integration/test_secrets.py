@@ -77,6 +77,7 @@ def written(folder):
     [*((fault, KEY) for fault in FAULTS), *(("status 401", key) for key in (f"{KEY}\r", f"{KEY}\n", f" {KEY} "))],
 )
 def test_no_fault_shows_or_stores_the_key(topics, expand, expandr, monkeypatch, fault, key, caplog):
+    caplog.set_level(logging.DEBUG, "openai")  # the package that sends it
     monkeypatch.setenv("MY_LLM", key)  # a name that says nothing of a secret
     with FakeServer(lambda *_: FAULTS[fault]) as server:
         code, shown = expand(server.url, "--generator.api.api_key_env", "MY_LLM")

@@ -71,7 +71,7 @@ def test_kept_results_give_the_same_folder_of_pages(runs):
         ("runs --output runs", 2, "is a folder"),
         ("runs/results.json --output runs/results.json", 2, "is also read"),
         ("strange", 2, "expandr-results/9"),
-        ("broken", 2, "holds no results"),
+        ("broken", 2, "broken/results.json is damaged"),
     ],
 )
 def test_bad_input(runs, capsys, words, code, message):

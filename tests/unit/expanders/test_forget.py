@@ -119,6 +119,14 @@ def test_a_damaged_generation_is_forgotten_by_its_key(path):
         named = [word for fault in verify(store) for word in fault.split() if key_of("plain").startswith(word)]
     assert named
     assert forget(ForgetOptions(str(path), reason=["empty"], topic="fleas")).startswith("0 of 8")
-    assert "which is damaged" in forget(ForgetOptions(str(path), keys=[key_of("plain")[:16]]))
+    assert "is damaged" in forget(ForgetOptions(str(path), keys=[key_of("plain")[:16]]))
     with Store.open(path) as store:
         assert len(store) == 7
+
+
+@pytest.mark.parametrize("key", ["x'ff'", "CAST(x'ff' AS TEXT)"])
+def test_a_generation_without_a_key_is_forgotten_with_the_others(path, key):
+    with sqlite3.connect(path) as raw:
+        raw.execute(f"UPDATE generations SET key = {key} WHERE key = ?", (key_of("plain"),))
+    assert forget(ForgetOptions(str(path), prompt="passage@1")).endswith("2 of 8 generations forgotten")
+    assert names_in(path) == {*ROWS} - {"plain", "other model"}

@@ -91,13 +91,20 @@ def test_an_error_in_an_answer_of_status_200_is_an_error():
         '{"choices": [{}]}',
         '{"choices": [{"message": null}]}',
         '{"choices": [{"message": {"content": 7}}]}',
-        '{"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": "many"}}',
+        '{"choices": [{"message": {"content": "a"}}], "usage": 7}',
     ],
 )
 def test_a_broken_answer_may_pass(text):
     with pytest.raises(Fault) as caught:
         read_answer(text, [SampleKey(0, "k", 0)], Decoding(), "client 1", 1.0, "http://a/v1")
     assert caught.value.retry_after_s == 0.0
+
+
+@pytest.mark.parametrize("count", ["1e999", "NaN", "-1", str(2**63), '"many"', "[1]", "null"])
+def test_a_count_of_tokens_that_can_be_none_is_unknown(count):
+    text = json.dumps({"choices": [choice("a")], "usage": {"prompt_tokens": 0, "completion_tokens": 0}})
+    (done,) = read_answer(text.replace("0", count), [SampleKey(0, "k", 0)], Decoding(), "client 1", 1.0, "http://a/v1")
+    assert (done.text, done.tokens_in, done.tokens_out) == ("a", None, None)
 
 
 @given(st.integers(1, 10_000))
@@ -116,6 +123,7 @@ def test_a_wait_is_between_half_and_all_of_its_step(attempt):
         ("Wed, 21 Oct 2015 07:28:30 GMT", 30.0),
         ("Wed, 21 Oct 2015 07:27:00 GMT", 0.0),
         ("soon", 0.0),
+        ("Wed, 21 Oct 99999999999999999999 07:28:30 GMT", 0.0),
         ("", 0.0),
     ],
 )

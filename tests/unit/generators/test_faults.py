@@ -30,6 +30,8 @@ SENT = {"temperature", "top_p", "max_tokens", "seed", "n", "stop", "repetition_p
         ({"message": "This model's maximum context length is 4096 tokens; max_tokens is 512"}, None),
         ({"message": "temperature must be between 0 and 1"}, None),
         ({"message": "Unsupported parameter: 'tools'"}, None),
+        ({"message": "Unsupported parameter", "param": ["seed"]}, None),
+        ({"detail": [{"loc": 5, "msg": "Extra inputs"}, {"loc": [["seed"], {}], "msg": "Extra inputs"}]}, None),
         ({"message": "no words in common"}, None),
     ],
 )

@@ -25,9 +25,9 @@ def verdict(reply, *stop):
         (Reply("", "stop"), "", "stop"),
         (Reply("", "stop", has_reasoning=True), "", "stop"),
         (Reply(" \n", "stop"), " \n", "stop"),
-        (Reply(P, "stop", counted=False), P, "stop"),
+        (Reply(P, "stop", has_counts=False), P, "stop"),
         (Reply(f"<think>{THOUGHT}</think>", "stop"), f"<think>{THOUGHT}</think>", "stop"),
-        (Reply(f"{THOUGHT}</think>{P}", "length", opened=True), f"{THOUGHT}</think>{P}", "length"),
+        (Reply(f"{THOUGHT}</think>{P}", "length", in_reasoning=True), f"{THOUGHT}</think>{P}", "length"),
         (Reply(f"{P} <think>{THOUGHT}", "length"), f"{P} <think>{THOUGHT}", "length"),
     ],
 )
@@ -42,15 +42,15 @@ def test_a_stop_text_ends_a_text():
 @pytest.mark.parametrize("reason", ["error", "abort", "insufficient_system_resource", "MALFORMED", "", None])
 def test_a_text_that_was_broken_off_may_come_whole_the_next_time(reason):
     broken = verdict(Reply(P, reason))
-    assert (broken.text, broken.finish_reason, broken.passing) == ("", "error", True)
+    assert (broken.text, broken.finish_reason, broken.may_pass) == ("", "error", True)
     assert repr(reason) in broken.error
 
 
 @pytest.mark.parametrize(
-    ("reply", "error", "passing"),
+    ("reply", "error", "may_pass"),
     [
         (Reply(None, "stop"), "no text", True),
-        (Reply("", "stop", counted=False), "no text", True),
+        (Reply("", "stop", has_counts=False), "no text", True),
         (Reply(P, "stop", error="network_error"), "network_error", True),
         (Reply(None, "tool_calls", tool="search"), "called the tool 'search'", False),
         (Reply("I look it up.", "stop", tool="search"), "called the tool 'search'", False),
@@ -62,15 +62,15 @@ def test_a_text_that_was_broken_off_may_come_whole_the_next_time(reason):
         (Reply(f"[THINK]{THOUGHT}", "length"), "reasoning used all of max_new_tokens (9)", False),
         (Reply(f"<|channel|>analysis<|message|>{THOUGHT}", "length"), "reasoning used all", False),
         (Reply(f"analysis{THOUGHT}", "length"), "reasoning used all", False),
-        (Reply(THOUGHT, "length", opened=True), "reasoning used all", False),
-        (Reply(THOUGHT, "stop", opened=True), "wrote reasoning and no text", False),
+        (Reply(THOUGHT, "length", in_reasoning=True), "reasoning used all", False),
+        (Reply(THOUGHT, "stop", in_reasoning=True), "wrote reasoning and no text", False),
         (Reply(f"<think>{THOUGHT}", "stop"), "wrote reasoning and no text", False),
         (Reply(None, "stop", has_reasoning=True), "wrote reasoning and no text", False),
     ],
 )
-def test_what_is_no_text_is_an_error(reply, error, passing):
+def test_what_is_no_text_is_an_error(reply, error, may_pass):
     failed = verdict(reply)
-    assert (failed.text, failed.finish_reason, failed.passing) == ("", "error", passing)
+    assert (failed.text, failed.finish_reason, failed.may_pass) == ("", "error", may_pass)
     assert error in failed.error
     assert ("--generator.decoding.max_new_tokens" in failed.error) == ("reasoning" in error or "max_new" in error)
 

@@ -52,6 +52,8 @@ def test_bad_json_lines_name_file_and_line(tmp_path, content, message):
     [
         (b"1 0 D 1\n1 0 D 2\n", r"line 2: topic '1', document 'D' has grade 2, but 1 before"),
         (b"1 0 D 1.0\n", r"line 1: the grade '1\.0'"),
+        (b"1 0 D 1_0\n", r"line 1: the grade '1_0'"),
+        ("1 0 D \u0661\n".encode(), r"line 1: the grade '\u0661'"),
         (b"1 0 D 1\n1 0 E 100000000\n", r"line 2: the grade 100000000\nExpected: a grade from -1,000 to 1,000"),
         (b"1 0 D 3000000000\n", r"line 1: the grade 3000000000"),
         (b"1 0 D 99999999999999999999999\n", r"line 1: the grade 9999"),

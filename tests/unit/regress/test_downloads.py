@@ -156,6 +156,9 @@ def test_a_download_becomes_what_expansions_reads_until_the_item_changes(server,
     assert json.loads(note.read_text())["sha256"] == hashlib.sha256(CONTENT).hexdigest()
     assert sorted(files(tmp_path)) == [path, note]
     assert (get(tmp_path), len(server.paths)) == (path, 1)
+    note.write_text("[]")  # JSON, but no note: the file is fetched anew
+    assert (get(tmp_path), len(server.paths)) == (path, 2)
+    assert json.loads(note.read_text())["sha256"] == hashlib.sha256(CONTENT).hexdigest()
     server.content = CONTENT.replace(b"They do.", b"They don't.")
     offer()
     assert texts(get(tmp_path)) == ["They don't."]

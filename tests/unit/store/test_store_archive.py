@@ -105,7 +105,7 @@ def entries(draw):
     text, error = (draw(texts), None) if reason in ("stop", "length") else ("", draw(texts))
     key = sample_key(messages_hash(messages), settings_hash(generator, decoding), sample)
     seconds = draw(st.floats(0, 1e6))
-    generation = Generation(key, text, reason, draw(tokens), draw(tokens), seconds, draw(plain), error)
+    generation = Generation(key, text, reason, draw(tokens), draw(tokens), seconds, draw(texts), error)
     return StoreEntry(
         messages,
         generator,
