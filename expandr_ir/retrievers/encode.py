@@ -112,10 +112,11 @@ def _raise_busy() -> None:
 
 def _encode_shards(directory: Path, collection: Collection, encoder: Encoder, plan: Mapping[str, Any]) -> int:
     """The number of shards, when all are there: first those that no other process is at, then the others' remains."""
+    total = collection.facts.documents or sum(1 for _ in collection.documents())
     for on_wait in (_raise_busy, None):
         number, busy = -1, False
         stream = collection.documents()
-        with progress("documents encoded", collection.facts.documents) as advance:
+        with progress("documents encoded", total) as advance:
             for number in itertools.count():
                 documents = list(itertools.islice(stream, plan["shard_documents"]))
                 if not documents:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers import TrainerCallback
 from expandr_ir.errors import ExpandrError, InputError
 from expandr_ir.io.files import parse_json, read_json, read_jsonl, write_json
 from expandr_ir.io.manifest import manifest_path
+from expandr_ir.progress import progress
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +68,31 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
             line = ", ".join(f"{name.replace('eval_', 'dev ')} {value:.4g}" for name, value in shown.items())
             if line:
                 logger.warning("step %d of %d: %s", state.global_step, state.max_steps, line)
+
+
+class StepCallback(TrainerCallback):  # type: ignore[misc]
+    """Shows the steps that are left, until the stack is closed."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._advance: Callable[..., None]
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        """Begins to show them, in the first process, where the trainer shows no bar of its own."""
+        is_shown = state.is_world_process_zero and args.disable_tqdm
+        steps = progress("steps", state.max_steps - state.global_step)
+        self._advance = self._stack.enter_context(steps) if is_shown else lambda: None
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        """Counts a step."""
+        self._advance()
+
+
+def train_steps(trainer: Any, checkpoint: Path | None) -> Any:
+    """The outcome of a training that begins anew or at a checkpoint; its steps are shown."""
+    with ExitStack() as stack:
+        trainer.add_callback(StepCallback(stack))
+        return trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
 def step_of(checkpoint: Path) -> int:

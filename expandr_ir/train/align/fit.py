@@ -39,6 +39,7 @@ from expandr_ir.train.run_folder import (
     last_checkpoint,
     outcome_options,
     step_of,
+    train_steps,
     weights_file,
 )
 
@@ -127,7 +128,7 @@ def fit(
     heldout = Heldout(options.heldout, prompt) if prompt and config.should_save else None
     trainer = _trainer(kind, options, config, tokenizer, datasets)
     trainer.add_callback(HeldoutScores(trainer, heldout))
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    train_steps(trainer, checkpoint)
     trainer.save_model(str(folder))
     trainer.accelerator.wait_for_everyone()
     if not trainer.is_world_process_zero():

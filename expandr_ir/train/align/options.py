@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,7 +128,7 @@ def trl_config(kind: Kind, given: Mapping[str, Any], output: Path, *, evaluates:
         "ddp_find_unused_parameters": False,  # every weight that is trained is used in every step
         "logging_nan_inf_filter": False,  # it would show the loss before in place of a NaN
         "save_total_limit": 2,
-        "disable_tqdm": not sys.stderr.isatty(),
+        "disable_tqdm": True,
     }
     if evaluates:
         defaults |= {"eval_strategy": "steps", "eval_steps": options.get("save_steps", 500), "eval_on_start": True}

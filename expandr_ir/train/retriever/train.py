@@ -64,7 +64,7 @@ def train_retriever(options: RetrieverOptions) -> RetrieverResult:
     from expandr_ir.train.retriever.dev import split_rows
     from expandr_ir.train.retriever.objective import pool_in_float32
     from expandr_ir.train.retriever.trainer import add_adapters, retriever_trainer
-    from expandr_ir.train.run_folder import claim, last_checkpoint, outcome_options
+    from expandr_ir.train.run_folder import claim, last_checkpoint, outcome_options, train_steps
 
     output = output_folder(options.output)
     rows, counts = retriever_rows(read_rows(options.data.rows, options.data.split), options.data)
@@ -91,7 +91,7 @@ def train_retriever(options: RetrieverOptions) -> RetrieverResult:
     trainer = retriever_trainer(options, rows, dev, model, config, arguments)
     hook = pool_in_float32(model)
     try:
-        trained = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        trained = train_steps(trainer, checkpoint)
     finally:
         hook.remove()
     if not trainer.is_world_process_zero():

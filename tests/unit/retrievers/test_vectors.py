@@ -110,7 +110,9 @@ def test_a_folder_of_another_encoder_or_corpus_is_refused(vectors):
         encode_corpus(Corpus(51), FakeEncoder(), vectors.folder)
 
 
-def test_progress_counts_documents(tmp_path, monkeypatch):
+@pytest.mark.parametrize("published", [50, None])
+def test_progress_counts_documents_and_knows_their_number(tmp_path, monkeypatch, published):
+    monkeypatch.setattr(Corpus, "facts", CollectionFacts(documents=published))
     events: list[Any] = []
 
     @contextmanager

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
 from expandr_ir.errors import InputError
-from expandr_ir.train.run_folder import MARKER, SETTINGS, claim, last_checkpoint, mark_complete, step_of, why_incomplete
+from expandr_ir.train import run_folder
+from expandr_ir.train.run_folder import (
+    MARKER,
+    SETTINGS,
+    claim,
+    last_checkpoint,
+    mark_complete,
+    step_of,
+    train_steps,
+    why_incomplete,
+)
 
 
 def checkpoint(folder, step, *, marked=True):
@@ -55,3 +67,32 @@ def test_other_settings_are_refused_once_there_is_something_to_go_on_from(tmp_pa
         claim(tmp_path, {"seed": 1, "lora": {"r": 16}}, begun=True)
     claim(tmp_path, {"seed": 2}, begun=False)
     assert json.loads((tmp_path / SETTINGS).read_text()) == {"seed": 2}
+
+
+@pytest.mark.parametrize(("is_first", "shows_none", "steps"), [(True, True, 2), (True, False, 0), (False, True, 0)])
+def test_the_steps_that_are_left_are_shown_where_the_trainer_shows_none(monkeypatch, is_first, shows_none, steps):
+    """A run that was taken up again at step 30 of 32."""
+    events = []
+
+    @contextmanager
+    def progress(description, total):
+        events.append((description, total))
+        yield lambda: events.append("step")
+        events.append("end")
+
+    class Trainer:
+        def add_callback(self, callback):
+            self.callback = callback
+
+        def train(self, resume_from_checkpoint):
+            self.callback.on_train_begin(options, state, None)
+            self.callback.on_step_end(options, state, None)
+            self.callback.on_step_end(options, state, None)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_folder, "progress", progress)
+    state = SimpleNamespace(is_world_process_zero=is_first, max_steps=32, global_step=30)
+    options = SimpleNamespace(disable_tqdm=shows_none)
+    with pytest.raises(KeyboardInterrupt):
+        train_steps(Trainer(), None)
+    assert events == [("steps", 2), "step", "step"][: 1 + steps] * bool(steps)
