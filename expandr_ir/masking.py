@@ -28,11 +28,11 @@ _KEY_SHAPES = re.compile(
 _CONTEXTS = tuple(
     (re.compile(f"({before}){secret}", re.IGNORECASE), rf"\1{MASK}")
     for before, secret in (
-        (r"\w[\w+.-]*://", r"[^\s/@'\"]+(?=@)"),
+        (r"[\w+.-]://", r"[^\s/@'\"]++(?=@)"),
         (r"Bearer ", r"[^\s'\"]+"),
         (r"[?&](?:api[-_]?key|key|token|access_token|secret|password)=", r"[^\s&#'\"]+"),
         (r"[\"'](?:api[-_ ]?key|access[-_]?token|secret|password|authorization)\\?[\"']\s*:\s*\\?[\"']", r"[^\"'\\]+"),
-        (r"api[-_ ]?key(?: provided)?\s*[:=]\s*", r"(?=[^\s'\",;&}]*\d)[^\s'\",;&}]{6,}"),
+        (r"api[-_ ]?key(?: provided)?\s*[:=]\s*", r"(?=[^\s'\",;&}]{0,200}\d)[^\s'\",;&}]{6,}"),
     )
 )
 """Where a secret stands: a URL's password or key, an Authorization header, a JSON field, "API key: ..."."""

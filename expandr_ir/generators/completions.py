@@ -50,14 +50,14 @@ LONGEST_RETRY_AFTER_S = 300.0
 REASONING_FIELDS = ("reasoning", "reasoning_content", "reasoning_details", "thinking")
 MOST_TOKENS = 2**53  # that a float counts exactly
 
-logger = logging.getLogger(__name__)
-
 EMULATED = {"max_tokens", "n", "seed", "stop"}
+"""Fields that a server may refuse and texts stay of the same distribution: the limit of tokens has another name there,
+n is asked for one at a time, seeds are best effort anyway, and stop texts are cut off here. They change no key."""
 CHANGING = {"temperature", "top_p", "repetition_penalty"}
-"""Fields that a server may refuse. Without the first a text is drawn from the same distribution: the limit of tokens
-has another name there, n is asked for one at a time, seeds are best effort anyway, and stop texts are cut off here. So
-they are in no key, and stores of servers that take everything stay as they are. Without the others a text is drawn from
-another distribution: it gets the key of `extra_body: {FIELD: null}`, which is what a user would have set."""
+"""Fields without which texts are of another distribution: they get the key of `extra_body: {FIELD: null}`, which is
+what a user would have set."""
+
+logger = logging.getLogger(__name__)
 
 
 class Servers:

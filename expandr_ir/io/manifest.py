@@ -104,7 +104,7 @@ def write_manifest(
     manifest = Manifest(
         output=InputFile(output.name, _input_file(output).sha256),
         command=[mask(word) for word in command],
-        config=mask_json(json.loads(json.dumps(config or {}, default=str))),
+        config=_masked_json(config),
         inputs={role: _input_file(Path(name)) for role, name in (inputs or {}).items() if name and Path(name).exists()},
         seeds=dict(seeds or {}),
         counts=dict(counts or {}),
@@ -113,10 +113,15 @@ def write_manifest(
         versions=installed_versions(),
         started=started.isoformat(timespec="seconds"),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        details=mask_json(json.loads(json.dumps(details or {}, default=str))),
+        details=_masked_json(details),
     )
     write_json(manifest_path(output), asdict(manifest))
     return manifest
+
+
+def _masked_json(values: Mapping[str, Any] | None) -> Any:
+    """The values as JSON has them, paths as texts, without secrets."""
+    return mask_json(json.loads(json.dumps(values or {}, default=str)))
 
 
 def read_manifest(output: Path) -> Manifest | None:

@@ -105,9 +105,9 @@ def _messages(connection: sqlite3.Connection) -> Iterator[str]:
     known = known_secrets()
     for key, messages, prompt in connection.execute("SELECT hash, messages, prompt FROM messages"):
         if not _is_hash(key, messages):
-            yield f"messages {key} are not what they were written as; {_forget(connection, 'messages', key)}"
+            yield f"messages {key} are not what they were written as; {_remedy(connection, 'messages', key)}"
         elif mask_key_shapes(messages, known) != messages:
-            yield f"messages {key} hold something like a key; {_forget(connection, 'messages', key)}"
+            yield f"messages {key} hold something like a key; {_remedy(connection, 'messages', key)}"
         if fault := field_fault({"prompt": prompt}):
             yield f"messages {key}: {fault}"
 
@@ -117,12 +117,12 @@ def _settings(connection: sqlite3.Connection) -> Iterator[str]:
     for key, *parts in connection.execute("SELECT hash, generator, decoding FROM settings"):
         settings = '{{"generator": {}, "decoding": {}}}'.format(*parts)
         if not _is_hash(key, settings):
-            yield f"settings {key} are not what they were written as; {_forget(connection, 'settings', key)}"
+            yield f"settings {key} are not what they were written as; {_remedy(connection, 'settings', key)}"
         elif mask(settings, known) != settings:
-            yield f"settings {key} hold something like a key; {_forget(connection, 'settings', key)}"
+            yield f"settings {key} hold something like a key; {_remedy(connection, 'settings', key)}"
 
 
-def _forget(connection: sqlite3.Connection, column: str, value: object) -> str:
+def _remedy(connection: sqlite3.Connection, column: str, value: object) -> str:
     """The generations whose keys are made of a value, which cannot be mended or masked, and what removes them."""
     query = f"SELECT key FROM generations WHERE {column} = ? ORDER BY rowid"  # noqa: S608
     keys = [str(key)[:16] for (key,) in connection.execute(query, (value,))]
