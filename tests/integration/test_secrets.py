@@ -127,7 +127,7 @@ def test_masking_takes_time_linear_in_a_server_s_answer(unit):
     assert time.perf_counter() - start < 5
 
 
-@pytest.mark.parametrize("placeholder", ["0", "none", "null", "true", "x", "EMPTY", "ollama", "lm-studio"])
+@pytest.mark.parametrize("placeholder", ["0", "none", "true", "lm-studio"])
 def test_a_placeholder_for_a_key_damages_no_manifest_and_no_text(topics, expand, monkeypatch, placeholder):
     monkeypatch.setenv("OPENAI_API_KEY", placeholder)
     with FakeServer(lambda *_: Reply(texts=(f"of {placeholder} and 0 others",))) as server:
