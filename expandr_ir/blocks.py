@@ -68,6 +68,18 @@ def fit(block: type[T], value: Any, place: str) -> T:
     return fitted
 
 
+def check_values(options: object, block: type[Any]) -> None:
+    """Refuses values that Python code gave an options object: no choice, or no such block."""
+    for name, hint in get_type_hints(block).items():
+        value, members = getattr(options, name), get_args(hint) if get_origin(hint) in {UnionType, Union} else (hint,)
+        choices = [choice for member in members if get_origin(member) is Literal for choice in get_args(member)]
+        if isinstance(value, str) and choices and str not in members and value not in choices:
+            raise unknown_name(name, value, choices)
+        if is_dataclass(hint) and not isinstance(value, hint):  # type: ignore[arg-type]
+            shown = hint.__name__  # type: ignore[union-attr]
+            raise InputError(f"{name} is a {type(value).__name__}", expected=f"{shown}(...), of {hint.__module__}")
+
+
 def where(text: Any, place: str = "here") -> str:
     """File and line of a string of a YAML file; the place for anything else."""
     return getattr(text, "where", place)

@@ -243,7 +243,10 @@ def conf_path(kind: str, name: str) -> Path:
             raise InputError(f"{name} is not there", expected=f"a YAML file or one of {', '.join(names(kind))}")
         return Path(name)
     if name not in names(kind):
-        raise unknown_name(kind.removesuffix("s"), name, names(kind))
+        error = unknown_name(kind.removesuffix("s"), name, names(kind))
+        if Path(f"{name}.yaml").is_file():
+            raise InputError(error.found, expected=error.expected, remedy=f"{name}.yaml, the file")
+        raise error
     return conf_dir() / kind / f"{name}.yaml"
 
 
@@ -273,8 +276,12 @@ def drop_none(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def generator_block(spec: str) -> Path | dict[str, str]:
     """The YAML file of a generator's name or path, or the block that `engine:model` stands for."""
-    engine, colon, model = spec.partition(":")
-    if colon and engine in registry.names(ENGINE_GROUP, ENGINES):
+    engine, _, model = spec.partition(":")
+    if engine in registry.names(ENGINE_GROUP, ENGINES) and spec not in names("generators"):
+        if not model:
+            raise InputError(
+                f"the engine {engine!r} without a model", expected="engine:model", remedy=f"{engine}:MODEL"
+            )
         return {"engine": engine, "model": model}
     return conf_path("generators", spec)
 

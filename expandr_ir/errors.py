@@ -90,6 +90,8 @@ _LIMITS = {
 
 def check_number(name: str, value: float | None, **limits: float) -> None:
     """Refuses a number outside its range, of least or above, most or below; None, where an option has it, passes."""
+    if isinstance(value, str):
+        raise InputError(f"{name} is the text {value!r}", expected="a number")
     if value is not None and not all(_LIMITS[word][0](value, limit) for word, limit in limits.items()):
         expected = ", ".join(_LIMITS[word][1].format(limit) for word, limit in limits.items())
         raise InputError(f"{name} is {value}", expected=expected)

@@ -359,7 +359,7 @@ def _tidy_help(parser: ArgumentParser, options: Mapping[str, Option]) -> None:
         elif kind == "dict":
             action.metavar = "{...}"
         elif kind == "named":
-            about = "" if (action.help or "").startswith("Path to") else f"{action.help}; "
+            about = "" if (action.help or "").startswith("Path to") else f"{str(action.help).removesuffix('.')}; "
             action.metavar, action.help = "NAME", f"{about}names are {', '.join(names('generators'))}"
         elif kind == "block":
             action.help = SUPPRESS

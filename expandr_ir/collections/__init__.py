@@ -221,6 +221,15 @@ def load_collection(spec: str | Path) -> Collection:
     )
 
 
+def check_collection(collection: object) -> None:
+    """Refuses a collection's name where the collection itself is expected."""
+    if isinstance(collection, str | Path):
+        shown = repr(str(collection))
+        raise InputError(
+            f"the collection is the text {shown}", expected="a Collection", remedy=f"load_collection({shown})"
+        )
+
+
 def _nearest(folder: Path) -> str | None:
     """The collection that was most likely meant, as it is spelled."""
     spellings = {"demo": "demo"}

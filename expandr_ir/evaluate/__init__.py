@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from expandr_ir.errors import InputError, NotInstalledError, some
@@ -16,6 +17,9 @@ from expandr_ir.records import Hits, Qrels
 
 DEFAULT_MEASURES = ("nDCG@10", "R@100")
 """The measures where none is named: BEIR's."""
+
+
+QRELS = "topic_id -> doc_id -> grade"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,9 @@ class Scores:
         return len(next(iter(self.per_topic.values())))
 
 
-def score_run(run: Mapping[str, Hits], qrels: Qrels, measures: Sequence[str], *, name: str = "the run") -> Scores:
+def score_run(
+    run: Mapping[str, Hits], qrels: Qrels, measures: Sequence[str] = DEFAULT_MEASURES, *, name: str = "the run"
+) -> Scores:
     """The scores of a run, keyed by the measures' names as they were given.
 
     Every measure is computed on trec_eval's ranking, and every topic with judgements counts, as with `trec_eval -c` and
@@ -51,7 +57,7 @@ def score_run(run: Mapping[str, Hits], qrels: Qrels, measures: Sequence[str], *,
     Args:
         run: rankings.
         qrels: judgements.
-        measures: names of ir_measures, such as "nDCG@10", "R@100", "AP", "RR@10", "P(rel=2)@10", "Judged@10".
+        measures: names of ir_measures, or one, such as "nDCG@10", "R@100", "AP", "RR@10", "P(rel=2)@10", "Judged@10".
         name: the run's name in errors.
 
     Raises:
@@ -59,7 +65,11 @@ def score_run(run: Mapping[str, Hits], qrels: Qrels, measures: Sequence[str], *,
             the run and the qrels have.
         NotInstalledError: a measure whose back end is not installed.
     """
-    parsed = {measure: _parse(measure) for measure in measures}
+    check_run(run, name)
+    if not isinstance(qrels, Mapping):
+        remedy = f"read_qrels({str(qrels)!r})" if isinstance(qrels, str | Path) else None
+        raise InputError(f"the qrels are of type {type(qrels).__name__}", expected=QRELS, remedy=remedy)
+    parsed = {measure: _parse(measure) for measure in ([measures] if isinstance(measures, str) else measures)}
     judged = {topic_id: grades for topic_id, grades in qrels.items() if grades}
     for topic_id, grades in judged.items():
         for grade in (min(grades.values()), max(grades.values())):
@@ -126,6 +136,17 @@ def coverage_notes(scores: Mapping[str, Scores]) -> list[str]:
         if run.unjudged:
             notes.append(f"{name}: topics without a judgement, not scored: {len(run.unjudged)}")
     return notes
+
+
+def check_run(run: object, name: str) -> None:
+    """Refuses what is no run: a path, or the nested dictionaries of other packages."""
+    if not isinstance(run, Mapping):
+        remedy = f"read_run({str(run)!r})" if isinstance(run, str | Path) else None
+        raise InputError(f"{name} is of type {type(run).__name__}", expected="a Run", remedy=remedy)
+    for topic_id, hits in run.items():
+        if not isinstance(hits, Hits):
+            fault = f"{name}, topic {topic_id!r}, is of type {type(hits).__name__}"
+            raise InputError(fault, expected="topic_id -> Hits(doc_ids, scores)")
 
 
 def _check_overlap(parsed: dict[str, Any], judged: Qrels, rankings: Mapping[str, Hits], name: str) -> None:

@@ -148,7 +148,7 @@ def compare(
         baseline: usually the plain run, without expansions.
         runs: by name.
         qrels: judgements.
-        measures: names of ir_measures; the first one chooses the topics shown.
+        measures: names of ir_measures, or one; the first one chooses the topics shown.
         baseline_name: the baseline's name.
         topics: by id, for the topics shown.
         expansions: run name -> topic_id -> texts that were searched with it, for the topics shown.
@@ -160,6 +160,9 @@ def compare(
         InputError: no run, fewer than 0 examples, a run with the baseline's name, or as in `score_run`.
         NotInstalledError: a measure whose back end is not installed.
     """
+    if not isinstance(runs, Mapping) or any(isinstance(run, Hits) for run in runs.values()):
+        shown = type(runs).__name__
+        raise InputError(f"the runs are of type {shown}", expected='runs by name, such as {"hyde": run}')
     if not runs:
         raise InputError("there is no run to compare", expected="at least one run beside the baseline")
     if baseline_name in runs:

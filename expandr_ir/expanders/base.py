@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from expandr_ir.collections import check_collection
 from expandr_ir.config import GeneratorConfig, generator_config
 from expandr_ir.errors import ExpandrError, InputError
 from expandr_ir.expanders.calls import gather, join_texts
@@ -54,6 +55,7 @@ class Expander(AbstractContextManager["Expander"]):
         split: str | None = None,
         options: ExpandOptions | None = None,
     ) -> None:
+        check_collection(collection)
         self.config, self.collection, self.split = config, collection, split
         self.options = options or ExpandOptions()
         self.samples = self.options.samples or config.samples

@@ -83,11 +83,14 @@ class Servers:
             raise InputError(f"api.base_urls are {self.name}", expected="each server once")
         self._key = read_key(options.api_key_env)
         for url in self._urls:
-            check_address(url, self._key, options.api_key_env)
+            check_address(url)
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[list[AsyncOpenAI]]:
         """Yields a client for each server; they share their connections."""
+        # Only here: what is stored is read, and a dry run counts, without a key.
+        for url in self._urls:
+            require_key(url, self._key, self.config.api.api_key_env)
         # The client's own retries are off: they pass over answers that are broken in the middle, and over a
         # Retry-After of more than two minutes. Its timeout is off, too: it begins again with each byte.
         try:
@@ -217,15 +220,19 @@ def read_key(variable: str | None) -> str:
     return key
 
 
-def check_address(address: str, key: str, variable: str | None) -> None:
-    """Refuses a base URL that is none, and OpenAI's without a key; a password in it is masked from then on."""
+def check_address(address: str) -> None:
+    """Refuses a base URL that is none; a password in it is masked from then on."""
     if not is_web_address(address):
         raise InputError(f"api.base_url is {mask(address)!r}", expected="a URL such as http://localhost:8000/v1")
     parts = urlsplit(address)
     if parts.password:
         register(unquote(parts.password))
         register(b64encode(f"{unquote(parts.username or '')}:{unquote(parts.password)}".encode()).decode())
-    if not key and parts.hostname == urlsplit(OPENAI_URL).hostname:
+
+
+def require_key(address: str, key: str, variable: str | None) -> None:
+    """Refuses OpenAI's address without a key."""
+    if not key and urlsplit(address).hostname == urlsplit(OPENAI_URL).hostname:
         fault = f"the environment variable {variable} is not set" if variable else "api.api_key_env names no variable"
         raise MissingResourceError(
             f"there is no key for {mask(address)}: {fault}",

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 from expandr_ir.errors import InputError, some
 from expandr_ir.io.files import read_jsonl, text_field, write_jsonl
 from expandr_ir.io.manifest import write_manifest
+from expandr_ir.io.topics import as_topics
 from expandr_ir.records import ExpandedTopic, Expansion, Topic
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from expandr_ir.io.topics import Topics
 
 FAILED = ("error", "refused")
 """Finish reasons of rows that hold no text to serve."""
@@ -135,7 +138,7 @@ class Expansions(dict[str, ExpandedTopic]):
         return f"<p>{html.escape(repr(self))}</p>{self.to_frame().head(10).to_html(index=False)}"
 
 
-def read_expansions(path: str | Path, topics: Mapping[str, Topic], skip_missing: bool = False) -> Expansions:
+def read_expansions(path: str | Path, topics: Topics, skip_missing: bool = False) -> Expansions:
     """The expansions of a JSONL file, plain or .gz, for these topics; texts are taken verbatim.
 
     A row has `topic_id` and `text`, or `texts` for several; it may have `sample` (the number of its first text; rows
@@ -145,7 +148,7 @@ def read_expansions(path: str | Path, topics: Mapping[str, Topic], skip_missing:
 
     Args:
         path: the file.
-        topics: the topics to read expansions of.
+        topics: the topics to read expansions of, in any form of `as_topics`.
         skip_missing: leave out topics without an expansion, counted, where it would be an error.
 
     Raises:
@@ -153,7 +156,7 @@ def read_expansions(path: str | Path, topics: Mapping[str, Topic], skip_missing:
         InputError: a row that does not fit, one sample of a topic twice, a topic's text that differs, a topic without
             an expansion, or a file for other topics; the message names file and line.
     """
-    path = Path(path)
+    path, topics = Path(path), as_topics(topics)
     samples: dict[str, dict[int, Expansion]] = {}
     repeats: dict[str, int] = {}
     other_ids: dict[str, None] = {}

@@ -44,16 +44,20 @@ def as_topics(topics: Topics) -> dict[str, Topic]:
     if isinstance(topics, Mapping):
         for topic_id, topic in topics.items():
             text = topic.text if isinstance(topic, Topic) else topic
-            if not isinstance(text, str) or not isinstance(topic_id, str):
-                raise InputError(f"topic {topic_id!r} is a {type(text).__name__}", expected="topic_id -> text")
+            if not isinstance(topic_id, str):
+                fault = f"the topic id {topic_id!r} is of type {type(topic_id).__name__}"
+                raise InputError(fault, expected=f"a text, such as {str(topic_id)!r}")
+            if not isinstance(text, str):
+                fault = f"topic {topic_id!r} is of type {type(text).__name__}"
+                raise InputError(fault, expected="topic_id -> text")
             add_topic(by_id, topic_id, text, "the topics given")
-    elif hasattr(topics, "to_dict"):
+    elif hasattr(topics, "to_dict") and hasattr(topics, "columns"):
         for number, row in enumerate(topics.to_dict("records"), start=1):
             where = f"row {number} of the DataFrame"
             add_topic(by_id, text_field(row, ID_FIELDS, where), text_field(row, TEXT_FIELDS, where), where)
     else:
         expected = "a mapping, a list of texts, a text, a file or a DataFrame"
-        raise InputError(f"topics are a {type(topics).__name__}", expected=expected)
+        raise InputError(f"topics are of type {type(topics).__name__}", expected=expected)
     if not by_id:
         raise InputError("no topics are given", expected="at least one topic")
     return by_id

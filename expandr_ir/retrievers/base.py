@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from expandr_ir.blocks import check_values
 from expandr_ir.errors import InputError, check_fields
 from expandr_ir.io.manifest import generation_costs
 from expandr_ir.io.runs import Run, remove_own_document
@@ -49,6 +50,7 @@ class RetrieverOptions:
     own_document: Literal["auto", "remove", "keep"] = "auto"
 
     def __post_init__(self) -> None:
+        check_values(self, RetrieverOptions)
         check_fields(self, "hits", least=1)
 
 
@@ -162,7 +164,7 @@ class Clock:
 
 def as_expanded(topics: Searchable) -> dict[str, ExpandedTopic]:
     """Topics as a retriever takes them: expansions as they are, plain topics without expansions."""
-    if isinstance(topics, Mapping) and all(isinstance(topic, ExpandedTopic) for topic in topics.values()):
+    if isinstance(topics, Mapping) and topics and all(isinstance(topic, ExpandedTopic) for topic in topics.values()):
         return dict(topics)
     return plain(as_topics(topics).values())
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from expandr_ir import jvm
 from expandr_ir.aggregate import SparseOptions, sparse_aggregation, sparse_query
+from expandr_ir.blocks import check_values
+from expandr_ir.collections import check_collection
 from expandr_ir.collections.facts import CollectionFacts
 from expandr_ir.errors import InputError, check_fields
 from expandr_ir.records import ExpandedTopic, Rankings, SparseQuery
@@ -48,6 +50,7 @@ class BM25Options(SparseOptions, RetrieverOptions):
     heap: str | None = None
 
     def __post_init__(self) -> None:
+        check_values(self, BM25Options)
         SparseOptions.__post_init__(self)
         RetrieverOptions.__post_init__(self)
         check_fields(self, "threads", least=1)
@@ -68,6 +71,10 @@ class BM25(BM25Options, SingleRetriever):
     label = "bm25"
     default_aggregation = "repeat"
     find_aggregation = staticmethod(sparse_aggregation)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_collection(self.collection)
 
     def rank(self, topics: Mapping[str, ExpandedTopic], aggregation: str, clock: Clock) -> Rankings:
         """The rankings of topics with their expansions."""

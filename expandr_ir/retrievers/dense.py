@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from expandr_ir.aggregate import DenseOptions, dense_aggregation, dense_vectors
+from expandr_ir.blocks import check_values
+from expandr_ir.collections import check_collection
 from expandr_ir.config import EncodeOptions, drop_none
 from expandr_ir.encoders import Encoder, encoder_config, load_encoder
 from expandr_ir.errors import InputError
@@ -47,6 +49,10 @@ class DenseRetrieverOptions(EncodingOptions, RetrieverOptions):
 
     vectors: DenseSearchOptions = field(default_factory=DenseSearchOptions)
 
+    def __post_init__(self) -> None:
+        check_values(self, DenseRetrieverOptions)
+        super().__post_init__()
+
 
 @dataclass(frozen=True, eq=False)
 class Dense(DenseRetrieverOptions, SingleRetriever):
@@ -63,6 +69,10 @@ class Dense(DenseRetrieverOptions, SingleRetriever):
     label = "dense"
     default_aggregation = "mean"
     find_aggregation = staticmethod(dense_aggregation)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_collection(self.collection)
 
     def rank(self, topics: Mapping[str, ExpandedTopic], aggregation: str, clock: Clock) -> Rankings:
         """The rankings of topics with their expansions."""

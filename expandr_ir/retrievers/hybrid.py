@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from expandr_ir.blocks import check_values
 from expandr_ir.errors import InputError
 from expandr_ir.io.runs import Run
 from expandr_ir.retrievers.base import (
@@ -55,6 +56,9 @@ class Hybrid(Retriever):
         self.retrievers: Sequence[SingleRetriever] = retrievers
         self.with_topics_alone = with_topics_alone
         self.fusion, self.fuse, self.hits = fusion, fuse or FusionOptions(), hits
+
+    def __repr__(self) -> str:
+        return f"<Hybrid: {self.fusion} of {', '.join(map(repr, self.retrievers))}>"
 
     def search(self, topics: Searchable) -> Run:
         """See `Retriever.search`."""
@@ -107,6 +111,7 @@ class SearchOptions(BM25Options, DenseRetrieverOptions):
     fuse: FusionOptions = field(default_factory=FusionOptions)
 
     def __post_init__(self) -> None:
+        check_values(self, SearchOptions)
         super().__post_init__()
         find_fusion(self.fusion)
         if self.retriever == "hybrid" and self.aggregation:

@@ -121,7 +121,7 @@ class Store:
         self._connection, self._process, self._turn = connection, os.getpid(), threading.RLock()
 
     @classmethod
-    def open(cls, path: Path | None = None, create: bool = True) -> Store:
+    def open(cls, path: str | Path | None = None, create: bool = True) -> Store:
         """Returns the store of a file (None: `store_path()`), which is made where there is none if `create`.
 
         Raises:
@@ -129,7 +129,7 @@ class Store:
             StoreCorruptError: the file is no database, is cut short, or has lost its head.
             ExpandrError: the file belongs to something else or to another version, or cannot be written.
         """
-        path = store_path(path)
+        path = store_path(None if path is None else Path(path))
         if path.is_dir():
             raise InputError(f"{path} is a folder", expected="the file of an expansion store")
         log = path.with_name(f"{path.name}-wal")

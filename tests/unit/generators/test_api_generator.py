@@ -372,10 +372,10 @@ def test_only_openai_needs_a_key(monkeypatch):
         list(api(server, api_key_env=None).generate(topics(1)))
         monkeypatch.delenv("OPENAI_API_KEY")
         with pytest.raises(MissingResourceError, match="OPENAI_API_KEY is not set") as caught:
-            load_generator("api:gpt")
+            list(load_generator("api:gpt").generate(topics(1)))
         assert "export OPENAI_API_KEY" in caught.value.remedy
         with pytest.raises(MissingResourceError, match="api_key_env names no variable"):
-            load_generator(GeneratorConfig("api", "gpt", api=ApiOptions(api_key_env=None)))
+            list(load_generator(GeneratorConfig("api", "gpt", api=ApiOptions(api_key_env=None))).generate(topics(1)))
         monkeypatch.setenv("OPENAI_BASE_URL", server.url + "/")
         list(load_generator("api:m").generate(topics(1)))
     assert [headers["authorization"] for headers in server.headers] == ["Bearer none"] * 3
