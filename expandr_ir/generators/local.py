@@ -6,7 +6,9 @@ import gc
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from expandr_ir.config import GeneratorConfig
@@ -59,6 +61,10 @@ class LocalGenerator(chat.ChatGenerator):
         import torch
 
         while rows:
+            if self._gives_rows_early():
+                yield from self._as_they_end(rows[: self._batch_size])
+                rows = rows[self._batch_size :]
+                continue
             batch, started = rows[: self._batch_size], time.perf_counter()
             try:
                 outputs = self._write(batch)
@@ -77,8 +83,32 @@ class LocalGenerator(chat.ChatGenerator):
                 yield failure(batch[0].sample.key, "CUDA is out of memory", self._version, tokens_in=tokens_in)
             rows = rows[len(batch) :]
 
-    def _write(self, batch: Sequence[chat.Row]) -> list[list[int]]:
-        """Returns the new token ids of every row, followed by padding."""
+    def _gives_rows_early(self) -> bool:
+        """Reports a slow device, in a precision in which a row does not depend on those that are stored already."""
+        import torch
+
+        is_exact = self._model.dtype == torch.float32 and not torch.is_autocast_enabled(self._device.type)
+        return self._device.type == "cpu" and is_exact
+
+    def _as_they_end(self, batch: Sequence[chat.Row]) -> Iterator[Generation]:
+        """Yields a batch's rows when they end, while the others are written; their seconds add up to the batch's."""
+        ended, began = EndedRows(self._model.generation_config.eos_token_id), time.perf_counter()
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            writing = pool.submit(self._write, batch, ended)
+            writing.add_done_callback(lambda _: ended.rows.put(None))
+            try:
+                while (row := ended.rows.get()) is not None:
+                    began, seconds = (now := time.perf_counter()), now - began
+                    yield self._generation(batch[row[0]], row[1], seconds)
+            finally:
+                ended.is_over = True
+            outputs = writing.result()
+        rest = [place for place in range(len(batch)) if place not in ended.places]
+        seconds = (time.perf_counter() - began) / max(1, len(rest))
+        yield from (self._generation(batch[place], outputs[place], seconds) for place in rest)
+
+    def _write(self, batch: Sequence[chat.Row], ended: EndedRows | None = None) -> list[list[int]]:
+        """Returns the new token ids of every row, followed by padding; rows go to `ended` when they end."""
         import torch
 
         decoding, width = batch[0].decoding, max(len(row.ids) for row in batch)
@@ -86,7 +116,9 @@ class LocalGenerator(chat.ChatGenerator):
         # the repetition penalty of a row would depend on its neighbours.
         ids = torch.tensor([row.ids[:1] * (width - len(row.ids)) + row.ids for row in batch], device=self._device)
         mask = torch.tensor([[0] * (width - len(row.ids)) + [1] * len(row.ids) for row in batch], device=self._device)
-        stop = [StopTexts(self._tokenizer, decoding.stop, width)] if decoding.stop else []
+        stop: list[Any] = [StopTexts(self._tokenizer, decoding.stop, width)] if decoding.stop else []
+        if ended is not None:
+            stop = [ended.watching(stop, width)]
         seeds = [row.sample.seed for row in batch]
         with torch.inference_mode():
             output = self._model.generate(
@@ -184,6 +216,41 @@ class StopTexts:
         tails = chat.read_back(self._tokenizer, input_ids[:, self._prompt_width :][:, -self._tail :].tolist())
         done = [any(text in tail for text in self._stop) for tail in tails]
         return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
+
+
+class EndedRows:
+    """A stopping criterion around others: rows that they or an end token end are put into a queue, each once.
+
+    Attributes:
+        rows: place in the batch and new token ids, as they end.
+        places: of these rows.
+        is_over: set to end all rows.
+    """
+
+    def __init__(self, ends: Sequence[int]) -> None:
+        self.rows: SimpleQueue[tuple[int, list[int]] | None] = SimpleQueue()
+        self.places: set[int] = set()
+        self.is_over = False
+        self._ends = list(ends)
+
+    def watching(self, criteria: Sequence[StopTexts], prompt_width: int) -> EndedRows:
+        """Returns itself, for a batch with these criteria."""
+        self._criteria, self._prompt_width = criteria, prompt_width
+        return self
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        """Returns the rows that the criteria end, bool tensor of shape (rows,)."""
+        import torch
+
+        done = torch.full((len(input_ids),), self.is_over, device=input_ids.device)
+        for criterion in self._criteria:
+            done |= criterion(input_ids, scores)
+        is_end = torch.isin(input_ids[:, -1], torch.tensor(self._ends, device=input_ids.device))
+        for place in (done | is_end).nonzero().flatten().tolist():
+            if place not in self.places:
+                self.places.add(place)
+                self.rows.put((place, input_ids[place, self._prompt_width :].tolist()))
+        return done
 
 
 def logits_processors(decoding: Decoding, seeds: Sequence[int], device: torch.device) -> Any:

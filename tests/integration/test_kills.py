@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -85,26 +86,42 @@ def result(verb: str, output: Path) -> object:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["expandr_ir.cli", "sentence_transformers", "transformers.models.llama.modeling_llama"])
+"""Each process begins with these imported: the time to be killed in is that of the work."""
+
+
+def call_main(words: list[str], log: Path) -> None:
+    """In a process of its own: the command, its output in a file."""
+    from expandr_ir.cli import main
+
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ["EXPANDR_HOME"] = str(log.parent)
+    sys.exit(main(words))
+
+
 class Run:
     """A command on a store and an output of its own."""
 
     def __init__(self, verb: str, command: list[str], folder: Path) -> None:
         self.verb, self.store = verb, folder / "store.sqlite"
         self.output = folder / ("expansions.jsonl" if verb == "expand" else "out")
-        self._folder, store = folder, [] if verb == "encode" else ["--store", str(self.store)]
-        self._line = [sys.executable, "-m", "expandr_ir", *command, *store, "--output", str(self.output)]
+        store = [] if verb == "encode" else ["--store", str(self.store)]
+        self._words, self._log = [*command, *store, "--output", str(self.output)], folder / "log"
 
-    def start(self) -> subprocess.Popen[bytes]:
-        self._folder.mkdir(exist_ok=True)
-        paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-        environment = os.environ | {"EXPANDR_HOME": str(self._folder), "PYTHONPATH": os.pathsep.join(paths)}
-        with (self._folder / "log").open("ab") as log:
-            return subprocess.Popen(self._line, stdout=log, stderr=log, env=environment)
+    def start(self) -> ForkServerProcess:
+        self._log.parent.mkdir(exist_ok=True)
+        process = FORKS.Process(target=call_main, args=(self._words, self._log))
+        process.start()
+        return process
 
     def finish(self) -> object:
         """The result, once the command is done."""
-        code = self.start().wait()
-        assert code == 0, (self._folder / "log").read_text()[-3000:]
+        process = self.start()
+        process.join()
+        assert process.exitcode == 0, self._log.read_text()[-3000:]
         return result(self.verb, self.output)
 
     def progress(self) -> int:
@@ -127,6 +144,8 @@ def kill(folder: Path, kills: int, seed: int, tell: Callable[[str], object]) -> 
     random_, fell = random.Random(seed), Counter[str]()
     for place, (verb, command) in enumerate(commands(folder).items()):
         whole = Run(verb, command, folder / f"{verb}-whole")
+        whole.finish()  # the first one loads what the others share
+        shutil.rmtree(folder / f"{verb}-whole")
         began = time.monotonic()
         expected, seconds = whole.finish(), time.monotonic() - began
         share, killed, ended = kills // 3 + (place < kills % 3), 0, 0
@@ -134,13 +153,12 @@ def kill(folder: Path, kills: int, seed: int, tell: Callable[[str], object]) -> 
             run = Run(verb, command, folder / f"{verb}-{ended}")
             while killed < share:
                 process = run.start()
-                moment = random_.uniform(0.4, 1) * seconds
-                try:
-                    process.wait(moment)
+                moment = random_.uniform(0.1, 1) * seconds
+                process.join(moment)
+                if process.exitcode is not None:
                     break
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+                process.kill()
+                process.join()
                 done, killed = run.progress(), killed + 1
                 fell[f"{verb}: {'at work' if run.is_begun() else 'before its work'}"] += 1
                 tell(f"{verb}, kill {killed} after {moment:.1f} of {seconds:.1f} s: {done} stored")

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from tiny_models import BOS, CHAT_TEMPLATE, END_OF_TURN, EOS, tiny_adapter, tiny
 from expandr_ir.config import GeneratorConfig, LocalOptions
 from expandr_ir.errors import InputError, MissingResourceError, NotInstalledError
 from expandr_ir.generators import chat, load_generator
+from expandr_ir.generators.local import EndedRows, LocalGenerator
 from expandr_ir.records import Decoding, Message
 from expandr_ir.runtime import pick_dtype
 
@@ -199,6 +201,49 @@ def test_a_prompt_that_does_not_fit_is_an_error_of_its_own(model):
     assert done["9-0"].tokens_in > 512
 
 
+@pytest.mark.parametrize("stop", [(), ("e",)])
+def test_rows_come_as_they_end_and_are_those_of_the_whole_batch(model, monkeypatch, stop):
+    """On a CPU in float32; each step after the first row's end takes 50 ms."""
+    asked = questions(max_new_tokens=64, stop=stop)
+    whole = local(model)
+    monkeypatch.setattr(whole, "_gives_rows_early", lambda: False)
+    expected = {generation.key: replace(generation, seconds=0) for generation in whole.generate(asked)}
+    call, write, finished = EndedRows.__call__, LocalGenerator._write, []
+
+    def slow_call(self, input_ids, scores, **more):
+        time.sleep(0.05 * bool(self.places))
+        return call(self, input_ids, scores, **more)
+
+    monkeypatch.setattr(EndedRows, "__call__", slow_call)
+    monkeypatch.setattr(LocalGenerator, "_write", lambda *batch: finished.append(rows := write(*batch)) or rows)
+    generator, began = local(model), time.perf_counter()
+    generations = generator.generate(asked)
+    done = [next(generations)]
+    assert not finished
+    done += generations
+    assert {generation.key: replace(generation, seconds=0) for generation in done} == expected
+    assert 0 < sum(generation.seconds for generation in done) < time.perf_counter() - began
+    generations = generator.generate(asked)
+    next(generations)
+    generations.close()  # ends the others, in the step that is under way
+    assert len(finished[1][0]) < len(finished[0][0])
+
+
+def test_a_fault_of_a_batch_is_raised_after_the_rows_that_ended(model, monkeypatch):
+    call = EndedRows.__call__
+
+    def faulty(self, input_ids, scores, **more):
+        if self.places:
+            raise RuntimeError("a fault")
+        return call(self, input_ids, scores, **more)
+
+    monkeypatch.setattr(EndedRows, "__call__", faulty)
+    generations = local(model).generate(questions(max_new_tokens=64))
+    assert next(generations).finish_reason == "stop"
+    with pytest.raises(RuntimeError, match="a fault"):
+        list(generations)
+
+
 def test_a_batch_that_does_not_fit_the_memory_is_halved(model, monkeypatch, caplog):
     generator = local(model, batch_size=8)
     expected = texts(local(model), questions())
@@ -211,6 +256,7 @@ def test_a_batch_that_does_not_fit_the_memory_is_halved(model, monkeypatch, capl
         return write(batch)
 
     monkeypatch.setattr(generator, "_write", small_memory)
+    monkeypatch.setattr(generator, "_gives_rows_early", lambda: False)  # as on CUDA
     assert texts(generator, questions()) == expected
     assert sizes == [8, 4, 2, 2, 2, 2, 2, 2, 2, 1]
     assert "batches of 2 samples from here on" in caplog.text
