@@ -30,6 +30,7 @@ PLAN, IDS, MANIFEST = "plan.json", "ids.npy", "manifest.json"
 ARRAYS = ("vectors.npy", "ids.npy")
 REPAIR = "expandr encode --verify, which encodes damaged shards again; or delete the folder and encode again"
 ROWS_AT_ONCE = 8192
+SMALLEST_MAPPED_BYTES = 1 << 20
 LARGEST = float(np.finfo(np.float32).max)
 
 IndexKind: TypeAlias = Literal["flat", "hnsw"]
@@ -260,14 +261,18 @@ def is_faiss_folder(folder: Path) -> bool:
 
 
 def read_faiss(folder: Path) -> tuple[Any, NDArray[np.bytes_]]:
-    """The FAISS index of a Pyserini folder, memory-mapped where FAISS can, and the ids of its rows as UTF-8."""
+    """The FAISS index of a Pyserini folder, memory-mapped where it is large, and the ids of its rows as UTF-8."""
     faiss = require("faiss", "cpu")
     for name in ("index", "docid"):
         if not (folder / name).is_file():
             raise InputError(f"{folder} has no file {name!r}", expected="Pyserini's FAISS folder: index and docid")
     try:
-        index = faiss.read_index(str(folder / "index"), faiss.IO_FLAG_MMAP_IFC)
-    except RuntimeError as error:
+        # Mapped, a file that ends within a number of its head ends the process (faiss 1.15); read, it is an error.
+        is_large = (folder / "index").stat().st_size >= SMALLEST_MAPPED_BYTES
+        index = faiss.read_index(str(folder / "index"), faiss.IO_FLAG_MMAP_IFC if is_large else 0)
+        if index is None:
+            raise RuntimeError("it says that it is none")
+    except (RuntimeError, MemoryError) as error:
         problem = f"{folder / 'index'}: FAISS cannot read this index ({str(error).splitlines()[0]})"
         raise InputError(problem, expected="a complete index, of vectors of numbers (not of bits)") from error
     with (folder / "docid").open("rb") as stream:

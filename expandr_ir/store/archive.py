@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from expandr_ir.blocks import fit
 from expandr_ir.errors import InputError, unknown_name
 from expandr_ir.io.files import output_file, parse_json, read_jsonl, write_jsonl
 from expandr_ir.masking import known_secrets, mask
@@ -193,7 +194,8 @@ def _group(path: Path, generator: object, decoding: object, prompt: str | None, 
     if fault := field_fault(parts):
         raise StoreCorruptError(path, f"of a generator and its texts, {fault}")
     group = StoreGroup(parts["generator"], parts["decoding"], prompt, *counts)
-    if not {"engine", "model"} <= group.generator.keys():
+    names = [group.generator.get(name) for name in ("engine", "model")]
+    if not all(isinstance(name, str) for name in names) or not isinstance(group.generator.get("adapter"), str | None):
         raise StoreCorruptError(path, f"a generator is {group.generator}")
     return group
 
@@ -208,8 +210,10 @@ def parsed_json(value: Any) -> Any:
 
 def find(store: Store, prefix: str) -> dict[str, Any]:
     """Returns the row of `export_rows` whose key begins with `prefix`."""
-    (row,) = _select(store, f"{ROWS} WHERE key = :key", {"key": full_key(store, prefix)})
-    return row
+    key = full_key(store, prefix)
+    for row in list(_select(store, f"{ROWS} WHERE key = :key", {"key": key})):
+        return row
+    raise StoreCorruptError(store.path, f"the generation {key} is not where the index of keys has it")
 
 
 def full_key(store: Store, prefix: str) -> str:
@@ -332,10 +336,12 @@ def _entry(row: dict[str, Any], where: str) -> StoreEntry:
         raise InputError(f"{where}: {fault}", expected=form)
     try:
         messages = tuple(Message(**message) for message in row["messages"])
-        generator, stop = GeneratorId(**row["generator"]), row["decoding"].get("stop", [])
+        generator, stop = fit(GeneratorId, row["generator"], where), row["decoding"].get("stop", [])
         if not isinstance(stop, list):
             raise TypeError(f"'stop' is a {type(stop).__name__}, not a list")
         decoding = Decoding(**{**row["decoding"], "stop": tuple(stop)})
+        if not all(isinstance(text, str) for message in messages for text in (message.role, message.content)):
+            raise TypeError("a message whose role or content is no text")
         key = sample_key(messages_hash(messages), settings_hash(generator, decoding), row["sample"])
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: {error}", expected=form) from error

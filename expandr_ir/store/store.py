@@ -325,6 +325,8 @@ def _create_file(path: Path) -> None:
 def _errors_in_words(path: Path) -> Iterator[None]:
     try:
         yield
+    except UnicodeDecodeError as error:  # of SQLite's own message about a table's name
+        raise StoreCorruptError(path, f"a name in it is no UTF-8 ({error})") from error
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", None)
         if code is None:  # a wrong call, not a state of the file

@@ -137,7 +137,7 @@ def _generations(connection: sqlite3.Connection) -> Iterator[str]:
         row["verbatim"] = FLAGS.get(row["verbatim"], row["verbatim"])
         if fault := field_fault(row):
             yield f"generation {row['key']}: {fault}"
-        elif sample_key(messages, settings, row["sample"]) != row["key"]:
+        elif {type(messages), type(settings)} != {str} or sample_key(messages, settings, row["sample"]) != row["key"]:
             yield f"generation {row['key']} does not stand under the hash of its parts"
         else:
             for name, masked in MASKS.items():

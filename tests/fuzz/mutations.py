@@ -73,6 +73,8 @@ BYTES = [
     *("\u2028\u00a0\u3000\u202e\U0001f600".encode(), b" ", b'"', b"\\", b"{", b"}", b"[", b"]", b":", b",", b"#", b"%"),
     *(b"\xff" * 4, b"\xff" * 8, b"\x00" * 8, b"\x7f" * 8, b"\x80" + b"\0" * 7, b"\x01\0\0\0", b"\xff\xff\xff\x7f"),
 ]
+MOST_BYTES = 1 << 20
+"""Of a changed file: a reader may take its time for more."""
 WORDS = [value.encode("utf-8", "surrogatepass") for value in JSON_VALUES + YAML_VALUES]
 _WORD = re.compile(rb"[^\s,:\[\]{}\"']+")
 _MARK = "\u0001"  # in place of a value or key: any text goes there
@@ -84,7 +86,7 @@ def mutate(random: Random, files: Files) -> Files:
     changed = dict(files)
     for _ in range(random.choice((1, 1, 1, 2, 3, 8))):
         name = random.choice(sorted(changed))
-        changed[name] = _change(random, name, changed[name])
+        changed[name] = _change(random, name, changed[name])[:MOST_BYTES]
     if random.random() < 0.02:
         first, second = random.choice(sorted(changed)), random.choice(sorted(changed))
         changed[first], changed[second] = changed[second], changed[first]
@@ -97,7 +99,7 @@ def _change(random: Random, name: str, content: bytes) -> bytes:
     path = PurePath(name)
     if path.suffix == ".gz" and random.random() < 0.7:
         try:
-            return gzip.compress(_change(random, path.stem, gzip.decompress(content)), 1)
+            return gzip.compress(_change(random, path.stem, gzip.decompress(content))[:MOST_BYTES], 1)
         except (OSError, EOFError, ValueError, zlib.error):
             pass  # an earlier change broke it
     structured = path.suffix in {".json", ".jsonl", ".yaml"} and random.random() < 0.6

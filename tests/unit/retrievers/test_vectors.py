@@ -281,9 +281,13 @@ def test_faulty_faiss_folders(tmp_path):
         "document 'b' is not finite": faiss_folder(tmp_path / "inf", broken, "a\nb\nc\n"),
         "IndexScalarQuantizer": faiss_folder(tmp_path / "fp16", rows, "a\nb\nc\n", quantizer),
         "cannot read this index": faiss_folder(tmp_path / "cut", rows, "a\nb\nc\n"),
+        "index: FAISS cannot read": faiss_folder(tmp_path / "head", rows, "a\nb\nc\n"),
+        "it says that it is none": faiss_folder(tmp_path / "null", rows, "a\nb\nc\n"),
         "no file 'index'": faiss_folder(tmp_path / "missing", rows, "a\nb\nc\n"),
     }
     (tmp_path / "cut" / "index").write_bytes((tmp_path / "cut" / "index").read_bytes()[:60])
+    (tmp_path / "head" / "index").write_bytes((tmp_path / "head" / "index").read_bytes()[:27])
+    (tmp_path / "null" / "index").write_bytes(b"null")
     (tmp_path / "missing" / "index").unlink()
     (tmp_path / "types" / "manifest.json").write_text('{"encoder": {}, "fingerprint": "x", "dim": "3"}')
     for message, folder in folders.items():

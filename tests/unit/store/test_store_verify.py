@@ -34,6 +34,7 @@ def damaged(path, damage, count=3):
         ("""UPDATE messages SET messages = '[{"role": "user", "content": "x"}]'""", "not what they were written as"),
         ("UPDATE messages SET messages = 'no JSON'", "not what they were written as"),
         ("UPDATE settings SET generator = '{}'", "settings"),
+        ("UPDATE generations SET messages = x'ff' WHERE rowid = 2", "does not stand under the hash"),
         ("DELETE FROM messages", "refers to messages that are not there"),
         ("PRAGMA writable_schema = 1; DELETE FROM sqlite_master WHERE tbl_name = 'leases'", "SQLite: "),
     ],
@@ -81,9 +82,12 @@ def test_a_damaged_row_is_named_and_the_others_are_rescued(tmp_path, damage, fau
         assert import_rows(new, tmp_path / "rows.jsonl") == (2, 0)
 
 
+OF_TYPES = """settings SET generator = '{"engine": "api", "model": "m", "adapter": false}'"""
+
+
 @pytest.mark.parametrize(
     "damage",
-    ["settings SET generator = '{'", "settings SET generator = '{}'", "messages SET prompt = x'ff'"],
+    ["settings SET generator = '{'", "settings SET generator = '{}'", OF_TYPES, "messages SET prompt = x'ff'"],
 )
 def test_groups_and_texts_of_a_damaged_store_are_refused(tmp_path, damage):
     with Store.open(damaged(tmp_path / "s.sqlite", f"UPDATE {damage}")) as store, pytest.raises(StoreCorruptError):
