@@ -24,6 +24,7 @@ def fuzz(*words):
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.java
 def test_no_mutated_file_ends_in_a_traceback_or_a_signal():
     done = fuzz("--inputs", "15", "--seed", "1")
     assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-3_000:]
