@@ -12,7 +12,7 @@ from expandr_ir.errors import InputError
 from expandr_ir.evaluate import DEFAULT_MEASURES, score_run
 from expandr_ir.evaluate.compare import compare as compare_runs
 from expandr_ir.io.expansions import read_expansions
-from expandr_ir.io.files import atomic_write, output_file
+from expandr_ir.io.files import output_file, write_text
 from expandr_ir.io.manifest import Manifest, read_manifest
 from expandr_ir.io.qrels import read_qrels
 from expandr_ir.io.runs import read_run, run_names
@@ -115,9 +115,8 @@ def compare(options: CompareOptions) -> str:
         text = render(comparison, options.format, colour=output is None and sys.stdout.isatty())
     if output is None:
         return text.rstrip("\n")
-    with atomic_write(output) as stream:
-        stream.write(text)
-    return f"{output}: {len(text.encode()):,} bytes"
+    write_text(output, text)
+    return f"{output}: {output.stat().st_size:,} bytes"
 
 
 def _texts(manifest: Manifest, topics: dict[str, Topic]) -> dict[str, list[str]]:

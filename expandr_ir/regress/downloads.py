@@ -313,8 +313,8 @@ def unzip_folder(archive: Path, folder: Path) -> None:
                 members = [member for member in packed.infolist() if not member.filename.startswith("__MACOSX/")]
                 for name, mode in ((member.filename, member.external_attr >> 16) for member in members):
                     path = PurePosixPath(name)
-                    if stat.S_ISLNK(mode) or path.is_absolute() or ".." in path.parts or "\\" in name:
-                        found = f"{archive}: the member {name!r} is a link or would leave the folder"
+                    if not name or stat.S_ISLNK(mode) or path.is_absolute() or ".." in path.parts or "\\" in name:
+                        found = f"{archive}: the member {name!r} has no name, is a link, or would leave the folder"
                         raise InputError(found, expected="files and folders with plain paths")
                 packed.extractall(temporary, members)
         except (*ZIP_FAULTS, OSError) as error:

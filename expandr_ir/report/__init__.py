@@ -78,7 +78,7 @@ def report(options: ReportOptions) -> str:
         texts = {output: _text(form, study, output, options.per_topic)}
     for path, text in texts.items():
         write_text(path, text)
-    return "\n".join(f"{path}: {len(text.encode()):,} bytes" for path, text in texts.items())
+    return "\n".join(f"{path}: {path.stat().st_size:,} bytes" for path in texts)
 
 
 def _text(form: str, study: Study, output: Path, per_topic: int) -> str:

@@ -191,8 +191,10 @@ def open_shards(folder: Path) -> CorpusVectors:
     check_number(f"{folder / MANIFEST}: the number of shards", manifest.get("shards", 0), least=1)
     dim, ids = manifest["dim"], load_ids(folder / IDS)
     check_ids(ids, folder / IDS)
-    paths = [shard_path(folder, number, "vectors.npy") for number in range(manifest["shards"])]
-    rows = sum(len(load_vectors(path, dim)) for path in paths)
+    paths, rows = [], 0
+    for number in range(manifest["shards"]):  # which ends at the first that is not there
+        paths.append(shard_path(folder, number, "vectors.npy"))
+        rows += len(load_vectors(paths[-1], dim))
     if rows != len(ids):
         raise InputError(
             f"{folder}: {rows} vectors, but {len(ids)} ids", expected="one id for each vector", remedy=REPAIR
@@ -226,7 +228,8 @@ def load_ids(path: Path) -> NDArray[np.bytes_]:
 def _load_array(path: Path, expected: str, fits: Callable[[NDArray[Any]], bool]) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, OverflowError, EOFError, tokenize.TokenError) as error:  # of a damaged header
+    # The last four are of damaged headers.
+    except (OSError, ValueError, OverflowError, EOFError, SyntaxError, tokenize.TokenError) as error:
         raise InputError(f"{path} cannot be read ({error})", expected=expected, remedy=REPAIR) from error
     if not isinstance(array, np.ndarray) or not fits(array):
         kind = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else "several arrays"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import NoneType
 from typing import Any
@@ -26,6 +27,9 @@ FIELDS: dict[str, tuple[tuple[type, ...], Any]] = {
 }
 """In their order: types of the JSON value, and the value of a field that is not there."""
 
+PLAIN = ("key", "prompt", "finish_reason", "created")
+"""Fields that are kept as Unicode; texts and errors are kept as they came."""
+
 FLAGS = {0: False, 1: True}
 """SQLite's values of a field that is true or false."""
 
@@ -39,6 +43,8 @@ def field_fault(row: Mapping[str, Any]) -> str | None:
             return f"{name!r} is no UTF-8"
         if type(value) not in FIELDS[name][0]:
             return f"{name!r} is a {type(value).__name__}"
+        if name in PLAIN and value is not None and not re.fullmatch("[^\ud800-\udfff]*", value):
+            return f"{name!r} has half a surrogate pair"
         if isinstance(value, int | float) and not 0 <= value < 2**63:
             return f"{name!r} is {value}, no number from 0 to 2**63"
     return None

@@ -38,6 +38,14 @@ def test_the_format_is_the_one_named_else_that_of_the_ending(runs, capsys, words
     assert f"{output}: " in capsys.readouterr().out
 
 
+def test_half_a_surrogate_pair_in_the_results(runs):
+    results = Path(runs) / "results.json"
+    results.write_text(results.read_text().replace('"about": "', '"about": "\\ud800', 1))
+    for output in ("page.html", "table.csv", "page.md", "table.tex", "kept.json"):
+        assert main(["report", str(runs), "--output", output]) == 0
+        Path(output).read_text(encoding="utf-8")
+
+
 def test_a_readme_keeps_what_is_around_its_table(runs):
     Path("README.md").write_text("# Mine\n<!-- results -->\n<!-- /results -->\nthe end\n")
     assert main(["report", str(runs), "--output", "README.md"]) == 0

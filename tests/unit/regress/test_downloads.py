@@ -276,6 +276,7 @@ def test_a_zip_becomes_a_folder(server, offer, tmp_path):
     [
         (zipped(("tiny/../../escaped", "x")), "would leave the folder"),
         (zipped(("/etc/escaped", "x")), "would leave the folder"),
+        (zipped(("a", "x")).replace(b"a", b"\0"), "the member '' has no name"),
         (zipped(("a\\..\\b", "x")), "would leave the folder"),
         (zipped(link="tiny/link"), "is a link"),
         (zipped(("one/x", ""), ("two/x", "")), "it holds one, two"),

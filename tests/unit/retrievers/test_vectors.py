@@ -340,6 +340,7 @@ def put(name, text):
     return lambda folder: (folder / name).write_bytes(text)
 
 
+NO_DTYPE = b"\x93NUMPY\x01\0\x3b\0{'descr': ',f4', 'fortran_order': False, 'shape': (2, 2), }\n"
 DAMAGE = {  # and what is said when the folder is opened; "" where only sums tell
     "zeroed": (save("000001.vectors.npy", np.zeros_like), ""),
     "swapped": (swap, ""),
@@ -363,6 +364,11 @@ DAMAGE = {  # and what is said when the folder is opened; "" where only sums tel
     "manifest's types": (
         put("manifest.json", b'{"encoder": {}, "fingerprint": "", "dim": 8, "shards": "4"}'), "'shards' is '4'"
     ),
+    "shards beyond": (
+        put("manifest.json", b'{"encoder": {}, "fingerprint": "", "dim": 8, "shards": 4611686018427387905}'),
+        "000004.vectors.npy cannot be read",
+    ),
+    "dtype": (put("000001.vectors.npy", NO_DTYPE), "cannot be read"),
     "no shards": (put("manifest.json", b'{"encoder": {}, "fingerprint": "", "dim": 8}'), "number of shards is 0"),
     "record": (put("000001.json", b"{"), ""),
     "record's types": (put("000001.json", b'{"documents": "16"}'), ""),
@@ -378,6 +384,7 @@ OF_THE_WHOLE = (
     "no UTF-8",
     "manifest",
     "manifest's types",
+    "shards beyond",
     "no shards",
 )
 SHARDS_ENCODED = {"swapped": 2} | dict.fromkeys(OF_THE_WHOLE, 0)

@@ -176,6 +176,8 @@ GOOD = {
         ({"sample": -1}, "'sample' is -1"),
         ({"tokens_in": 2**63}, "'tokens_in' is 9223372036854775808"),
         ({"seconds": float("nan")}, "'seconds' is nan"),
+        ({"prompt": "\ud800"}, "'prompt' has half a surrogate pair"),
+        ({"created": "x\udfff"}, "'created' has half a surrogate pair"),
         ({"messages": "why"}, "'messages' is a str"),
         ({"messages": ["why"]}, "line 2"),
         ({"messages": [{"role": "user"}]}, "content"),
