@@ -27,12 +27,20 @@ from expandr_ir.cli.verb import Verb
 from expandr_ir.config import conf_path, generator_block, names
 from expandr_ir.errors import InputError, MissingResourceError, unknown_name
 from expandr_ir.io.files import parse_json
+from expandr_ir.runtime import require
 
 T = TypeVar("T")
 
 SHORT = {"-m": "--measures", "--measure": "--measures", "-o": "--output"}
 PASSED_ON = ("-h", "--help", "--print_config", "--quiet")
 TYPE_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+CLASSES = {
+    "dpo": ("trl", "DPOConfig"),
+    "sft": ("trl", "SFTConfig"),
+    "lora": ("peft", "LoraConfig"),
+    "training": ("sentence_transformers", "SentenceTransformerTrainingArguments"),
+}
+"""Classes of other packages that take the entries of a dictionary, by the option's name."""
 LAYERS = {"config": 0, "generator": 1}
 NO_DEFAULT = ("None", "False", "", "[]", "()", "{}", SUPPRESS)
 """Defaults, as text, that --help does not show."""
@@ -138,7 +146,7 @@ def _normalise(argv: Sequence[str], options: Mapping[str, Option], verb: str, po
     bare += last
     if bare and not positional:
         raise InputError(f"{bare[0]!r} is not an option", remedy=f"expandr {verb} --help")
-    values += [*lists.items(), *((name, _entry(texts)) for name, texts in entries.items())]
+    values += [*lists.items(), *((name, _entry(name, texts)) for name, texts in entries.items())]
     # wherever they stand on the line, words go over blocks, and blocks over files
     values = _with_generators(sorted(values, key=lambda value: LAYERS.get(value[0], len(LAYERS))), options)
     for name, value in values:
@@ -180,10 +188,21 @@ def _items(value: str, hint: Any) -> list[Any]:
     return [value] if element is str else [items]
 
 
-def _entry(values: Sequence[str]) -> str:
-    """The value of a dictionary's entry; a flag that is repeated is a list."""
-    items = [item for value in values for item in _items(value, list[Any])]
-    return values[0] if len(values) == 1 else json.dumps(items)
+def _entry(name: str, values: Sequence[str]) -> str:
+    """The value of a dictionary's entry; a flag that is repeated is a list, or the last one where no list fits."""
+    if len(values) == 1 or not _takes_list(name):
+        return values[-1]
+    return json.dumps([item for value in values for item in _items(value, list[Any])])
+
+
+def _takes_list(name: str) -> bool:
+    """Reports whether an entry may be a list, as far as the class that takes the dictionary tells."""
+    owner, entry = name.split(".")[-2:]
+    if owner not in CLASSES:
+        return True
+    package, class_name = CLASSES[owner]
+    types = {field.name: str(field.type) for field in dataclasses.fields(getattr(require(package), class_name))}
+    return "list" in types.get(entry, "list").lower()
 
 
 def _with_generators(values: Sequence[tuple[str, Any]], options: Mapping[str, Option]) -> list[tuple[str, Any]]:

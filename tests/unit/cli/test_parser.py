@@ -191,6 +191,22 @@ def test_a_repeated_entry_of_a_dictionary_is_a_list(words, settings):
     assert options("--generator", "echo:m", *words.split()).settings == settings
 
 
+@pytest.mark.parametrize(
+    ("words", "training"),
+    [
+        ("--training.max_steps 4 --training.max_steps 6", {"max_steps": 6}),
+        ("--training.report_to wandb --training.report_to trackio", {"report_to": ["wandb", "trackio"]}),
+    ],
+)
+def test_a_repeated_entry_that_can_be_no_list_is_the_last_one(words, training):
+    pytest.importorskip("torch")
+    pytest.importorskip("sentence_transformers")
+    verb = VERBS["train retriever"]
+    _, options_class = verb.load()
+    line = ["--encoder", "e", "--data.rows", "r", "--objective.aggregation", "none", "--output", "o", *words.split()]
+    assert parse("train retriever", verb, options_class, line).training == training
+
+
 def test_an_entry_of_a_dictionary_in_a_block_is_typed_in_both_spellings():
     words = "--generator.api.extra-body.bad_words a --generator.api.extra_body.bad_words b"
     assert options("--generator", "api:m", *words.split()).generator.api.extra_body == {"bad_words": ["a", "b"]}
