@@ -69,7 +69,7 @@ def test_no_java_is_broken_and_says_what_to_type(quick, monkeypatch, capsys):
         ("pyserini", "pyserini", "broken", "pip install 'pyserini>=1.6,<3'"),
         ("torch", "torch", "broken", "pip install 'torch>=2.9,<2.14'"),
         ("peft", "peft", "absent", "pip install 'peft>=0.18'"),
-        ("vllm", "vllm", "absent", "pip install 'vllm>=0.20'"),
+        ("vllm", "vllm", "absent", "pip install 'peft>=0.18' 'vllm>=0.20'"),
     ],
 )
 def test_what_is_not_installed(quick, monkeypatch, distribution, name, state, remedy):
