@@ -22,6 +22,7 @@ from tiny_models import tiny_adapter, tiny_llama
 from expandr_ir.blocks import load_block
 from expandr_ir.config import ApiOptions, GeneratorConfig, LocalOptions, conf_path
 from expandr_ir.generators import load_generator
+from expandr_ir.generators.base import GeneratorChangedError
 from expandr_ir.records import Decoding, GenerationRequest, Message, SampleKey, Topic
 
 QUESTIONS = ["how long is the life cycle of a flea", "does aspirin help", "keep the last lines of a log"]
@@ -134,11 +135,14 @@ def test_transformers_serve_samples_by_seed_and_ignores_n(transformers_serve, ca
 
 
 @pytest.mark.slow
-def test_transformers_serve_refuses_fields_it_does_not_know(transformers_serve):
-    asked = requests(decoding=Decoding(max_new_tokens=8, repetition_penalty=1.2))
-    errors = [generation.error for generation in load_generator(transformers_serve).generate(asked)]
-    assert len(errors) == 3
-    assert all("422" in error and "repetition_penalty" in error for error in errors)
+def test_without_a_field_that_transformers_serve_refuses_texts_have_other_keys(transformers_serve):
+    penalised = requests(decoding=Decoding(max_new_tokens=8, repetition_penalty=1.2))
+    generator = load_generator(transformers_serve)
+    identity = generator.id
+    with pytest.raises(GeneratorChangedError, match="refuses repetition_penalty"):
+        list(generator.generate(penalised))
+    assert generator.id != identity
+    assert len(texts(generator, penalised)) == 3
 
 
 @pytest.fixture(scope="module")
