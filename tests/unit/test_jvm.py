@@ -98,10 +98,11 @@ def test_openai_placeholder_lives_during_the_import_only(tmp_path, monkeypatch, 
 @pytest.mark.java
 def test_start_is_quiet_sets_up_children_and_tells_a_forked_process_to_spawn():
     code = """
-import os, shutil
+import os, shutil, warnings
 from pathlib import Path
 from expandr_ir import jvm
 jvm.start(); jvm.start()
+warnings.simplefilter('ignore', DeprecationWarning)  # Python 3.12 warns of a fork beside threads
 assert Path(shutil.which('java')).parent == jvm.find_java().home / 'bin'
 assert os.environ['JAVA_HOME'] == str(jvm.find_java().home)
 assert jvm.java_class('org.apache.lucene.search.IndexSearcher').getMaxClauseCount() == 65536
