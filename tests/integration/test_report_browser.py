@@ -162,7 +162,7 @@ def test_a_topic_in_full(opened):
     page.locator("details.condition").nth(1).locator("> summary").click()
     page.locator("details.condition").nth(1).locator(".helped a", has_text="topic 2").click()
     view = page.locator("#topic")
-    assert page.locator("#main").is_hidden()
+    page.locator("#main").wait_for(state="hidden")
     assert view.locator("h2").inner_text() == f"topic 2 {HOSTILE}"
     assert view.locator(".texts li").nth(0).inner_text() == f"{HOSTILE} 2"
     assert "written, and empty" in view.locator(".texts li").nth(1).inner_text()
@@ -183,7 +183,7 @@ def test_a_topic_in_full(opened):
     page.wait_for_function("location.hash.includes('/2/')")
     view.get_by_role("link", name="All results").click()
     page.wait_for_selector("#main:not([hidden])")
-    assert view.is_hidden()
+    view.wait_for(state="hidden")
 
 
 def test_the_list_of_topics(opened):
