@@ -35,7 +35,7 @@ _CONTEXTS = tuple(
         (r"api[-_ ]?key(?: provided)?\s*[:=]\s*", r"(?=[^\s'\",;&}]{0,200}\d)[^\s'\",;&}]{6,}"),
     )
 )
-"""Where a secret stands: a URL's password or key, an Authorization header, a JSON field, "API key: ..."."""
+"""Places of secrets: a URL's password or key, an Authorization header, a JSON field, "API key: ..."."""
 _registered: set[str] = set()
 
 
@@ -80,7 +80,7 @@ def mask(text: str, known: Known | None = None) -> str:
 
 
 def mask_text(text: str, known: Known | None = None) -> str:
-    """What an LLM wrote, with known secrets replaced by ***: a server can send the key that it was given."""
+    """An LLM's text with known secrets replaced by ***: a server can send the key that it was given."""
     return _replace(text, (known or known_secrets()).in_texts)
 
 

@@ -1,4 +1,4 @@
-"""What stands around the text in an LLM's reply: its reasoning, and tokens of chat templates.
+"""Removes what surrounds the text in an LLM's reply: its reasoning, and tokens of chat templates.
 
 The engines decide by it whether there is a text at all; cleaning removes it from the texts of any engine and any age.
 """

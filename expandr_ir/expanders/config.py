@@ -105,12 +105,12 @@ class ExpanderConfig:
 
 
 RETRY = ("empty", "refused", "truncated")
-"""What of the store can be asked anew, besides errors, which always are."""
+"""The kinds of stored answers that can be asked anew; errors always are."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReuseOptions:
-    """What is taken from the expansion store, and how it is written.
+    """Options of reading and writing the expansion store.
 
     Args:
         store: the expansion store's file; None takes $EXPANDR_STORE, else the one under EXPANDR_HOME.
@@ -132,7 +132,7 @@ class ReuseOptions:
                 raise unknown_name("value of --retry", reason, RETRY)
 
     def reasons(self) -> set[str]:
-        """What is asked anew."""
+        """The kinds of stored answers to ask anew."""
         return {"error", *self.retry, *(["refused"] if self.retry_refused else [])}
 
     def expand_options(self, **more: Any) -> ExpandOptions:

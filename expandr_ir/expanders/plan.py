@@ -260,7 +260,7 @@ class Plan:
 
 
 def has_reason(row: StoredGeneration, reasons: Collection[str], prompt_text: str) -> bool:
-    """Whether a stored answer is one of these: "error", "refused", "truncated", or "empty" once cleaned."""
+    """Reports a stored answer that is one of these: "error", "refused", "truncated", or "empty" once cleaned."""
     reason = row.generation.finish_reason
     if reason in FAILED:
         return reason in reasons

@@ -40,7 +40,7 @@ class Row:
 
 
 class ChatGenerator:
-    """What the local and vllm engines do with the tokenizer alone; `_limits` and `_answer` are each engine's own."""
+    """The work of the local and vllm engines that needs the tokenizer alone; each has its own `_limits` and `_answer`."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         self.id = identify(config)

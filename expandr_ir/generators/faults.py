@@ -1,4 +1,4 @@
-"""What a server's errors mean: another attempt, one request's failure, the end of the command, a field to leave out."""
+"""The meaning of a server's errors: another attempt, one request's failure, the end of the command, a field to leave out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an LLM's reply is, decided in one place for all engines: a text, an empty text, a refusal or a failure."""
+"""The kind of an LLM's reply, decided in one place for all engines: a text, an empty text, a refusal or a failure."""
 
 from __future__ import annotations
 

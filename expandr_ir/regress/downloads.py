@@ -51,7 +51,7 @@ TIMEOUT_S = 60.0
 BUSY = {408, 425, 429, 500, 502, 503, 504}
 
 ZIP_FAULTS = (BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError)
-"""What zipfile raises for a damaged archive; a RuntimeError for a password or an unknown way to pack."""
+"""The exceptions of zipfile for a damaged archive; a RuntimeError for a password or an unknown way to pack."""
 
 NAME_FAULTS = {None, errno.EINVAL, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG}
 """Errors of the system that are an archive's fault (None: of bz2); of others, such as a full disk, it is not."""

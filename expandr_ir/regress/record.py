@@ -47,7 +47,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Records:
-    """What a file of records holds."""
+    """The content of a file of records."""
 
     records: tuple[Record, ...]
 

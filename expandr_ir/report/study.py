@@ -34,7 +34,7 @@ class Contrast:
 
 @dataclass(frozen=True, slots=True)
 class TestRecord:
-    """What results.json keeps of a condition beside its figures."""
+    """The part of results.json about a condition that is no figure."""
 
     contrasts: dict[str, Contrast]
     cost: Cost
