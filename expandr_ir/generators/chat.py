@@ -40,7 +40,7 @@ class Row:
 
 
 class ChatGenerator:
-    """The work of the local and vllm engines that needs the tokenizer alone; each has its own `_limits` and `_answer`."""
+    """The part of the local and vllm engines that needs the tokenizer alone; `_limits` and `_answer` are their own."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         self.id = identify(config)

@@ -1,4 +1,4 @@
-"""The meaning of a server's errors: another attempt, one request's failure, the end of the command, a field to leave out."""
+"""A server's errors, by what follows: another attempt, a failed request, the command's end, a field left out."""
 
 from __future__ import annotations
 

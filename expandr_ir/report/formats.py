@@ -22,7 +22,7 @@ COLUMNS = (  # of the CSV
 )  # fmt: skip
 
 FORMULA = re.compile(r"(?=\s*[=+\-@＝＋－＠]|[\t\n])")
-"""Beginnings of a cell that a spreadsheet computes; Japanese ones read the wide signs, and some programs pass over white space before."""
+"""A spreadsheet computes such cells: Japanese ones read the wide signs, some pass over white space before."""
 
 OPENING = re.compile(r"<!-- results(?P<names>(?: [^\s>]+)*) -->\n")
 CLOSING = "<!-- /results -->"
