@@ -83,9 +83,6 @@ DENSE: dict[str, str] = {
 }
 """This package's dense aggregations by name; others come by entry points of `expandr_ir.aggregations.dense`."""
 
-VECTORIAL = frozenset(DENSE) - {"concat"}
-"""Those of this package that are functions of vectors; `concat` is one of texts."""
-
 
 @cache
 def dense_aggregation(name: str) -> Callable[..., Any]:

@@ -118,14 +118,14 @@ class Servers:
         came before stay. Samples of which every attempt failed get a failure.
         """
         first, servers = zlib.crc32(samples[0].key.encode()), len(clients)
-        attempts, started = max(self.config.api.max_attempts, servers), time.perf_counter()
+        attempts = max(self.config.api.max_attempts, servers)
         done: dict[str, Generation] = {}
         for attempt in range(1, attempts + 1):
             try:
                 client = clients[(first + attempt) % servers]
                 text = await self._send(client, request_body(self.config, request, len(samples), samples[0].seed))
-                seconds, url = time.perf_counter() - started, str(client.base_url).rstrip("/")
-                answers = read_answer(text, samples, request.decoding, self._version, seconds, url)
+                url = str(client.base_url).rstrip("/")
+                answers = read_answer(text, samples, request.decoding, self._version, url)
                 done = {answer.key: answer for answer in answers if isinstance(answer, Generation)} | done
                 faults = [answer for answer in answers if isinstance(answer, Fault)]
                 if not faults:
@@ -146,9 +146,8 @@ class Servers:
                 if is_behind_proxy
                 else "start it, or --generator.api.base_url where it is",
             )
-        reason, seconds = fault.finish_reason, (time.perf_counter() - started) / len(samples)
         failures = {
-            sample.key: failure(sample.key, fault.reason, self._version, finish_reason=reason, seconds=seconds)
+            sample.key: failure(sample.key, fault.reason, self._version, finish_reason=fault.finish_reason)
             for sample in samples
         }
         return [*(failures | done).values()]
@@ -269,11 +268,11 @@ def request_body(config: GeneratorConfig, request: GenerationRequest, n: int, se
 
 
 def read_answer(
-    text: str, samples: Sequence[SampleKey], decoding: Decoding, client_version: str, seconds: float, url: str
+    text: str, samples: Sequence[SampleKey], decoding: Decoding, client_version: str, url: str
 ) -> list[Generation | Fault]:
     """Returns a generation for each text of an answer, or the fault that may pass.
 
-    Time and written tokens are shared out evenly.
+    Written tokens are shared out evenly; the seconds are the caller's to fill in.
     """
     answers: list[Generation | Fault] = []
     try:
@@ -289,7 +288,7 @@ def read_answer(
         for place, (sample, choice) in enumerate(zip(samples, choices, strict=False)):
             verdict = judge(read_choice(choice, tokens_out is not None), decoding)
             share = None if tokens_out is None else tokens_out // n + (place < tokens_out % n)
-            cost = (tokens_in, share, seconds / n)
+            cost = (tokens_in, share, 0.0)
             generation = Generation(sample.key, verdict.text, verdict.finish_reason, *cost, version, verdict.error)
             answers.append(Fault(verdict.error or "") if verdict.may_pass else generation)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

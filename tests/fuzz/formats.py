@@ -291,7 +291,7 @@ def read_reply(path: Path) -> None:
     samples = [SampleKey(number, f"key {number}", number) for number in range(3)]
     with suppress(Fault):
         text = path.read_bytes().decode("utf-8", "replace")
-        answers = read_answer(text, samples, Decoding(stop=("\n\n",)), "v", 1.0, "http://x/v1")
+        answers = read_answer(text, samples, Decoding(stop=("\n\n",)), "v", "http://x/v1")
         request = GenerationRequest(examples.TOPICS["1"], (Message("user", "x"),), tuple(samples), Decoding())
         generations = [answer for answer in answers if isinstance(answer, Generation)]
         with Store.open(path.with_name("s.sqlite")) as store:

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from expandr_ir.aggregate import DENSE, DenseOptions, dense_aggregation, dense_vectors
-from expandr_ir.aggregate.dense import VECTORIAL, concat
+from expandr_ir.aggregate.dense import concat
 from expandr_ir.errors import ExpandrError, InputError
 from expandr_ir.records import ExpandedTopic, Expansion, Topic
 
+VECTORIAL = frozenset(DENSE) - {"concat"}
 TOPIC = np.array([1, 0, 2], dtype=np.float32)
 TWO = np.array([[3, 4, 0], [5, 0, 6]], dtype=np.float32)
 

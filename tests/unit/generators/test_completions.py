@@ -44,7 +44,7 @@ def test_bodies_of_requests():
 def answer(*choices, stop=(), **fields):
     samples = [SampleKey(n, f"k{n}", n) for n in range(4)]
     text = json.dumps({"choices": list(choices), **fields})
-    return read_answer(text, samples, Decoding(stop=tuple(stop)), "client 1", 6.0, "http://a/v1")
+    return read_answer(text, samples, Decoding(stop=tuple(stop)), "client 1", "http://a/v1")
 
 
 def choice(content, reason="stop", **message):
@@ -55,9 +55,9 @@ def test_an_answer_is_shared_out_over_its_texts():
     usage = {"prompt_tokens": 3, "completion_tokens": 8}
     choices = choice("a"), choice("b", "length"), choice("")
     assert answer(*choices, model="m-2", system_fingerprint="fp", usage=usage) == [
-        Generation("k0", "a", "stop", 3, 3, 2.0, "client 1 at http://a/v1, m-2, fp"),
-        Generation("k1", "b", "length", 3, 3, 2.0, "client 1 at http://a/v1, m-2, fp"),
-        Generation("k2", "", "stop", 3, 2, 2.0, "client 1 at http://a/v1, m-2, fp"),
+        Generation("k0", "a", "stop", 3, 3, 0.0, "client 1 at http://a/v1, m-2, fp"),
+        Generation("k1", "b", "length", 3, 3, 0.0, "client 1 at http://a/v1, m-2, fp"),
+        Generation("k2", "", "stop", 3, 2, 0.0, "client 1 at http://a/v1, m-2, fp"),
     ]
     assert answer(choice("life END of it", "length"), choice("a", "eos"), stop=("END",)) == [
         Generation(
@@ -75,7 +75,7 @@ def test_an_error_in_an_answer_of_status_200_is_an_error():
         ("Unexpected endpoint or method. (POST /chat/completions)", Fault),
     ):
         with pytest.raises(kind, match="http://a answered with an error"):
-            read_answer(json.dumps({"error": error}), samples, Decoding(), "client 1", 1.0, "http://a")
+            read_answer(json.dumps({"error": error}), samples, Decoding(), "client 1", "http://a")
 
 
 @pytest.mark.parametrize(
@@ -96,14 +96,14 @@ def test_an_error_in_an_answer_of_status_200_is_an_error():
 )
 def test_a_broken_answer_may_pass(text):
     with pytest.raises(Fault) as caught:
-        read_answer(text, [SampleKey(0, "k", 0)], Decoding(), "client 1", 1.0, "http://a/v1")
+        read_answer(text, [SampleKey(0, "k", 0)], Decoding(), "client 1", "http://a/v1")
     assert caught.value.retry_after_s == 0.0
 
 
 @pytest.mark.parametrize("count", ["1e999", "NaN", "-1", str(2**63), '"many"', "[1]", "null"])
 def test_a_count_of_tokens_that_can_be_none_is_unknown(count):
     text = json.dumps({"choices": [choice("a")], "usage": {"prompt_tokens": 0, "completion_tokens": 0}})
-    (done,) = read_answer(text.replace("0", count), [SampleKey(0, "k", 0)], Decoding(), "client 1", 1.0, "http://a/v1")
+    (done,) = read_answer(text.replace("0", count), [SampleKey(0, "k", 0)], Decoding(), "client 1", "http://a/v1")
     assert (done.text, done.tokens_in, done.tokens_out) == ("a", None, None)
 
 
