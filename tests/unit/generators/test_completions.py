@@ -61,9 +61,9 @@ def test_an_answer_is_shared_out_over_its_texts():
     ]
     assert answer(choice("life END of it", "length"), choice("a", "eos"), stop=("END",)) == [
         Generation(
-            "k0", "life ", "stop", None, None, 3.0, "client 1 at http://a/v1"
+            "k0", "life ", "stop", None, None, 0.0, "client 1 at http://a/v1"
         ),  # some servers leave the stop text in
-        Generation("k1", "a", "stop", None, None, 3.0, "client 1 at http://a/v1"),
+        Generation("k1", "a", "stop", None, None, 0.0, "client 1 at http://a/v1"),
     ]
 
 
