@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from expandr_ir import __version__
 from expandr_ir.cli.table import GROUPS, VERBS
 from expandr_ir.errors import ExpandrError, InputError, unknown_name
-from expandr_ir.io.manifest import running
 from expandr_ir.masking import MaskingFormatter, mask, mask_stderr, printable
 from expandr_ir.progress import quiet, shows_bars
 
@@ -39,8 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not shows_bars():
         os.environ.setdefault("TQDM_DISABLE", "1")  # bars of transformers and the hub, which a log file does not want
     try:
-        with running(["expandr", *words]):
-            return run_verb(words)
+        return run_verb(words)
     except KeyboardInterrupt:
         print("expandr: interrupted", file=sys.stderr)
         return 130
@@ -65,10 +63,11 @@ def run_verb(words: list[str]) -> int:
     name = f"{verb} {rest[0]}" if verb in GROUPS and rest else verb
     if name in VERBS:
         from expandr_ir.cli.parser import parse
+        from expandr_ir.io.manifest import running
 
         function, options_class = VERBS[name].load()
         arguments = words[len(name.split()) :]
-        with quiet("--quiet" in arguments):
+        with running(["expandr", *words]), quiet("--quiet" in arguments):
             result = function(parse(name, VERBS[name], options_class, arguments))
         if result is not None and (text := str(result)):
             print(printable(text, bold=sys.stdout.isatty()))
