@@ -36,6 +36,7 @@ PASSED_ON = ("-h", "--help", "--print_config", "--quiet")
 TYPE_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 CLASSES = {
     "dpo": ("trl", "DPOConfig"),
+    "grpo": ("trl", "GRPOConfig"),
     "sft": ("trl", "SFTConfig"),
     "lora": ("peft", "LoraConfig"),
     "training": ("sentence_transformers", "SentenceTransformerTrainingArguments"),
@@ -55,9 +56,6 @@ class Option(NamedTuple):
 
 def parse(name: str, verb: Verb, options_class: type[T], argv: Sequence[str]) -> T:
     """The options of a verb, from the words behind its name over `--config` files over the defaults."""
-    # jsonargparse looks for the names of postponed annotations in the modules of each first base alone, and takes any
-    # value where it finds none: all of them are resolved here.
-    options_class.__init__.__annotations__ |= typing.get_type_hints(options_class)
     positional = verb.positional
     options = {key: option for key, option in _options(options_class) if key != positional}
     bare = f" {positional.removesuffix('s').upper()} ..." if positional else ""
@@ -95,7 +93,9 @@ def parse(name: str, verb: Verb, options_class: type[T], argv: Sequence[str]) ->
 
 def _options(options_class: type[Any], prefix: str = "") -> Iterator[tuple[str, Option]]:
     """Each option by its dotted name."""
-    hints = typing.get_type_hints(options_class)
+    # jsonargparse looks for the names of postponed annotations in the modules of each first base alone, and takes any
+    # value where it finds none: all of them are resolved here.
+    options_class.__init__.__annotations__ |= (hints := typing.get_type_hints(options_class))
     for field in dataclasses.fields(options_class):
         hint, name = hints[field.name], prefix + field.name
         forms = _forms(hint)

@@ -49,10 +49,10 @@ from expandr_ir.evaluate import Scores
 from expandr_ir.io.expansions import read_expansions
 from expandr_ir.io.files import read_jsonl, write_text
 from expandr_ir.records import ExpandedTopic, Qrels
-from expandr_ir.retrievers.dense import Dense
 from expandr_ir.train.align.candidates import Candidates
+from expandr_ir.train.align.corpus import CorpusOptions, CorpusSearch, add_corpus_ranks
 from expandr_ir.train.align.rewards import RewardOptions, sum_rewards
-from expandr_ir.train.align.scoring import CorpusOptions, SimilarityOptions, add_corpus_ranks, add_similarities
+from expandr_ir.train.align.scoring import SimilarityOptions, add_similarities
 from expandr_ir.train.data.rows import TrainingRow, read_rows
 from expandr_ir.train.data.split import part_of
 from expandr_ir.train.rounds.config import laid_over
@@ -244,7 +244,8 @@ class Proof:
             for row in table
         ]
         for how, name in (("sparse", "BM25 RR"), ("dense", "MiniLM RR")):
-            add_corpus_ranks(table, CorpusOptions(str(self.world), "test", how), cache, Dense(encoder=self.encoder))
+            searched = CorpusOptions(collection=str(self.world), split="test", retriever=how, encoder=self.encoder)
+            add_corpus_ranks(table, CorpusSearch(searched), cache)
             for of_row, row in zip(rewards, table, strict=True):
                 of_row[name] = sum_rewards(row.evidence, {"corpus": 1.0}, RewardOptions())[0]
         return {

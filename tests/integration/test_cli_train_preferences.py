@@ -185,8 +185,9 @@ def beir_of(rows, folder):
 def test_the_corpus_reward_is_what_a_search_gives(expandr, prefer, workplace, rows, encoder, retriever):
     folder = beir_of(rows, workplace / "collection")
     compare = ["--encoder", encoder] if retriever == "dense" else []
+    own = ["--corpus.encoder", encoder] if retriever == "dense" else []
     options = ["--rewards", '{"corpus": 1}', "--corpus.collection", folder, "--corpus.retriever", retriever]
-    prefer(*options, "--corpus.batch_queries", 7, llms=RECORDED[:2], compare=compare)
+    prefer(*options, *own, "--corpus.batch_queries", 7, llms=RECORDED[:2], compare=[])
     scores = {
         row["row_id"]: {candidate["sample"]: candidate["reward"] for candidate in row["candidates"]}
         for _, row in read_jsonl(workplace / "out" / "scores.jsonl")

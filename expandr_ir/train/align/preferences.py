@@ -10,38 +10,32 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from expandr_ir.config import EncodeOptions, GeneratorConfig
+from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import InputError, PartlyDoneError, check_fields
 from expandr_ir.io.files import output_folder
 from expandr_ir.io.manifest import Summary, manifest_path, write_manifest
 from expandr_ir.train.align import preference_files as files
 from expandr_ir.train.align.candidates import CandidateOptions, Candidates, CandidateWriter
+from expandr_ir.train.align.evidence import SEARCHED, EvidenceOptions, add_evidence
 from expandr_ir.train.align.rewards import REASONS, SelectionOptions, select
-from expandr_ir.train.align.scoring import (
-    CorpusOptions,
-    SimilarityOptions,
-    add_corpus_ranks,
-    add_similarities,
-    encoder_provenance,
-)
+from expandr_ir.train.align.scoring import encoder_provenance
 from expandr_ir.train.data.rows import all_rows, distinct_queries
 from expandr_ir.train.data.split import subsample
 
 if TYPE_CHECKING:
     from expandr_ir.encoders import Encoder
-    from expandr_ir.retrievers.dense import Dense
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreferencesOptions(SelectionOptions, CandidateOptions):
+class PreferencesOptions(SelectionOptions, EvidenceOptions, CandidateOptions):
     """Options of `expandr train preferences`.
 
     Args:
@@ -50,12 +44,6 @@ class PreferencesOptions(SelectionOptions, CandidateOptions):
         queries: how many of the queries are used, drawn before anything is generated; None uses all.
         seed: of the draw; the texts' own seed is `generator.decoding.seed`.
         generator: a name of conf/generators, a YAML file, or engine:model.
-        encoder: what compares the texts: a name of conf/encoders, a YAML file, a model's folder or a hub id.
-        expansion_role: whether candidates are encoded as queries or as documents; None is the encoder's own.
-        expansion_prefix: put before each candidate when it is encoded; None is the encoder's own.
-        encode: how the encoder runs.
-        compare: how texts are compared.
-        corpus: what the reward `corpus` searches in.
         output: folder of the preferences.
         parquet: also write preferences.parquet.
         dry_run: say what is stored, what would be generated and about how many tokens, and stop.
@@ -67,12 +55,6 @@ class PreferencesOptions(SelectionOptions, CandidateOptions):
     queries: int | None = None
     seed: int = 42
     generator: GeneratorConfig
-    encoder: str | None = None
-    expansion_role: Literal["query", "document"] | None = None
-    expansion_prefix: str | None = None
-    encode: EncodeOptions = field(default_factory=EncodeOptions)
-    compare: SimilarityOptions = field(default_factory=SimilarityOptions)
-    corpus: CorpusOptions = field(default_factory=CorpusOptions)
     output: str
     parquet: bool = False
     dry_run: bool = False
@@ -80,20 +62,9 @@ class PreferencesOptions(SelectionOptions, CandidateOptions):
 
     def __post_init__(self) -> None:
         SelectionOptions.__post_init__(self)
+        EvidenceOptions.__post_init__(self)
         CandidateOptions.__post_init__(self)
         check_fields(self, "queries", least=1)
-        evidence = self.evidence()
-        if not self.encoder and (evidence - {"corpus"} or self.corpus.retriever == "dense"):
-            raise InputError("no encoder is named", expected="one that compares texts", remedy="--encoder contriever")
-        if "corpus" in evidence and not self.corpus.collection:
-            raise InputError("the reward 'corpus' needs a collection", remedy="--corpus.collection beir/scifact")
-
-    def dense(self) -> Dense:
-        """The encoder with its roles, not opened."""
-        from expandr_ir.retrievers.dense import Dense
-
-        names = ("encoder", "expansion_role", "expansion_prefix", "encode")
-        return Dense(**{name: getattr(self, name) for name in names})
 
 
 def preferences(options: PreferencesOptions) -> Summary:
@@ -119,7 +90,7 @@ def preferences(options: PreferencesOptions) -> Summary:
             return Summary(counts | {"queries": len(rows)} | writer.forecast(), format=options.format)
         encoder = None
         if manifest_path(folder / files.PREFERENCES).is_file():  # refused before anything is generated
-            encoder = _open_encoder(options)
+            encoder = options.open_encoder()
             files.check_provenance(folder, _provenance(options, writer, encoder))
         start = time.perf_counter()
         table = writer.write()
@@ -128,7 +99,7 @@ def preferences(options: PreferencesOptions) -> Summary:
             logger.warning("query %s, sample %d: %s", first.topic_id, first.sample, first.error)
         if failures := sum(len(texts.failures) for texts in writer.texts):
             logger.warning("%d samples have no text; the same command tries those that failed again", failures)
-        encoder = encoder or _open_encoder(options)
+        encoder = encoder or options.open_encoder()
         threshold = compare_and_select(table, encoder, folder / files.WORK, options)
         seconds = {"generate": compare_start - start, "compare": time.perf_counter() - compare_start}
         provenance = _provenance(options, writer, encoder)
@@ -173,15 +144,8 @@ def compare_and_select(
         elif len(entry.texts) < options.min_candidates:
             entry.reason = "too_few_candidates"
     comparable = [entry for entry in table if entry.reason is None]
-    if encoder is not None:
-        add_similarities(comparable, encoder, work, options.compare, with_query="query" in evidence)
-    if "corpus" in evidence:
-        add_corpus_ranks(comparable, options.corpus, work, options.dense())
+    add_evidence(comparable, options, encoder, options.open_search(), work)
     return select(comparable, options)
-
-
-def _open_encoder(options: PreferencesOptions) -> Encoder | None:
-    return options.dense().open_encoder if options.evidence() - {"corpus"} else None
 
 
 def _provenance(options: PreferencesOptions, writer: CandidateWriter, encoder: Encoder | None) -> dict[str, Any]:
@@ -191,7 +155,7 @@ def _provenance(options: PreferencesOptions, writer: CandidateWriter, encoder: E
         "compare": asdict(options.compare),
         "rewards": options.rewards,
         "reward": asdict(options.reward),
-        "corpus": asdict(options.corpus) if "corpus" in options.evidence() else None,
+        "corpus": asdict(options.corpus) if options.evidence() & SEARCHED else None,
     }
 
 

@@ -27,7 +27,7 @@ Floats: TypeAlias = NDArray[np.float64]
 Reward: TypeAlias = Callable[..., Floats]
 
 GROUP = "expandr_ir.rewards"
-REWARDS = {name: f"{__name__}:{name}_reward" for name in ("retriever", "self", "margin", "corpus")}
+REWARDS = {name: f"{__name__}:{name}_reward" for name in ("retriever", "self", "margin", "corpus", "search")}
 DECIMALS = 12
 """Of a summed reward: 1/20 + 1/30 and 1/24 + 1/24 are one twelfth, which float64 alone does not see."""
 
@@ -51,14 +51,16 @@ class Evidence:
         answer: similarity of each candidate to the LLM's own answer, shape (n_candidates,).
         query: similarity of the query itself to the positive.
         corpus: rank, from 1, of each positive in the collection when it is searched with each candidate; shape
-            (n_candidates, n_positives), 0 where it was not found.
+            (n_candidates, n_positives), 0 where it was not found. Smoothed ranks are no whole numbers.
+        alone: the same when it is searched with the query alone, shape (n_positives,).
         grades: relevance grades of these positives, shape (n_positives,).
     """
 
     positive: Floats | None = None
     answer: Floats | None = None
     query: float | None = None
-    corpus: NDArray[np.int64] | None = None
+    corpus: Floats | None = None
+    alone: Floats | None = None
     grades: Floats | None = None
 
     def best_similarity(self) -> float | None:
@@ -73,12 +75,12 @@ class RewardOptions:
 
     Args:
         expansion_weight: for `margin`, the candidate's share a of the query's vector; .2 is Reinforced-IR's.
-        measure: for `corpus`, "rr" (reciprocal rank of the best positive) or "ndcg".
-        cutoff: for `corpus` with "ndcg", the rank below which nothing counts.
+        measure: for `corpus` and `search`, "rr" (reciprocal rank of the best positive), "ndcg" or "recall".
+        cutoff: of "ndcg" and "recall", the rank below which nothing counts.
     """
 
     expansion_weight: float = 0.2
-    measure: Literal["rr", "ndcg"] = "rr"
+    measure: Literal["rr", "ndcg", "recall"] = "rr"
     cutoff: int = 10
 
     def __post_init__(self) -> None:
@@ -87,12 +89,32 @@ class RewardOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelectionOptions:
+class RewardsOptions:
+    """The rewards of texts.
+
+    Args:
+        rewards: weights by name: retriever, self, margin, corpus, search, or a reward of an installed package.
+        reward: numbers of the rewards.
+    """
+
+    rewards: dict[str, float] = field(default_factory=lambda: {"retriever": 1.0, "self": 1.0})
+    reward: RewardOptions = field(default_factory=RewardOptions)
+
+    def evidence(self) -> set[str]:
+        """The evidence that the rewards read: "positive", "answer", "query", "corpus", "alone"."""
+        if not self.rewards:
+            raise InputError("no reward is named", expected=f"some of {', '.join(registry.names(GROUP, REWARDS))}")
+        for name, weight in self.rewards.items():
+            if not np.isfinite(weight) or weight == 0:
+                raise InputError(f"the weight of reward {name!r} is {weight}", expected="a number other than 0")
+        return {parameter for name in self.rewards for parameter in find_reward(name)[1]} - {"grades", "options"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionOptions(RewardsOptions):
     """Options of the choice between compared candidates.
 
     Args:
-        rewards: weights by name: retriever, self, margin, corpus, or a reward of an installed package.
-        reward: numbers of the rewards.
         threshold: least best summed similarity (to the positive, and to the answer where there is one) of a query that
             is kept; .6 is ExpandR's, for Contriever and two similarities. "quantile:.25" drops the lowest quarter, for
             another encoder or LLM; "none" keeps all.
@@ -101,8 +123,6 @@ class SelectionOptions:
         min_gap: least difference between the rewards of chosen and rejected.
     """
 
-    rewards: dict[str, float] = field(default_factory=lambda: {"retriever": 1.0, "self": 1.0})
-    reward: RewardOptions = field(default_factory=RewardOptions)
     threshold: float | str = 0.6
     margin_keep: float | None = None
     min_candidates: int = 2
@@ -115,13 +135,8 @@ class SelectionOptions:
         check_fields(self, "margin_keep", above=0, most=1)
 
     def evidence(self) -> set[str]:
-        """The evidence that rewards, keep rule and threshold read: "positive", "answer", "query", "corpus"."""
-        if not self.rewards:
-            raise InputError("no reward is named", expected=f"some of {', '.join(registry.names(GROUP, REWARDS))}")
-        for name, weight in self.rewards.items():
-            if not np.isfinite(weight) or weight == 0:
-                raise InputError(f"the weight of reward {name!r} is {weight}", expected="a number other than 0")
-        names = {parameter for name in self.rewards for parameter in _reward(name)[1]} - {"grades", "options"}
+        """The evidence that rewards, keep rule and threshold read."""
+        names = super().evidence()
         if self.margin_keep is not None:
             names |= {"positive", "query"}
         if parse_threshold(self.threshold)[0] != "none" and not names & {"positive", "answer"}:
@@ -144,19 +159,27 @@ def margin_reward(positive: Floats, query: float, options: RewardOptions) -> Flo
     return (1 - options.expansion_weight) * query + options.expansion_weight * positive
 
 
-def corpus_reward(corpus: NDArray[np.int64], grades: Floats, options: RewardOptions) -> Floats:
-    """Reciprocal rank or nDCG of the positives in the whole collection, searched with each candidate; 0 if not found.
+def corpus_reward(corpus: Floats, grades: Floats, options: RewardOptions) -> Floats:
+    """Reciprocal rank, nDCG or recall of the positives in the whole collection, searched with each candidate.
 
-    nDCG's gain is the grade, its discount 1 / log2(rank + 1), as in trec_eval.
+    nDCG's gain is the grade, its discount 1 / log2(rank + 1), as in trec_eval. A positive that was not found counts 0.
     """
     if options.measure == "rr":
         best: Floats = np.where(corpus > 0, 1.0 / np.maximum(corpus, 1), 0.0).max(axis=1)
         return best
     is_counted = (corpus > 0) & (corpus <= options.cutoff)
+    if options.measure == "recall":
+        share: Floats = is_counted.mean(axis=1)
+        return share
     gains = np.where(is_counted, grades / np.log2(np.maximum(corpus, 1) + 1.0), 0.0).sum(axis=1)
     ideal = np.sort(grades)[::-1][: options.cutoff]
     total: Floats = gains / (ideal / np.log2(np.arange(len(ideal)) + 2.0)).sum()
     return total
+
+
+def search_reward(corpus: Floats, alone: Floats, grades: Floats, options: RewardOptions) -> Floats:
+    """The gain of a search by each candidate: `corpus` less the same of the query alone."""
+    return corpus_reward(corpus, grades, options) - corpus_reward(alone[np.newaxis], grades, options)
 
 
 def ranks(similarities: Floats) -> NDArray[np.int64]:
@@ -197,7 +220,7 @@ def sum_rewards(
         _check_finite(f"the similarity {name!r}", values[name])
     parts = {}
     for name in weights:
-        reward, parameters = _reward(name)
+        reward, parameters = find_reward(name)
         if unknown := [parameter for parameter in parameters if values.get(parameter) is None]:
             raise InputError(f"reward {name!r} reads {unknown[0]!r}, which was not computed")
         parts[name] = reward(*(values[parameter] for parameter in parameters))
@@ -206,13 +229,18 @@ def sum_rewards(
     return np.round(total.astype(np.float64), DECIMALS), parts
 
 
+def add_rewards(entry: Candidates, options: RewardsOptions) -> None:
+    """Fills in the rewards of a row's candidates and their sum; an error names the row."""
+    try:
+        entry.total, entry.rewards = sum_rewards(entry.evidence, options.rewards, options.reward)
+    except ExpandrError as error:
+        raise type(error)(f"query {entry.row.row_id!r} ({entry.row.query[:60]!r}): {error}") from error
+
+
 def select(table: Sequence[Candidates], options: SelectionOptions) -> float | None:
     """Fills in rewards, and the chosen and rejected candidate or the reason against them; returns the threshold."""
     for entry in table:
-        try:
-            entry.total, entry.rewards = sum_rewards(entry.evidence, options.rewards, options.reward)
-        except ExpandrError as error:
-            raise type(error)(f"query {entry.row.row_id!r} ({entry.row.query[:60]!r}): {error}") from error
+        add_rewards(entry, options)
     similarities = [entry.evidence.best_similarity() for entry in table]
     kind, threshold = parse_threshold(options.threshold)
     if kind == "quantile":
@@ -246,7 +274,7 @@ def parse_threshold(threshold: float | str) -> tuple[Literal["none", "value", "q
 
 
 @cache
-def _reward(name: str) -> tuple[Reward, list[str]]:
+def find_reward(name: str) -> tuple[Reward, list[str]]:
     """The function of a name, and its parameters."""
     reward: Reward = registry.find(GROUP, name, REWARDS)
     return reward, list(inspect.signature(reward).parameters)

@@ -1,33 +1,24 @@
-"""Evidence for the rewards, filled into a table of candidates: similarities, and ranks in the whole collection.
-
-Both are computed part by part (a shard of texts, a batch of queries). A part appears on the disk whole or not at all,
-and the result takes the place of the parts: a killed run goes on at the first missing part, with the vectors and ranks
-of an unbroken one, and a second run computes nothing.
-"""
+"""Similarities of candidates to positives and answers, as evidence for the rewards."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expandr_ir.errors import InputError, check_fields
-from expandr_ir.io.files import atomic_write, exclusive, sha256_json
-from expandr_ir.progress import progress
-from expandr_ir.records import ExpandedTopic, Expansion, Topic
-from expandr_ir.retrievers import BM25
+from expandr_ir.errors import check_fields
+from expandr_ir.io.files import sha256_json
 from expandr_ir.train.align.candidates import Candidates
+from expandr_ir.train.align.parts import compute_once, in_parts
 
 if TYPE_CHECKING:
     from expandr_ir.encoders import Encoder
-    from expandr_ir.retrievers.dense import Dense
 
 KINDS = ("documents", "expansions", "queries")
 
@@ -50,30 +41,6 @@ class SimilarityOptions:
         check_fields(self, "shard_texts", least=1)
 
 
-@dataclass(frozen=True)
-class CorpusOptions:
-    """Options of the reward `corpus`.
-
-    Args:
-        collection: a BEIR folder, irds:ID, pyserini:NAME, or demo; its topics' ids are the rows' ids.
-        split: whose judgements say what is positive.
-        retriever: BM25, or the preferences' encoder.
-        aggregation: how query and candidate become one query; None is "repeat" (sparse) or "mean" (dense).
-        hits: documents looked at; a positive further down counts as not found.
-        batch_queries: queries searched together and kept together: what a killed process loses.
-    """
-
-    collection: str | None = None
-    split: str = "train"
-    retriever: Literal["sparse", "dense"] = "sparse"
-    aggregation: str | None = None
-    hits: int = 1000
-    batch_queries: int = 64
-
-    def __post_init__(self) -> None:
-        check_fields(self, "hits", "batch_queries", least=1)
-
-
 def encoder_provenance(encoder: Encoder) -> dict[str, Any]:
     """The encoder with its roles and prefixes, on which similarities depend besides the texts, as plain data."""
     names = ("query_prefix", "query_max_length", "expansion_role", "expansion_prefix")
@@ -81,7 +48,12 @@ def encoder_provenance(encoder: Encoder) -> dict[str, Any]:
 
 
 def add_similarities(
-    table: Sequence[Candidates], encoder: Encoder, folder: Path, options: SimilarityOptions, *, with_query: bool = False
+    table: Sequence[Candidates],
+    encoder: Encoder,
+    folder: Path | None,
+    options: SimilarityOptions,
+    *,
+    with_query: bool = False,
 ) -> None:
     """Fills in `evidence.positive`, `.answer` and, with_query, `.query`; what `folder` has is not computed again.
 
@@ -93,7 +65,7 @@ def add_similarities(
         "options": [options.similarity, options.positives, options.shard_texts],
         "compared": hashlib.sha256("".join(map(sha256_json, rows)).encode()).hexdigest(),
     }
-    arrays = _compute_once(folder, key, lambda parts: _similarities(table, encoder, parts, options, with_query))
+    arrays = compute_once(folder, key, lambda parts: _similarities(table, encoder, parts, options, with_query))
     ends = np.cumsum([len(entry.texts) for entry in table], dtype=np.int64)
     positive, answer = np.split(arrays["positive"], ends), np.split(arrays["answer"], ends)
     for place, entry in enumerate(table):
@@ -103,7 +75,7 @@ def add_similarities(
 
 
 def _similarities(
-    table: Sequence[Candidates], encoder: Encoder, parts: Path, options: SimilarityOptions, with_query: bool
+    table: Sequence[Candidates], encoder: Encoder, parts: Path | None, options: SimilarityOptions, with_query: bool
 ) -> dict[str, NDArray[Any]]:
     """Flat arrays over the candidates of all rows (`query`: over the rows); NaN stands for what is not there."""
     config, size = encoder.config, options.shard_texts
@@ -125,7 +97,7 @@ def _similarities(
             [getattr(encoder, f"encode_{kind}")([text for _, text in some]) for kind, some in by_kind]
         )
 
-    shards = _in_parts(parts, "texts encoded", len(distinct), size, encode)
+    shards = in_parts(parts, "texts encoded", len(distinct), size, encode)
 
     def vectors_of(kind: str, texts: Sequence[str]) -> NDArray[np.float32]:
         rows = [number[kind, text] for text in texts]
@@ -142,95 +114,3 @@ def _similarities(
         columns["answer"].append(texts @ answers[0] if len(answers) else np.full(len(texts), np.nan))
         columns["query"].append([(positives @ queries[0]).max() if with_query else np.nan])
     return {name: np.concatenate(values).astype(np.float64) for name, values in columns.items()}
-
-
-def add_corpus_ranks(table: Sequence[Candidates], options: CorpusOptions, folder: Path, dense: Dense) -> None:
-    """Fills in `evidence.corpus` and `.grades` by a search for each candidate; what `folder` has is not searched again.
-
-    `dense` names the encoder and its roles, for a dense search.
-    """
-    from expandr_ir.collections import load_collection
-
-    assert options.collection is not None
-    collection = load_collection(options.collection)
-    qrels = collection.qrels(options.split)
-    positives: dict[str, dict[str, int]] = {}
-    for entry in table:
-        grades = sorted(qrels.get(entry.row.row_id, {}).items())
-        positives[entry.row.row_id] = {doc_id: grade for doc_id, grade in grades if grade > 0}
-        if not positives[entry.row.row_id]:
-            raise InputError(
-                f"query {entry.row.row_id!r} has no relevant document in {options.collection}, split {options.split}",
-                expected="rows whose ids are topics of the collection, with judgements",
-            )
-    settings: dict[str, Any] = {"collection": collection, "hits": options.hits, "aggregation": options.aggregation}
-    retriever = replace(dense, **settings) if options.retriever == "dense" else BM25(**settings)
-    key = {
-        "fingerprint": collection.fingerprint(),
-        "retriever": {name: value for name, value in retriever.details().items() if name not in {"index", "vectors"}},
-        "options": asdict(options),
-        "encoder": None if isinstance(retriever, BM25) else encoder_provenance(retriever.open_encoder),
-        "queries": [sha256_json([entry.row.row_id, entry.row.query, entry.texts]) for entry in table],
-        "positives": positives,
-    }
-
-    def ranks(part: slice) -> NDArray[np.int64]:
-        """The ranks of each row's positives under each of its candidates, one after the other."""
-        topics = {
-            f"{entry.row.row_id}\n{place}": ExpandedTopic(
-                Topic(entry.row.row_id, entry.row.query), (Expansion(0, text),)
-            )
-            for entry in table[part]
-            for place, text in enumerate(entry.texts)
-        }
-        run, flat = retriever.search(topics), []
-        for name, topic in topics.items():
-            row_id = topic.topic.topic_id  # the retriever removes no own document: the run's names are no topics' ids
-            doc_ids = [i for i in run[name].doc_ids if i != row_id or not collection.remove_own_document]
-            rank = {doc_id: number for number, doc_id in enumerate(doc_ids, start=1)}
-            flat += [rank.get(doc_id, 0) for doc_id in positives[row_id]]
-        return np.array(flat, dtype=np.int64)
-
-    def all_ranks(parts: Path) -> dict[str, NDArray[Any]]:
-        batches = _in_parts(parts, "queries searched", len(table), options.batch_queries, ranks)
-        return {"ranks": np.concatenate([np.empty(0, dtype=np.int64), *batches])}
-
-    flat, start = _compute_once(folder, key, all_ranks)["ranks"], 0
-    for entry in table:
-        entry.evidence.grades = np.array(list(positives[entry.row.row_id].values()), dtype=np.float64)
-        shape = (len(entry.texts), len(entry.evidence.grades))
-        entry.evidence.corpus = flat[start : start + shape[0] * shape[1]].reshape(shape)
-        start += shape[0] * shape[1]
-
-
-def _compute_once(
-    folder: Path, key: Mapping[str, Any], compute: Callable[[Path], dict[str, NDArray[Any]]]
-) -> dict[str, NDArray[Any]]:
-    """The arrays kept under the hash of the key, computed by one process at a time where they are not there."""
-    name = sha256_json(key)[:16]
-    path, parts = folder / f"{name}.npz", folder / f"{name}.parts"
-    with exclusive(folder / ".lock"):
-        if not path.is_file():
-            arrays = compute(parts)
-            with atomic_write(path, "wb") as stream:
-                np.savez(stream, **arrays)  # type: ignore[arg-type]
-            shutil.rmtree(parts, ignore_errors=True)
-    with np.load(path) as stored:
-        return dict(stored)
-
-
-def _in_parts(
-    folder: Path, description: str, total: int, size: int, compute: Callable[[slice], NDArray[Any]]
-) -> list[NDArray[Any]]:
-    """A memory-mapped array for each `size` of the items; a part that is on the disk is not computed again."""
-    parts = []
-    with progress(description, total) as advance:
-        for start in range(0, total, size):
-            path = folder / f"{start:08d}.npy"
-            if not path.is_file():
-                array = compute(slice(start, start + size))
-                with atomic_write(path, "wb") as stream:
-                    np.save(stream, array)
-            parts.append(np.load(path, mmap_mode="r"))
-            advance(min(size, total - start))
-    return parts

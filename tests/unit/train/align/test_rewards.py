@@ -95,6 +95,19 @@ def test_corpus_by_hand():
     expected = [(1 / np.log2(2) + 2 / np.log2(4)) / ideal, (2 / np.log2(3)) / ideal, 0, 0]
     options = RewardOptions(measure="ndcg", cutoff=10)
     np.testing.assert_allclose(total_of(evidence, {"corpus": 1.0}, options), expected)
+    recall = RewardOptions(measure="recall", cutoff=2)
+    np.testing.assert_allclose(total_of(evidence, {"corpus": 1.0}, recall), [1 / 2, 1 / 2, 0, 0])
+
+
+def test_search_is_the_gain_over_the_query_alone():
+    evidence = Evidence(corpus=array([1, 3], [0, 2], [0, 0]), alone=array(2, 0), grades=array(1, 2))
+    np.testing.assert_allclose(total_of(evidence, {"search": 1.0}), [1 - 1 / 2, 1 / 2 - 1 / 2, -1 / 2])
+    np.testing.assert_allclose(total_of(evidence, {"search": 1.0, "corpus": 2.0})[0], 1 / 2 + 2)
+    assert SelectionOptions(rewards={"search": 1.0}, threshold="none").evidence() == {"corpus", "alone"}
+    smoothed = Evidence(corpus=array([1.5, 1.5]), alone=array(0, 0), grades=array(1, 1))  # two that tie
+    ideal = 1 + 1 / np.log2(3)
+    ndcg = RewardOptions(measure="ndcg")
+    np.testing.assert_allclose(total_of(smoothed, {"search": 1.0}, ndcg), 2 / np.log2(2.5) / ideal)
 
 
 @settings(deadline=None)  # the first one imports ir_measures
@@ -110,6 +123,7 @@ def test_corpus_agrees_with_ir_measures(places):
     for options, measure in (
         (RewardOptions(measure="ndcg", cutoff=10), ir_measures.nDCG @ 10),
         (RewardOptions(measure="rr"), ir_measures.RR),
+        (RewardOptions(measure="recall", cutoff=5), ir_measures.R @ 5),
     ):
         expected = ir_measures.calc_aggregate([measure], qrels, run)[measure]
         assert total_of(evidence, {"corpus": 1.0}, options)[0] == pytest.approx(expected)
@@ -179,7 +193,7 @@ def installed(tmp_path, monkeypatch):
 def test_an_installed_reward_is_found_by_name():
     assert total_of(Evidence(positive=array(0, 1)), {"centred": 2.0}).tolist() == [-1, 1]
     assert SelectionOptions(rewards={"centred": 1.0, "self": 1.0}).evidence() == {"positive", "answer"}
-    with pytest.raises(InputError, match="one of broken, centred, corpus, margin, retriever, self"):
+    with pytest.raises(InputError, match="one of broken, centred, corpus, margin, retriever, search, self"):
         SelectionOptions(rewards={"slef": 1.0})
 
 

@@ -8,18 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expandr_ir.config import EncoderConfig
-from expandr_ir.errors import InputError
-from expandr_ir.io.files import write_jsonl
-from expandr_ir.records import Hits
-from expandr_ir.retrievers import BM25
 from expandr_ir.train.align.candidates import Candidates
-from expandr_ir.train.align.scoring import (
-    CorpusOptions,
-    SimilarityOptions,
-    add_corpus_ranks,
-    add_similarities,
-    encoder_provenance,
-)
+from expandr_ir.train.align.scoring import SimilarityOptions, add_similarities, encoder_provenance
 from expandr_ir.train.data.rows import TrainingRow
 
 DIM = 8
@@ -170,70 +160,3 @@ def test_any_texts_in_any_shards(tmp_path_factory, data):
             answer = vector("document", entry.answer)
             expected = [cosine(vector("document", text), answer) for text in entry.texts]
             np.testing.assert_allclose(evidence.answer, expected, atol=1e-5)
-
-
-RANKINGS = {"a": ["d0", "d1", "d2"], "b": ["d2", "x", "d1"], "c": ["x", "y"]}
-
-
-@pytest.fixture
-def searches(monkeypatch):
-    """BM25 that ranks by the candidate's text alone and can die; the list of its searches."""
-    done = []
-
-    def search(self, topics):
-        if len(done) == search.die_after:
-            raise KeyboardInterrupt
-        done.append(topics)
-        rankings = {name: RANKINGS[one.expansions[0].text] for name, one in topics.items()}
-        return {name: Hits(ids, [float(-n) for n in range(len(ids))]) for name, ids in rankings.items()}
-
-    search.die_after = None
-    monkeypatch.setattr(BM25, "search", search)
-    monkeypatch.setattr(BM25, "details", lambda self: {"k1": 0.9, "b": 0.4})
-    done.append(search)
-    return done
-
-
-@pytest.fixture
-def collection(tmp_path):
-    folder = tmp_path / "collection"
-    (folder / "qrels").mkdir(parents=True)
-    write_jsonl(folder / "corpus.jsonl", [{"_id": "d0", "text": "x"}])
-    write_jsonl(folder / "queries.jsonl", ({"_id": f"t{n}", "text": f"query {n}"} for n in range(5)))
-    judged = "".join(f"t{n}\td1\t2\nt{n}\td2\t1\nt{n}\td0\t0\n" for n in range(5))
-    (folder / "qrels" / "train.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
-    return CorpusOptions(collection=str(folder), batch_queries=2)
-
-
-def ranked(options, work, rows=("ab", "a", "bca", "c", "ac")):
-    """The ranks of d1 and d2 under each candidate, a letter each, of each row."""
-    entries = [candidates(f"t{n}", ("p",), None, *texts) for n, texts in enumerate(rows)]
-    add_corpus_ranks(entries, options, work, dense=None)
-    assert all(entry.evidence.grades.tolist() == [2.0, 1.0] for entry in entries)
-    return [entry.evidence.corpus.tolist() for entry in entries]
-
-
-def test_ranks_by_hand(collection, searches, tmp_path):
-    by_text = {"a": [2, 3], "b": [3, 1], "c": [0, 0]}
-    expected = [[by_text[text] for text in texts] for texts in ("ab", "a", "bca", "c", "ac")]
-    assert ranked(collection, tmp_path / "work") == expected
-    assert len(searches) == 1 + 3  # five rows, two a batch
-
-
-def test_a_search_that_broke_off_goes_on(collection, searches, tmp_path):
-    whole = ranked(collection, tmp_path / "whole")
-    search = searches[0]
-    search.die_after = len(searches) + 2
-    with pytest.raises(KeyboardInterrupt):
-        ranked(collection, tmp_path / "broken")
-    search.die_after = None
-    before = len(searches)
-    assert ranked(collection, tmp_path / "broken") == whole
-    assert ranked(collection, tmp_path / "broken") == whole
-    assert len(searches) == before + 1
-    assert [path.suffix for path in (tmp_path / "broken").iterdir()] == [".npz"]
-
-
-def test_rows_that_the_collection_does_not_know(collection, tmp_path):
-    with pytest.raises(InputError, match="query 't5' has no relevant document"):
-        ranked(collection, tmp_path, "abcabc")
