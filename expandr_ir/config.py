@@ -101,19 +101,36 @@ class ApiOptions:
 
 
 @dataclass(frozen=True)
+class ModelPackage:
+    """What is known of the package behind `model: package:NAME`, which brings the model as a GGUF file.
+
+    Args:
+        version: the release to install.
+        sha256: of the GGUF file; None takes any.
+        hub_id: the model on the hub, which serves where the package is not installed.
+    """
+
+    version: str | None = None
+    sha256: str | None = None
+    hub_id: str | None = None
+
+
+@dataclass(frozen=True)
 class GeneratorConfig:
     """A generator: an LLM behind an engine (conf/generators/).
 
     Args:
         engine: local, vllm, api, replay, echo, or an engine of another package.
-        model: hub id, folder, served model name, or the recorded texts' file for `replay`.
+        model: hub id, folder, GGUF file, "package:NAME" for a GGUF file that an installed package brings, served model
+            name, or the recorded texts' file for `replay`.
         revision: hub revision of the model.
         adapter: hub id or folder of a LoRA adapter over the model (engines local and vllm).
         adapter_revision: hub revision of the adapter.
-        prompt: the prompt this model was trained with, where there is one; used when no prompt is named.
+        prompt: the prompt that this model was trained with or that suits it; used when no prompt is named.
         decoding: of its samples.
         chat_template_kwargs: arguments of the chat template, such as enable_thinking: false; part of a text's key. A
             server gets them as a field of each request (vLLM, SGLang and llama.cpp read it).
+        package: of a model "package:NAME".
         local, vllm, api: options of one engine each.
         options: options of another package's engine.
         notes: remarks, with their source.
@@ -127,6 +144,7 @@ class GeneratorConfig:
     prompt: str | None = None
     decoding: Decoding = field(default_factory=Decoding)
     chat_template_kwargs: dict[str, JsonField] = field(default_factory=dict)
+    package: ModelPackage = field(default_factory=ModelPackage)
     local: LocalOptions = field(default_factory=LocalOptions)
     vllm: VllmOptions = field(default_factory=VllmOptions)
     api: ApiOptions = field(default_factory=ApiOptions)

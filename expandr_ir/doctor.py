@@ -71,6 +71,7 @@ def doctor(options: DoctorOptions) -> Diagnosis:
         _torch(),
         _faiss(),
         _package("peft", install_command("lora"), purpose="LoRA adapters"),
+        _smollm2(),
         _package("vllm", install_command("vllm"), purpose="vLLM's engine"),
         _cache(),
         _store(),
@@ -121,6 +122,20 @@ def _faiss() -> Finding:
     if len(owners) > 1:
         return Finding("faiss", "broken", f"{' and '.join(owners)} overwrite each other", "pip uninstall faiss-cpu")
     return Finding("faiss", "ok", owners[0] if owners else "installed, by an unknown package")
+
+
+def _smollm2() -> Finding:
+    """The small LLM of the demo."""
+    from expandr_ir.config import generator_config
+    from expandr_ir.generators.gguf import find_gguf
+
+    config = generator_config("smollm2")
+    try:
+        return Finding("smollm2", "ok", str(find_gguf(config)))
+    except NotInstalledError as error:
+        return Finding("smollm2", "absent", f"{error.found} (an LLM for the demo)", error.remedy or "")
+    except ExpandrError as error:
+        return Finding("smollm2", "broken", error.found, error.remedy or "")
 
 
 def _cache() -> Finding:

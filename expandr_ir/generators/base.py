@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import ExpandrError, MissingResourceError
+from expandr_ir.generators import gguf
 from expandr_ir.io.files import sha256_file, sha256_json
 from expandr_ir.masking import mask
 from expandr_ir.records import Generation, GenerationRequest, GeneratorId, Message
@@ -43,8 +44,9 @@ def identify(config: GeneratorConfig) -> GeneratorId:
     """Returns the part of a generation's key that names the LLM.
 
     A folder is known by its name and a digest of its files: new weights in an old folder are another model, and the
-    same weights in another place are the same one. Hub ids and served names are taken as they are. A chat template, its
-    arguments and extra fields of requests, which change the text, are hashed into the revision.
+    same weights in another place are the same one. What was converted from a GGUF file is known by that file's name and
+    digest. Hub ids and served names are taken as they are. A chat template, its arguments and extra fields of requests,
+    which change the text, are hashed into the revision.
     """
     model, revision = _name(config.model, config.revision)
     options: dict[str, Any] = {}
@@ -66,6 +68,8 @@ def _name(model: str, revision: str | None) -> tuple[str, str | None]:
     folder = Path(model)
     if not folder.is_dir():
         return model, revision
+    if origin := gguf.origin(folder):
+        return origin.name, origin.sha256[:16]
     paths = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
     files = sorted(path for path in paths if not path.name.endswith(".manifest.json"))  # it has times in it
     return folder.resolve().name, sha256_json([[path.name, sha256_file(path)] for path in files])[:16]

@@ -11,6 +11,7 @@ from typing import Any
 
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import InputError, MissingResourceError
+from expandr_ir.generators import gguf
 from expandr_ir.generators.base import chat_template, failure, identify
 from expandr_ir.generators.replies import Reply, judge
 from expandr_ir.reasoning import is_reasoning_mark, opens_reasoning
@@ -43,8 +44,8 @@ class ChatGenerator:
     """The part of the local and vllm engines that needs the tokenizer alone; `_limits` and `_answer` are their own."""
 
     def __init__(self, config: GeneratorConfig) -> None:
-        self.id = identify(config)
-        self._config = config
+        self._config = gguf.with_weights(config)
+        self.id = identify(self._config)
 
     @cached_property
     def _tokenizer(self) -> Any:

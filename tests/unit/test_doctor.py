@@ -45,7 +45,7 @@ def test_everything_is_looked_at_once_in_order(quick, monkeypatch):
     java = jvm.Java(Path("/jdk"), 25, frozenset({"jdk.incubator.vector"}), "JAVA_HOME")
     monkeypatch.setattr(jvm, "find_java", lambda: java)
     assert found("java").found == "25 from JAVA_HOME (/jdk), with jdk.incubator.vector"
-    assert names == ["python", "java", "pyserini", "torch", "faiss", "peft", "vllm", "cache", "store"]
+    assert names == ["python", "java", "pyserini", "torch", "faiss", "peft", "smollm2", "vllm", "cache", "store"]
 
 
 def test_no_java_is_broken_and_says_what_to_type(quick, monkeypatch, capsys):

@@ -122,14 +122,15 @@ def check_writer(options: DpoOptions, provenance: Mapping[str, Any] | None) -> N
     """
     if provenance is None or options.other_llm:
         return
-    writer, model = provenance["generator"], asdict(identify(options.generator))
+    writer, base = provenance["generator"], options.generator
+    model = asdict(identify(base))
     if writer["engine"] not in {"local", "vllm"}:
         logger.warning(
             "the candidates came from %s:%s: that it is the model is not checked", writer["engine"], writer["model"]
         )
         return
     fields = ["model", "revision", "adapter"]
-    if Path(options.model).is_dir() and all(writer.get(name) == model[name] for name in fields[1:]):
+    if Path(base.model).is_dir() and all(writer.get(name) == model[name] for name in fields[1:]):
         return  # a folder's name is no part of what it holds
     remedy = "--model with that LLM, or --other-llm to train on them all the same"
     check_same(options.preferences, "LLM", writer, model, fields, remedy)

@@ -182,8 +182,9 @@ def _trainer(kind: Kind, options: AlignOptions, config: Any, tokenizer: Any, dat
     if kind == "dpo" and lora is not None and lora.lora_dropout and config.disable_dropout:
         logger.warning("lora_dropout %s has no effect: dpo.disable_dropout turns all dropout off", lora.lora_dropout)
     name = "float32" if options.dtype == "auto" and (lora is None or config.device.type != "cuda") else options.dtype
+    base = options.generator
     config.model_init_kwargs = {
-        "revision": options.revision,
+        "revision": base.revision,
         "dtype": str(pick_dtype(name, config.device)).removeprefix("torch."),
         "attn_implementation": options.attn_implementation,
         "trust_remote_code": options.trust_remote_code,
@@ -192,7 +193,7 @@ def _trainer(kind: Kind, options: AlignOptions, config: Any, tokenizer: Any, dat
     }
     with model_errors(options.model):
         trainer = (PreparedDPOTrainer if kind == "dpo" else SFTTrainer)(
-            model=options.model,
+            model=base.model,
             args=config,
             train_dataset=datasets[0],
             eval_dataset=datasets[1],

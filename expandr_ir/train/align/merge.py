@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from expandr_ir.config import GeneratorConfig
+from expandr_ir.config import GeneratorConfig, names
 from expandr_ir.errors import ExpandrError, InputError, MissingResourceError
+from expandr_ir.generators import gguf
 from expandr_ir.generators.adapters import adapter_folder, is_zero, load_adapter
 from expandr_ir.generators.chat import model_errors
+from expandr_ir.generators.gguf import load_base
 from expandr_ir.io.files import output_folder, read_json, sha256_file, sha256_json, write_text
 from expandr_ir.io.manifest import Summary, write_manifest
 from expandr_ir.runtime import require
@@ -73,7 +75,7 @@ def merge(options: MergeOptions) -> Summary:
     name = options.base or recorded.get("model") or settings.get("base_model_name_or_path")
     if not name:
         raise InputError(f"{adapter} does not say what its base is", remedy="--base MODEL")
-    if recorded.get("sha256") and not Path(name).is_dir():
+    if recorded.get("sha256") and not Path(name).exists() and name not in names("generators"):
         raise MissingResourceError(
             f"the base of {adapter}, {name}, is not there any more",
             expected="the folder it was trained over",
@@ -82,17 +84,20 @@ def merge(options: MergeOptions) -> Summary:
     if output.exists() and any(output.iterdir()) and not (output / "config.json").is_file():
         raise InputError(f"{output} holds something else", expected="a new or empty folder", remedy="another --output")
     revision = options.revision or recorded.get("revision") or settings.get("revision")
-    revision = None if Path(name).is_dir() else revision
+    base = load_base(name, revision)
+    revision = None if Path(base.model).is_dir() else base.revision
     where = {"trust_remote_code": options.trust_remote_code, "revision": revision}
     with model_errors(name):
-        commit = getattr(transformers.AutoConfig.from_pretrained(name, **where), "_commit_hash", None)
+        commit = getattr(transformers.AutoConfig.from_pretrained(base.model, **where), "_commit_hash", None)
         identity = base_identity(name, revision, commit)
         if recorded:
             check_base(adapter, recorded, identity)
         dtype = "auto" if options.dtype == "auto" else getattr(torch, options.dtype)
-        model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True, **where)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            base.model, dtype=dtype, use_safetensors=True, **where
+        )
         # The adapter's tokenizer has the chat template of its training.
-        source = (str(adapter), {}) if (adapter / "tokenizer_config.json").is_file() else (name, where)
+        source = (str(adapter), {}) if (adapter / "tokenizer_config.json").is_file() else (base.model, where)
         tokenizer = transformers.AutoTokenizer.from_pretrained(source[0], **source[1])
     model = _add_adapter(model, adapter, name)
     output.mkdir(parents=True, exist_ok=True)
@@ -159,10 +164,14 @@ def _push(folder: Path, options: MergeOptions) -> str:
 
 
 def base_identity(model: str, revision: str | None, commit: str | None = None) -> Identity:
-    """The identity of a base: hub id, revision and commit, or a folder with a hash of weights and configuration."""
-    folder = Path(model)
+    """The identity of a base: hub id, revision and commit, or a folder or GGUF file with a hash."""
+    base = load_base(model, revision)
+    folder = Path(base.model)
     if not folder.is_dir():
-        return {"model": model, "revision": revision, "commit": commit, "sha256": None}
+        return {"model": base.model, "revision": base.revision, "commit": commit, "sha256": None}
+    if origin := gguf.origin(folder):
+        name = str(Path(model).resolve()) if Path(model).exists() else model
+        return {"model": name, "revision": None, "commit": None, "sha256": origin.sha256}
     files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
     digest = sha256_json([[path.name, sha256_file(path)] for path in files if path.is_file()])
     return {"model": str(folder.resolve()), "revision": None, "commit": None, "sha256": digest}

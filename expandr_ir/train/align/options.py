@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from expandr_ir.config import EncodeOptions, GeneratorConfig, JsonField, LocalOptions, fitted_options
 from expandr_ir.errors import InputError, check_fields
+from expandr_ir.generators.gguf import load_base
 from expandr_ir.records import Decoding
 from expandr_ir.runtime import pick_device, pick_dtype, require
 
@@ -67,7 +68,7 @@ class AlignOptions:
     """A run of one of TRL's trainers.
 
     Args:
-        model: hub id or folder of the base model.
+        model: the base: a name of conf/generators or a YAML file of that kind, a hub id, a folder or a GGUF file.
         revision: hub revision of it.
         chat_template: a Jinja file, in place of the tokenizer's own chat template or where it has none.
         dtype: of the weights that are loaded. "auto" is float32 where all weights are trained; under LoRA it is
@@ -105,9 +106,9 @@ class AlignOptions:
 
     @property
     def generator(self) -> GeneratorConfig:
-        """The base as a generator of the local engine."""
+        """The base as a generator of the local engine; its model is what transformers loads."""
         local = LocalOptions(chat_template=self.chat_template, trust_remote_code=self.trust_remote_code)
-        return GeneratorConfig("local", self.model, revision=self.revision, local=local)
+        return replace(load_base(self.model, self.revision), local=local)
 
 
 def trl_config(kind: Kind, given: Mapping[str, Any], output: Path, *, evaluates: bool) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from expandr_ir.config import drop_none, generator_config
 from expandr_ir.errors import InputError
+from expandr_ir.generators.gguf import PACKAGE
 from expandr_ir.io.manifest import Manifest, read_manifest
 from expandr_ir.train.rounds.config import RoundsOptions, block_options
 
@@ -76,7 +77,7 @@ class _Planner:
         self.round = self.number = 0
         self.collection = options.collection
         self.generator, self.engine, self.encoder = options.generator, config.engine, options.encoder
-        self.model = options.model or config.model
+        self.model = options.model or (options.generator if config.model.startswith(PACKAGE) else config.model)
         self.sparse_alone: Path | None = None
         self.store_and_prompt = {"store": options.store, "prompt": options.prompt}
         if "expander" in options.phases:

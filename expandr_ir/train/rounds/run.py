@@ -127,7 +127,7 @@ def write_generator(base: str, target: Path, *, folder: str, name: str) -> None:
     """Writes the block of another generator with a merged model in its own's place; a server is asked for `name`."""
     block = generator_block(base)
     options = parse_mapping(block.read_bytes(), str(block)) if isinstance(block, Path) else dict(block)
-    for key in ("revision", "adapter", "adapter_revision", "notes"):
+    for key in ("revision", "package", "adapter", "adapter_revision", "notes"):
         options.pop(key, None)
     options["model"] = name if options["engine"] == "api" else folder
     write_text(target, yaml.safe_dump(options, sort_keys=False, allow_unicode=True))

@@ -24,7 +24,8 @@ def test_every_named_expander_names_what_there_is():
         assert "arXiv" in expander.source
         assert expander.notes
         generator = generator_config(expander.generator)
-        prompts = [load_prompt(prompt) for prompt in (expander.prompt or generator.prompt, *expander.prompts.values())]
+        prompt = expander.prompt or generator.prompt or "passage"
+        prompts = [load_prompt(name) for name in (prompt, *expander.prompts.values())]
         assert any("passages" in prompt.needs for prompt in prompts) == (expander.passages is not None)
         assert (expander.method == "thinkqe") == (expander.rounds is not None)
         assert (expander.method in {"ensemble", "reformer"}) == ("manner" in prompts[0].needs)
@@ -104,8 +105,9 @@ def test_expansions_are_encoded_as_the_encoder_says_but_for_what_the_method_says
 def test_the_collection_may_choose_the_prompt():
     hyde = expander_config("hyde")
     assert hyde.prompt_for("scifact") == "passage-scientific-claim"
-    assert hyde.prompt_for("nq") == hyde.prompt_for(None) == "passage"
-    assert expander_config("expandr").prompt_for("scifact") is None
+    assert hyde.prompt_for("nq") is hyde.prompt_for(None) is None
+    assert load_expander(hyde).prompt.id == "passage"
+    assert load_expander(hyde, generator="smollm2").prompt.id == generator_config("smollm2").prompt
 
 
 def test_a_file_of_ones_own(tmp_path):
