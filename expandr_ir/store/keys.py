@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 from expandr_ir.io.files import sha256_json
@@ -15,6 +16,7 @@ def messages_json(messages: Sequence[Message]) -> list[dict[str, str]]:
     return [{"role": message.role, "content": message.content} for message in messages]
 
 
+@cache  # thousands of samples share one; nobody changes what it returns
 def settings_json(generator: GeneratorId, decoding: Decoding) -> dict[str, dict[str, Any]]:
     """Returns a generator and its decoding as JSON; temperatures of 1 and 1.0 are the same."""
     floats = {name: float(getattr(decoding, name)) for name in ("temperature", "top_p", "repetition_penalty")}
@@ -26,6 +28,7 @@ def messages_hash(messages: Sequence[Message]) -> str:
     return sha256_json(messages_json(messages))
 
 
+@cache
 def settings_hash(generator: GeneratorId, decoding: Decoding) -> str:
     """Returns the SHA-256 of a generator with its decoding (the run's seed included), in hex."""
     return sha256_json(settings_json(generator, decoding))

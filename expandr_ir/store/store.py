@@ -9,7 +9,7 @@ import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from expandr_ir.io.files import home, sha256_json
 from expandr_ir.masking import Known, known_secrets, mask, mask_text
 from expandr_ir.records import Decoding, Generation, GenerationRequest, GeneratorId, Message
 from expandr_ir.store.fields import field_fault
-from expandr_ir.store.keys import messages_json, sample_key, settings_json
+from expandr_ir.store.keys import messages_json, sample_key, settings_hash, settings_json
 
 APPLICATION_ID = 0x65787064
 VERSION = 1
@@ -284,7 +284,7 @@ def stored_generation(path: Path, created: str, verbatim: int, *columns: Any) ->
 def _insert(connection: sqlite3.Connection, entry: StoreEntry, replaces: Mapping[str, str | None], known: Known) -> int:
     generation = entry.stored.generation
     prompt, how = messages_json(entry.messages), settings_json(entry.generator, entry.decoding)
-    messages, settings = sha256_json(prompt), sha256_json(how)
+    messages, settings = sha256_json(prompt), settings_hash(entry.generator, entry.decoding)
     key = sample_key(messages, settings, entry.sample)
     if key != generation.key:
         raise ExpandrError(
@@ -295,7 +295,8 @@ def _insert(connection: sqlite3.Connection, entry: StoreEntry, replaces: Mapping
     connection.execute("INSERT INTO messages VALUES (?, ?, ?) ON CONFLICT DO NOTHING", parts)
     parts = settings, json.dumps(how["generator"]), json.dumps(how["decoding"])
     connection.execute("INSERT INTO settings VALUES (?, ?, ?) ON CONFLICT DO NOTHING", parts)
-    values = asdict(generation) | {"messages": messages, "settings": settings, "sample": entry.sample}
+    values = {name: getattr(generation, name) for name in GENERATION_FIELDS}  # asdict copies each value, slowly
+    values |= {"messages": messages, "settings": settings, "sample": entry.sample}
     values |= {"created": entry.stored.created, "verbatim": entry.stored.verbatim}
     values["text"] = mask_text(generation.text, known)
     values["error"] = generation.error and mask(generation.error, known)

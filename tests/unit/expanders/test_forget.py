@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -41,7 +42,7 @@ def path(tmp_path):
             error = "why" if reason in {"refused", "error"} else None
             generation = Generation(key_of(name), text, reason, 1, 1, 0.0, "fake", error)
             store.put([generation], [request], GeneratorId("api", model), prompt)
-    with sqlite3.connect(tmp_path / "s.sqlite") as raw:
+    with closing(sqlite3.connect(tmp_path / "s.sqlite")) as raw, raw:
         for name, when in YEARS.items():
             raw.execute("UPDATE generations SET created = ? WHERE key = ?", (when, key_of(name)))
     return tmp_path / "s.sqlite"
