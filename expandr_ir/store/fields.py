@@ -30,6 +30,8 @@ FIELDS: dict[str, tuple[tuple[type, ...], Any]] = {
 PLAIN = ("key", "prompt", "finish_reason", "created")
 """Fields that are kept as Unicode; texts and errors are kept as they came."""
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 FLAGS = {0: False, 1: True}
 """SQLite's values of a field that is true or false."""
 
@@ -37,14 +39,14 @@ FLAGS = {0: False, 1: True}
 def field_fault(row: Mapping[str, Any]) -> str | None:
     """The first field of a row that has no value, or one of a wrong type or out of range, in words."""
     for name, value in row.items():
-        if value is NEEDED:
-            return f"no field {name!r}"
-        if isinstance(value, bytes):
-            return f"{name!r} is no UTF-8"
-        if type(value) not in FIELDS[name][0]:
-            return f"{name!r} is a {type(value).__name__}"
-        if name in PLAIN and value is not None and not re.fullmatch("[^\ud800-\udfff]*", value):
-            return f"{name!r} has half a surrogate pair"
-        if isinstance(value, int | float) and not 0 <= value < 2**63:
+        kind = type(value)
+        if kind not in FIELDS[name][0]:
+            if value is NEEDED:
+                return f"no field {name!r}"
+            return f"{name!r} is no UTF-8" if kind is bytes else f"{name!r} is a {kind.__name__}"
+        if kind is str:
+            if name in PLAIN and _SURROGATE.search(value):
+                return f"{name!r} has half a surrogate pair"
+        elif kind in (int, float) and not 0 <= value < 2**63:
             return f"{name!r} is {value}, no number from 0 to 2**63"
     return None
