@@ -21,7 +21,14 @@ from expandr_ir.errors import InputError, MissingResourceError, unknown_name
 
 T = TypeVar("T")
 
-KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true, false", list: "a list", dict: "a mapping"}
+KINDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a mapping",
+}
 
 
 MOST_VALUES = 100_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import logging
 import os
@@ -14,12 +13,6 @@ from expandr_ir.cli.table import GROUPS, VERBS
 from expandr_ir.errors import ExpandrError, InputError, unknown_name
 from expandr_ir.masking import MaskingFormatter, mask, mask_stderr, printable
 from expandr_ir.progress import quiet, shows_bars
-
-DISK_FAULTS = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the quota is used up",
-    errno.EROFS: "the disk is read-only",
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -107,7 +100,8 @@ def _complain(error: ExpandrError | OSError) -> int:
     if isinstance(error, ExpandrError):
         print(f"expandr: {error}", file=sys.stderr)
         return error.exit_code
-    fault = DISK_FAULTS.get(error.errno or 0, error.strerror or str(error))
     remedy = "Try: make room there, or name another folder (--output, or EXPANDR_HOME for what is cached)"
-    print(printable(mask(f"expandr: {error.filename or 'writing'}: {fault}\n{remedy}")), file=sys.stderr)
+    print(
+        printable(mask(f"expandr: {error.filename or 'writing'}: {error.strerror or error}\n{remedy}")), file=sys.stderr
+    )
     return ExpandrError.exit_code

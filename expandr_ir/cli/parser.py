@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
 
-from expandr_ir.blocks import LARGEST_NUMBER, parse_mapping
+from expandr_ir.blocks import KINDS, LARGEST_NUMBER, parse_mapping
 from expandr_ir.cli.verb import Verb
 from expandr_ir.config import conf_path, generator_block, names
 from expandr_ir.errors import InputError, MissingResourceError, unknown_name
@@ -33,7 +33,6 @@ T = TypeVar("T")
 
 SHORT = {"-m": "--measures", "--measure": "--measures", "-o": "--output"}
 PASSED_ON = ("-h", "--help", "--print_config", "--quiet")
-TYPE_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 CLASSES = {
     "dpo": ("trl", "DPOConfig"),
     "grpo": ("trl", "GRPOConfig"),
@@ -157,8 +156,11 @@ def _normalise(argv: Sequence[str], options: Mapping[str, Option], verb: str, po
 def _read_value(value: str, kind: str, name: str, options: Mapping[str, Option]) -> Any:
     """The value, or the data of the file or block that it names; names of generators are left as they are."""
     if name == "config":
-        return _read_config(Path(value), options)
-    if kind == "block" and not (value == "null" and _may_be_null(options[name].hint)):
+        path = conf_path("train", value) if value in names("train") else Path(value)
+        if not path.is_file():
+            raise MissingResourceError(f"--config {path}: no such file", expected="a YAML file")
+        return _read_mapping(path.read_bytes(), f"--config {path}", "", options)
+    if kind == "block" and not (value == "null" and types.NoneType in typing.get_args(options[name].hint)):
         return _block(value, _flag(name), name, options)
     return value
 
@@ -245,14 +247,6 @@ def _generator(value: Any, options: Mapping[str, Option], decoding: Mapping[str,
     return {**block, "decoding": {**layers[0], **layers[1]}}
 
 
-def _read_config(path: Path, options: Mapping[str, Option]) -> dict[str, Any]:
-    """A --config file or name of conf/train."""
-    path = conf_path("train", str(path)) if str(path) in names("train") else path
-    if not path.is_file():
-        raise MissingResourceError(f"--config {path}: no such file", expected="a YAML file")
-    return _read_mapping(path.read_bytes(), f"--config {path}", "", options)
-
-
 def _read_mapping(text: str | bytes, where: str, prefix: str, options: Mapping[str, Option]) -> dict[str, Any]:
     """The options of a YAML text, unknown names refused."""
     data = parse_mapping(text, where)
@@ -281,7 +275,7 @@ def _check_values(parsed: Namespace, options: Mapping[str, Option], remedy: str)
     """Refuses null where an option cannot be null, which jsonargparse takes for blocks and lists, and huge numbers."""
     for name, option in options.items():
         value = parsed.get(name, "")
-        is_null = value is None and not _may_be_null(option.hint)
+        is_null = value is None and types.NoneType not in typing.get_args(option.hint)
         is_huge = isinstance(value, int | float) and not -LARGEST_NUMBER < value < LARGEST_NUMBER
         if is_null or is_huge:
             expected = "a mapping" if option.kind in {"block", "named"} else _expected(option.hint)
@@ -295,7 +289,7 @@ def _expected(hint: Any) -> str:
     if typing.get_origin(hint) is dict:
         return "a JSON object, or its entries as --OPTION.NAME VALUE"
     return " or ".join(_choices(hint)) or " or ".join(
-        TYPE_WORDS.get(form, str(form)) if form is hint else _expected(form) for form in _forms(hint)
+        KINDS.get(form, str(form)) if form is hint else _expected(form) for form in _forms(hint)
     )
 
 
@@ -327,10 +321,6 @@ def _forms(hint: Any) -> list[Any]:
     """The members of a union without None; any other type alone."""
     is_union = typing.get_origin(hint) in {typing.Union, types.UnionType}
     return [form for form in typing.get_args(hint) if form is not type(None)] if is_union else [hint]
-
-
-def _may_be_null(hint: Any) -> bool:
-    return types.NoneType in typing.get_args(hint)
 
 
 def _choices(hint: Any) -> list[str]:

@@ -39,8 +39,8 @@ def test_a_group_describes_its_verbs(capsys, group):
     ("error", "code", "message"),
     [
         (MissingResourceError("no index"), 4, "no index"),
-        (OSError(errno.ENOSPC, "No space left on device", "x.run"), 6, "x.run: the disk is full"),
-        (OSError(errno.EROFS, "Read-only file system", "x.run"), 6, "x.run: the disk is read-only"),
+        (OSError(errno.ENOSPC, "No space left on device", "x.run"), 6, "x.run: No space left on device"),
+        (OSError(errno.EROFS, "Read-only file system", "x.run"), 6, "x.run: Read-only file system"),
         (PermissionError(errno.EACCES, "Permission denied", "x.run"), 6, "x.run: Permission denied"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
