@@ -7,13 +7,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from plain_generate import plain_generate
 from requests_for_tests import request
 from tiny_models import BOS, CHAT_TEMPLATE, END_OF_TURN, EOS, tiny_adapter, tiny_llama
 
 from expandr_ir.config import GeneratorConfig, LocalOptions
 from expandr_ir.errors import InputError, MissingResourceError, NotInstalledError
-from expandr_ir.generators import chat, load_generator
-from expandr_ir.generators.local import EndedRows, LocalGenerator
+from expandr_ir.generators import chat, decoding_loop, load_generator
+from expandr_ir.generators.decoding_loop import DecodingLoop, LastLogits
+from expandr_ir.generators.replies import cut_at_stop
+from expandr_ir.generators.sampling import Sampler
 from expandr_ir.records import Decoding, Message
 from expandr_ir.runtime import pick_dtype
 
@@ -201,64 +204,86 @@ def test_a_prompt_that_does_not_fit_is_an_error_of_its_own(model):
     assert done["9-0"].tokens_in > 512
 
 
-@pytest.mark.parametrize("stop", [(), ("e",)])
-def test_rows_come_as_they_end_and_are_those_of_the_whole_batch(model, monkeypatch, stop):
-    """On a CPU in float32; each step after the first row's end takes 50 ms."""
-    asked = questions(max_new_tokens=64, stop=stop)
-    whole = local(model)
-    monkeypatch.setattr(whole, "_gives_rows_early", lambda: False)
-    expected = {generation.key: replace(generation, seconds=0) for generation in whole.generate(asked)}
-    call, write, finished = EndedRows.__call__, LocalGenerator._write, []
+@pytest.mark.parametrize("writer", ["DecodingLoop", "WholeBatches"])
+@pytest.mark.parametrize(
+    "decoding",
+    [
+        {},
+        {"temperature": 0.0},
+        {"temperature": 0.0, "repetition_penalty": 1.3},
+        {"temperature": 2.0, "top_p": 1.0},
+        {"temperature": 0.7, "top_p": 0.5, "repetition_penalty": 1.2, "max_new_tokens": 40},
+        {"stop": ("e", " the"), "max_new_tokens": 64},
+        {"max_new_tokens": 1},
+    ],
+)
+def test_texts_are_those_of_generate(model, monkeypatch, writer, decoding):
+    if writer == "WholeBatches":
+        monkeypatch.setattr(decoding_loop, "can_drive", lambda _: False)
+    generator, asked = local(model, batch_size=4), questions(**decoding)
+    done = {generation.key: generation for generation in generator.generate(asked)}
+    rows = [(question, sample) for question in asked for sample in question.samples]
+    prompts = [chat.prompt_ids(generator._tokenizer, question.messages) for question, _ in rows]
+    seeds = [sample.seed for _, sample in rows]
+    expected = plain_generate(generator._model, generator._tokenizer, prompts, seeds, asked[0].decoding)
+    for (_, sample), prompt, ids in zip(rows, prompts, expected, strict=True):
+        generation = done[sample.key]
+        text = chat.read_back(generator._tokenizer, [ids])[0]
+        assert generation.text == cut_at_stop(text, asked[0].decoding.stop)
+        assert (generation.tokens_in, generation.tokens_out) == (len(prompt), len(ids))
+        has_end = ids[-1] in generator._model.generation_config.eos_token_id or generation.text != text
+        assert generation.finish_reason == ("stop" if has_end else "length")
 
-    def slow_call(self, input_ids, scores, **more):
-        time.sleep(0.05 * bool(self.places))
-        return call(self, input_ids, scores, **more)
 
-    monkeypatch.setattr(EndedRows, "__call__", slow_call)
-    monkeypatch.setattr(LocalGenerator, "_write", lambda *batch: finished.append(rows := write(*batch)) or rows)
-    generator, began = local(model), time.perf_counter()
-    generations = generator.generate(asked)
-    done = [next(generations)]
-    assert not finished
-    done += generations
-    assert {generation.key: replace(generation, seconds=0) for generation in done} == expected
-    assert 0 < sum(generation.seconds for generation in done) < time.perf_counter() - began
-    generations = generator.generate(asked)
-    next(generations)
-    generations.close()  # ends the others, in the step that is under way
-    assert len(finished[1][0]) < len(finished[0][0])
-
-
-def test_a_fault_of_a_batch_is_raised_after_the_rows_that_ended(model, monkeypatch):
-    call = EndedRows.__call__
-
-    def faulty(self, input_ids, scores, **more):
-        if self.places:
-            raise RuntimeError("a fault")
-        return call(self, input_ids, scores, **more)
-
-    monkeypatch.setattr(EndedRows, "__call__", faulty)
+def test_rows_come_as_they_end(model, monkeypatch):
+    """Their seconds add up to the time that all took, and closing the iterator ends the others."""
+    steps, step = [], DecodingLoop.step
+    monkeypatch.setattr(DecodingLoop, "step", lambda *given: steps.append(1) or step(*given))
     generations = local(model).generate(questions(max_new_tokens=64))
-    assert next(generations).finish_reason == "stop"
-    with pytest.raises(RuntimeError, match="a fault"):
-        list(generations)
+    began = time.perf_counter()
+    done = [next(generations)]
+    assert len(steps) == done[0].tokens_out < 64
+    done += generations
+    assert [generation.tokens_out for generation in done] == sorted(generation.tokens_out for generation in done)
+    assert 0 < sum(generation.seconds for generation in done) < time.perf_counter() - began
+    steps.clear()
+    generations = local(model).generate(questions(max_new_tokens=64))
+    next(generations)
+    generations.close()
+    assert len(steps) == done[0].tokens_out
 
 
-def test_a_batch_that_does_not_fit_the_memory_is_halved(model, monkeypatch, caplog):
-    generator = local(model, batch_size=8)
+def test_a_prompt_is_read_once_for_all_its_samples(model, monkeypatch):
+    """Two places for five prompts of three samples: rows join when others end."""
+    calls, call = [], LastLogits.__call__
+
+    def count(self, rows, lengths, cache):
+        calls.append((rows, sum(map(len, rows))))
+        return call(self, rows, lengths, cache)
+
+    monkeypatch.setattr(LastLogits, "__call__", count)
+    done = list(local(model, batch_size=2).generate(questions()))
+    prompts = {tuple(row) for rows, _ in calls for row in rows if len(row) > 1}
+    assert len(prompts) == 5
+    assert sum(tokens for _, tokens in calls) == sum(map(len, prompts)) + sum(g.tokens_out - 1 for g in done)
+
+
+@pytest.mark.parametrize("writer", ["DecodingLoop", "WholeBatches"])
+def test_a_batch_that_does_not_fit_the_memory_is_halved(model, monkeypatch, caplog, writer):
     expected = texts(local(model), questions())
-    write, sizes, room = generator._write, [], 3
+    if writer == "WholeBatches":
+        monkeypatch.setattr(decoding_loop, "can_drive", lambda _: False)
+    generator, sizes, room, pick = local(model, batch_size=8), [], 3, Sampler.pick
 
-    def small_memory(batch):
-        sizes.append(len(batch))
-        if len(batch) > room:
+    def small_memory(self, logits):
+        sizes.append(len(logits))
+        if len(logits) > room:
             raise torch.OutOfMemoryError
-        return write(batch)
+        return pick(self, logits)
 
-    monkeypatch.setattr(generator, "_write", small_memory)
-    monkeypatch.setattr(generator, "_gives_rows_early", lambda: False)  # as on CUDA
+    monkeypatch.setattr(Sampler, "pick", small_memory)
     assert texts(generator, questions()) == expected
-    assert sizes == [8, 4, 2, 2, 2, 2, 2, 2, 2, 1]
+    assert [size for size in dict.fromkeys(sizes) if size > 1] == [8, 4, 2]
     assert "batches of 2 samples from here on" in caplog.text
     room = 0
     done = list(generator.generate(questions(samples=1)))  # an error of each sample's own

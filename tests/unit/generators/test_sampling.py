@@ -5,22 +5,31 @@ from collections import Counter
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from plain_generate import processors
 from tiny_models import tiny_tokenizer
 
-from expandr_ir.generators.chat import read_back
-from expandr_ir.generators.local import GumbelNoise, StopTexts, logits_processors
-from expandr_ir.records import Decoding
+from expandr_ir.generators.chat import Row, read_back
+from expandr_ir.generators.decoding_loop import Draft, Endings
+from expandr_ir.generators.sampling import Sampler, add_noise, nucleus
+from expandr_ir.records import Decoding, SampleKey
 
 CPU = torch.device("cpu")
 LOGITS = torch.tensor([2.0, 1.0, 0.5, 0.0, -0.5, -1.0, -3.0, -20.0])
 
 
+def sampler_of(decoding, seeds, prompt=(0,)):
+    sampler = Sampler(decoding, CPU)
+    for seed in seeds:
+        sampler.add(prompt, seed)
+    return sampler
+
+
 def draws(decoding, rows=50, steps=400):
     """How often each token was drawn in rows x steps draws."""
-    processors = logits_processors(decoding, range(rows), CPU)
-    scores = LOGITS.expand(rows, -1)
-    ids = torch.zeros(rows, 1, dtype=torch.long)
-    return Counter(token for _ in range(steps) for token in processors(ids, scores).argmax(-1).tolist())
+    sampler = sampler_of(decoding, range(rows))
+    return Counter(token for _ in range(steps) for token in sampler.pick(LOGITS.expand(rows, -1)))
 
 
 def chi_square(seen, probabilities):
@@ -50,38 +59,83 @@ def test_draws_follow_the_softmax(temperature, top_p, tokens, limit):
 
 
 def test_temperature_0_takes_the_largest():
-    assert len(logits_processors(Decoding(temperature=0.0), [0], CPU)) == 0
     assert draws(Decoding(temperature=0.0), rows=2, steps=3) == {0: 6}
 
 
+def test_the_smallest_set_of_enough_probability():
+    scores = torch.tensor([[0.1, 0.4, 0.05, 0.3, 0.15], [0.96, 0.01, 0.01, 0.01, 0.01]]).log()
+    for top_p, first, second in (
+        (0.39, [1], [0]),
+        (0.41, [1, 3], [0]),
+        (0.8, [1, 3, 4], [0]),
+        (0.96001, [1, 3, 4, 0, 2], [0, 1]),
+    ):
+        tokens, is_kept = nucleus(scores, top_p)
+        assert [row[kept].tolist() for row, kept in zip(tokens, is_kept, strict=True)] == [first, second]
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    vocabulary=st.integers(2, 300),
+    spread=st.floats(0.1, 10),
+    decoding=st.builds(
+        Decoding,
+        st.sampled_from([0.0, 0.3, 0.7, 1.0, 2.0]),
+        st.sampled_from([1e-6, 0.1, 0.5, 0.9, 0.999, 1.0]),
+        repetition_penalty=st.sampled_from([1.0, 1.3, 0.8]),
+    ),
+)
+def test_tokens_are_those_of_transformers_with_the_same_noise(seed, vocabulary, spread, decoding):
+    seeds, prompt = [seed, seed + 1, seed + 2], [0, 1, 1]
+    sampler, chain = sampler_of(decoding, seeds, prompt), processors(decoding, seeds)
+    ids, random = torch.tensor([prompt] * 3), torch.Generator().manual_seed(seed)
+    for _ in range(4):
+        logits = torch.randn(3, vocabulary, generator=random) * spread
+        picked = sampler.pick(logits)
+        assert picked == chain(ids, logits).argmax(-1).tolist()
+        ids = torch.cat([ids, torch.tensor(picked)[:, None]], dim=1)
+
+
 def test_a_row_draws_from_its_own_seed_whoever_its_neighbours_are():
-    alone, among = GumbelNoise([5], CPU), GumbelNoise([1, 5, 9], CPU)
-    scores = torch.zeros(3, 1000)
-    for _ in range(3):
-        noisy = among(None, scores)
-        assert torch.equal(alone(None, scores[:1])[0], noisy[1])
-        assert not torch.equal(noisy[0], noisy[1])
-        assert noisy.mean().item() == pytest.approx(0.5772, abs=0.1)  # the mean of Gumbel(0, 1) is Euler's constant
+    decoding, scores = Decoding(top_p=1.0), torch.zeros(3, 1000)
+    alone, among = sampler_of(decoding, [5]), sampler_of(decoding, [1, 5, 9])
+    for step in range(4):
+        picked = among.pick(scores[: 3 - step // 2])
+        assert alone.pick(scores[:1]) == picked[1:2]
+        assert len(set(picked)) == len(picked)
+        if step == 1:
+            among.keep([2, 1])
 
 
-def test_what_the_nucleus_excludes_stays_excluded():
-    noisy = GumbelNoise(range(200), CPU)(None, torch.tensor([[0.0, float("-inf")]]).expand(200, 2))
-    assert noisy.argmax(-1).sum() == 0
-    assert not noisy.isnan().any()
+def test_noise_is_gumbels_and_excludes_what_is_excluded():
+    uniform = torch.rand(200, 1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert add_noise(torch.zeros(200, 1000), uniform).mean().item() == pytest.approx(
+        0.5772, abs=0.01
+    )  # Euler's constant
+    noisy = add_noise(torch.tensor([0.0, float("-inf")]), torch.tensor([0.0, 0.5], dtype=torch.float64))
+    assert noisy.tolist() == [float("-inf")] * 2
+    scores = torch.tensor([[0.0, float("-inf")]]).expand(200, 2)
+    for top_p in (0.9, 1.0):
+        assert sampler_of(Decoding(top_p=top_p), range(200)).pick(scores) == [0] * 200
 
 
 def test_the_penalty_comes_before_the_temperature():
-    processors = logits_processors(Decoding(temperature=0.0, repetition_penalty=2.0), [0], CPU)
-    assert processors(torch.tensor([[0, 5]]), LOGITS[None])[0].tolist()[:6] == [1.0, 1.0, 0.5, 0.0, -0.5, -2.0]
+    # 2.0 / 2 = 1.0 and 1.0 / 2 = .5 of the prompt are no more than .5 and 1.0 of the rest
+    logits = torch.tensor([[2.0, 0.9, 1.1, -1.0]])
+    assert sampler_of(Decoding(temperature=0.0), [0]).pick(logits) == [0]
+    sampler = sampler_of(Decoding(temperature=0.0, repetition_penalty=2.0), [0])
+    assert [sampler.pick(logits)[0] for _ in range(3)] == [2, 0, 0]  # then 1.0, .9, .55, -1.0
 
 
 def test_stop_texts_are_looked_for_in_what_was_written():
     tokenizer = tiny_tokenizer()
-    prompt = tokenizer("flea END", add_special_tokens=False)["input_ids"]
-    written = tokenizer(["flea EN", "flea END", "it is END"], add_special_tokens=False)["input_ids"]
-    width = max(map(len, written))
-    rows = torch.tensor([prompt + row + [1] * (width - len(row)) for row in written])  # 1 is a special token
-    assert StopTexts(tokenizer, ("END",), len(prompt))(rows, None).tolist() == [False, True, True]
+    texts = ["flea EN", "flea END", "it is END"]
+    written = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    prompt = tokenizer("END", add_special_tokens=False)["input_ids"]
+    decoding = Decoding(stop=("END",), max_new_tokens=100)
+    drafts = [Draft(Row(prompt, SampleKey(0, "key", 0), decoding), ids) for ids in written]
+    assert Endings(decoding, tokenizer, [1])(drafts) == {1, 2}
+    assert Endings(decoding, tokenizer, [1, written[0][-1]])(drafts) == {0, 1, 2}
 
 
 def test_reading_back_changes_nothing():
