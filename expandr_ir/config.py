@@ -35,13 +35,15 @@ class LocalOptions:
         device: "auto" takes CUDA, then MPS, then the CPU.
         dtype: "auto" takes bfloat16 where the device computes in it (half the memory, and faster), else float32.
         batch_size: samples decoded together; halved when CUDA's memory runs out.
+        threads: CPU threads; None takes as many as are fastest when texts are asked for, or OMP_NUM_THREADS.
         chat_template: path of a Jinja chat template, in place of the tokenizer's own or where it has none.
         trust_remote_code: run code that comes with the model.
     """
 
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    batch_size: int = 32
+    batch_size: int = 64
+    threads: int | None = None
     chat_template: str | None = None
     trust_remote_code: bool = False
 

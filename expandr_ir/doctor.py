@@ -16,7 +16,7 @@ from typing import Literal
 from expandr_ir import __version__
 from expandr_ir.errors import ExpandrError, NotInstalledError
 from expandr_ir.io.files import home
-from expandr_ir.runtime import install_command
+from expandr_ir.runtime import install_command, pick_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,8 @@ def _torch() -> Finding:
     devices = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         devices.append("MPS")
-    found = f"{finding.found}, {', '.join(devices) or 'no GPU'}, {torch.get_num_threads()} CPU threads"
-    return Finding("torch", "ok", found)
+    threads = f"{torch.get_num_threads()} CPU threads, fastest now with {pick_threads()}"
+    return Finding("torch", "ok", f"{finding.found}, {', '.join(devices) or 'no GPU'}, {threads}")
 
 
 def _faiss() -> Finding:

@@ -29,7 +29,7 @@ def load_generator(generator: str | GeneratorConfig) -> Generator:
     check_fields(config.decoding, "top_p", prefix="decoding.", above=0, most=1)
     check_fields(config.decoding, "max_new_tokens", prefix="decoding.", least=1)
     check_fields(config.decoding, "repetition_penalty", prefix="decoding.", above=0)
-    check_fields(config.local, "batch_size", prefix="local.", least=1)
+    check_fields(config.local, "batch_size", "threads", prefix="local.", least=1)
     check_fields(config.api, "max_in_flight", "max_attempts", "samples_per_request", prefix="api.", least=1)
     check_fields(config.api, "timeout_s", prefix="api.", above=0)
     created: Generator = make(config)

@@ -6,6 +6,7 @@ import gc
 import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from expandr_ir.generators import adapters, chat
 from expandr_ir.generators.base import failure
 from expandr_ir.generators.replies import Reply
 from expandr_ir.records import Decoding, Generation
-from expandr_ir.runtime import pick_device, pick_dtype, require
+from expandr_ir.runtime import cpu_threads, pick_device, pick_dtype, require
 
 if TYPE_CHECKING:
     import torch
@@ -54,9 +55,10 @@ class LocalGenerator(chat.ChatGenerator):
         return getattr(self._model.config.get_text_config(), "max_position_embeddings", None), self._version
 
     def _answer(self, rows: list[chat.Row]) -> Iterator[Generation]:
-        for decoding in dict.fromkeys(row.decoding for row in rows):
-            alike = [row for row in rows if row.decoding == decoding]
-            yield from self._write(deque(longest_first(alike)), decoding)
+        with cpu_threads(self._config.local.threads) if self._device.type == "cpu" else nullcontext():
+            for decoding in dict.fromkeys(row.decoding for row in rows):
+                alike = [row for row in rows if row.decoding == decoding]
+                yield from self._write(deque(longest_first(alike)), decoding)
 
     def _write(self, waiting: deque[chat.Row], decoding: Decoding) -> Iterator[Generation]:
         """Yields rows as they end; when CUDA's memory runs out, those under way begin anew in smaller batches."""

@@ -28,6 +28,7 @@ def quick(monkeypatch):
     cuda = SimpleNamespace(device_count=lambda: 2, get_device_name=lambda number: f"GPU {number}")
     mps = SimpleNamespace(mps=SimpleNamespace(is_available=lambda: False))
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda, backends=mps, get_num_threads=lambda: 4))
+    monkeypatch.setattr(doctor, "pick_threads", lambda: 2)
 
 
 def examined():
@@ -41,7 +42,7 @@ def found(name):
 
 def test_everything_is_looked_at_once_in_order(quick, monkeypatch):
     names = [finding.name for finding in examined()]
-    assert "GPU 0, GPU 1, 4 CPU threads" in found("torch").found
+    assert "GPU 0, GPU 1, 4 CPU threads, fastest now with 2" in found("torch").found
     java = jvm.Java(Path("/jdk"), 25, frozenset({"jdk.incubator.vector"}), "JAVA_HOME")
     monkeypatch.setattr(jvm, "find_java", lambda: java)
     assert found("java").found == "25 from JAVA_HOME (/jdk), with jdk.incubator.vector"

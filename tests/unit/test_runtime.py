@@ -1,12 +1,12 @@
-"""What to type for a package that is missing."""
+"""What to type for a package that is missing, and how many CPU threads compute."""
 
+import time
 from importlib import metadata
 
 import pytest
 
-from expandr_ir.runtime import install_command
-
-pytestmark = pytest.mark.flash
+from expandr_ir import runtime
+from expandr_ir.runtime import cpu_threads, install_command, pick_threads
 
 STATED = [
     "torch<2.14,>=2.9",
@@ -18,6 +18,7 @@ STATED = [
 ]
 
 
+@pytest.mark.flash
 @pytest.mark.parametrize(
     ("name", "command"),
     [
@@ -34,9 +35,44 @@ def test_what_is_missing_is_installed_by_its_own_name(monkeypatch, name, command
     assert install_command(name) == command
 
 
+@pytest.mark.flash
 def test_without_an_installation_the_checkout_is_what_pip_takes(monkeypatch):
     def nothing(name):
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "requires", nothing)
     assert install_command("vllm") == "pip install '.[vllm]' in a checkout of expandr_ir"
+
+
+@pytest.fixture
+def torch(monkeypatch):
+    """torch with two threads."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(runtime, "MEASURE_S", 0.001)
+    yield torch
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("fastest", [1, 2])
+def test_the_fastest_number_of_threads_is_taken_and_put_back(torch, monkeypatch, fastest):
+    def multiply(*_):
+        time.sleep(0.001 if torch.get_num_threads() == fastest else 0.02)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", multiply)
+    assert pick_threads() == fastest
+    assert torch.get_num_threads() == 2
+    with cpu_threads(None):
+        assert torch.get_num_threads() == fastest
+    assert torch.get_num_threads() == 2
+
+
+def test_threads_that_someone_chose_are_kept(torch, monkeypatch):
+    monkeypatch.setattr(torch.nn.functional, "linear", pytest.fail)
+    with cpu_threads(1):
+        assert torch.get_num_threads() == 1
+        assert pick_threads() == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert pick_threads() == 2
