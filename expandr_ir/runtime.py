@@ -97,7 +97,7 @@ def pick_threads() -> int:
     """
     import torch
 
-    most = torch.get_num_threads()
+    most: int = torch.get_num_threads()
     if most == 1 or "OMP_NUM_THREADS" in os.environ:
         return most
     batch, weights = torch.ones(32, 1024), torch.ones(1024, 1024)
@@ -111,8 +111,9 @@ def pick_threads() -> int:
             calls += 1
         return calls / seconds
 
+    numbers = [*(1 << power for power in range((most - 1).bit_length())), most]
     try:
-        return max([*(2**power for power in range((most - 1).bit_length())), most], key=rate)
+        return max(numbers, key=rate)
     finally:
         torch.set_num_threads(most)
 

@@ -253,6 +253,15 @@ def test_rows_come_as_they_end(model, monkeypatch):
     assert len(steps) == done[0].tokens_out
 
 
+def test_threads_are_those_of_the_options_while_texts_are_written(model):
+    before = torch.get_num_threads()
+    generations = local(model, threads=before + 1).generate(questions())
+    next(generations)
+    assert torch.get_num_threads() == before + 1
+    generations.close()
+    assert torch.get_num_threads() == before
+
+
 def test_a_prompt_is_read_once_for_all_its_samples(model, monkeypatch):
     """Two places for five prompts of three samples: rows join when others end."""
     calls, call = [], LastLogits.__call__
