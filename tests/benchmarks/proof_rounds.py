@@ -16,9 +16,7 @@ DIR of --data has beir/scifact and expansions/scifact/query2doc-zs.gpt-4.1.jsonl
 from __future__ import annotations
 
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -32,10 +30,12 @@ from proofs import (
     averaged,
     differences,
     finish,
+    link_world,
     load_proof,
     means_table,
     proof_parser,
     proof_path,
+    run_verb,
     search,
     tested_table,
     write_plot,
@@ -83,11 +83,7 @@ class Proof:
 
     def make(self) -> None:
         """Trains what is missing, and lets each expander write for the test topics."""
-        scifact = self.data / "beir" / "scifact"
-        (self.world / "qrels").mkdir(parents=True, exist_ok=True)
-        for name in ("corpus.jsonl.gz", "queries.jsonl", "qrels/train.tsv", "qrels/test.tsv"):
-            (self.world / name).unlink(missing_ok=True)
-            (self.world / name).symlink_to(scifact / name)
+        link_world(self.world, self.data / "beir" / "scifact")
         train_small(str(self.world), Recipe(**self.recipe["small_expander"]), self.output / "small")
         self._write_splits(load_collection(self.world).qrels("train"))
         for seed in self.seeds:
@@ -139,15 +135,7 @@ class Proof:
         return self.output / "expansions" / f"{state.replace(' ', '-')}.{seed}.jsonl"
 
     def _verb(self, *words: str, options: Mapping) -> None:
-        """Runs a verb of the command line in a process of its own."""
-        name = options["output"].removeprefix(str(self.output)).strip("/").replace("/", "-")
-        path = self.output / "options" / f"{name}.yaml"
-        write_text(path, yaml.safe_dump(dict(options), sort_keys=False))
-        began = time.perf_counter()
-        command = [sys.executable, "-m", "expandr_ir", *words, "--config", str(path)]
-        with (self.output / "options" / f"{name}.log").open("a", encoding="utf-8") as log:
-            subprocess.run(command, check=True, stdout=log, stderr=log)
-        print(f"{' '.join(words)} {name}: {time.perf_counter() - began:.0f} s", flush=True)
+        run_verb(self.output, *words, options=options)
 
     @cached_property
     def collection(self):

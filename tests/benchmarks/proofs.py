@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -113,6 +115,26 @@ def finish(arguments: argparse.Namespace, proof: ProofFile, table: str, figures:
         record(arguments.proof, arguments.seeds, figures)
         return 0
     return check(proof, arguments.seeds, figures)
+
+
+def link_world(world: Path, source: Path) -> None:
+    """A collection beside another one, with its documents and topics, and room for further splits."""
+    (world / "qrels").mkdir(parents=True, exist_ok=True)
+    for name in ("corpus.jsonl.gz", "queries.jsonl", "qrels/train.tsv", "qrels/test.tsv"):
+        (world / name).unlink(missing_ok=True)
+        (world / name).symlink_to(source / name)
+
+
+def run_verb(folder: Path, *words: str, options: Mapping[str, Any]) -> None:
+    """Runs a verb of the command line in a process of its own; its options and what it says go into the folder."""
+    name = options["output"].removeprefix(str(folder)).strip("/").replace("/", "-")
+    path = folder / "options" / f"{name}.yaml"
+    write_text(path, yaml.safe_dump(dict(options), sort_keys=False))
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "expandr_ir", *words, "--config", str(path)]
+    with path.with_suffix(".log").open("a", encoding="utf-8") as log:
+        subprocess.run(command, check=True, stdout=log, stderr=log)
+    print(f"{' '.join(words)} {name}: {time.perf_counter() - began:.0f} s", flush=True)
 
 
 def search(
