@@ -20,6 +20,8 @@ COLUMNS_AHEAD = 64
 """Room for so many more tokens of each row; then the keys and values move."""
 PROMPT_TOKENS = 4096
 """Prompts are read together up to so many tokens, padding included."""
+CPU_TOKENS = 65_536
+"""Keys and values of so many tokens are held on a CPU: memory that runs out there ends the process."""
 
 
 @dataclass(slots=True, eq=False)
@@ -67,7 +69,7 @@ class DecodingLoop:
         self.drafts: list[Draft] = []
         self._ready: deque[tuple[Row, int]] = deque()  # rows whose prompt is read, and its place in `_prompts`
         self._prompts: tuple[Cache, torch.Tensor] | None = None
-        self._cache = BatchCache(size)
+        self._cache = BatchCache()
         self._clock = 0.0  # the wall time that a row which was there from the beginning has a share of
 
     @property
@@ -84,16 +86,26 @@ class DecodingLoop:
         began, logits = time.perf_counter(), []
         if self.drafts:
             logits.append(self._cache.extend(self._forward, self.drafts))
-        free = self._size - len(self.drafts)
-        while free and (free >= self._size // 8 or not self.drafts) and (self._ready or waiting):
-            if not self._ready:
-                self._read_prompts(waiting, free)
-            joining = [self._ready.popleft() for _ in range(min(free, len(self._ready)))]
-            logits.append(self._join(joining))
-            free -= len(joining)
+        size = self._room(waiting)
+        if (
+            not self.drafts or size - len(self.drafts) >= size // 8
+        ):  # several at a time: each forward pass has its price
+            while len(self.drafts) < size:
+                if not self._ready:
+                    self._read_prompts(waiting, size - len(self.drafts))
+                logits.append(self._join(size))
         for draft, token in zip(self.drafts, self._sampler.pick(torch.cat(logits)), strict=True):
             draft.ids.append(token)
         return self._part(began)
+
+    def _room(self, waiting: deque[Row]) -> int:
+        """Returns the size that the batch can have now."""
+        size = min(self._size, len(self.started) + len(waiting))
+        if self._forward.device.type == "cpu":
+            prompts = [draft.row for draft in self.drafts] or [row for row, _ in self._ready] or [waiting[0]]
+            longest = max(len(row.ids) for row in prompts) + self._endings.max_new_tokens
+            size = min(size, max(1, CPU_TOKENS // longest))
+        return size
 
     def _read_prompts(self, waiting: deque[Row], free: int) -> None:
         """Reads the prompts of as many rows as there is place for, and of all further samples of the last one."""
@@ -108,15 +120,17 @@ class DecodingLoop:
         cache = DynamicCache()  # without the model's configuration: it keeps all columns of sliding windows too
         self._prompts = cache, self._forward(prompts, [len(ids) for ids in prompts], cache)
 
-    def _join(self, joining: Sequence[tuple[Row, int]]) -> torch.Tensor:
-        """Adds rows to the batch and returns their prompts' logits."""
+    def _join(self, size: int) -> torch.Tensor:
+        """Adds rows whose prompts are read to a batch of at most `size` and returns their prompts' logits."""
         assert self._prompts is not None
         cache, logits = self._prompts
-        places = [place for _, place in joining]
-        for row, _ in joining:
+        places = []
+        while self._ready and len(self.drafts) < size:
+            row, place = self._ready.popleft()
+            places.append(place)
             self.drafts.append(Draft(row, seconds=-self._clock))
             self._sampler.add(row.ids, row.sample.seed)
-        self._cache.join(cache, places)
+        self._cache.join(cache, places, size)
         if not self._ready:
             self._prompts = None
         return logits[places]
@@ -145,10 +159,11 @@ class LastLogits:
     def __init__(self, model: Any) -> None:
         self._model = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._accepts = inspect.signature(self._model.forward).parameters.keys()
+        self.device: torch.device = self._model.device
 
     def __call__(self, rows: Sequence[Sequence[int]], lengths: Sequence[int], cache: Cache) -> torch.Tensor:
         """Returns logits of shape (rows, vocabulary); `lengths` are those of the rows with what the cache holds."""
-        width, device = max(map(len, rows)), self._model.device
+        width, device = max(map(len, rows)), self.device
         ids = torch.tensor([[row[0]] * (width - len(row)) + [*row] for row in rows], device=device)
         ends = torch.tensor(lengths, device=device)[:, None]
         columns = cache.get_seq_length() + width
@@ -189,35 +204,37 @@ def can_drive(model: Any) -> bool:
 class BatchCache:
     """Keys and values of a changing batch; all rows end in the same column, so that padding stands on their left."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self) -> None:
         self.rows = self.width = self.end = 0
         self._cache = Cache(layers=[])
 
     def extend(self, forward: LastLogits, drafts: Sequence[Draft]) -> torch.Tensor:
         """Adds the last token of each draft and returns the logits after it."""
         if self.end == self._cache.layers[0].keys.shape[2]:
-            for layer in self._cache.layers:
-                layer.lay_out(self._size, COLUMNS_AHEAD)
-            self.end = self.width
+            self._move(len(self._cache.layers[0].keys))
         logits = forward([draft.ids[-1:] for draft in drafts], [draft.length for draft in drafts], self._cache)
         self.end, self.width = self.end + 1, self.width + 1
         return logits
 
-    def join(self, prompts: Cache, places: Sequence[int]) -> None:
-        """Adds rows with the keys and values of these prompts."""
+    def join(self, prompts: Cache, places: Sequence[int], size: int) -> None:
+        """Adds rows with the keys and values of these prompts; `size` rows are expected soon."""
         columns = prompts.get_seq_length()
         if not self.rows:
             self.width = self.end = columns
-            self._cache = Cache(layers=[BatchLayer(self) for _ in prompts.layers])
+            self._cache = Cache(layers=[BatchLayer(self, layer) for layer in prompts.layers])
+        if self.rows + len(places) > len(self._cache.layers[0].keys):
+            self._move(size)
         rows = slice(self.rows, self.rows + len(places))
         for mine, theirs in zip(self._cache.layers, prompts.layers, strict=True):
-            if not self.rows:
-                mine.keys, mine.values = theirs.keys[:0], theirs.values[:0]
-                mine.lay_out(self._size, COLUMNS_AHEAD)
             mine.keys[rows, :, self.end - columns : self.end] = theirs.keys[places]
             mine.values[rows, :, self.end - columns : self.end] = theirs.values[places]
         self.rows += len(places)
+
+    def _move(self, rows: int) -> None:
+        """Moves the columns in use to the left end of tensors with room for so many rows, and for more columns."""
+        for layer in self._cache.layers:
+            layer.move(rows)
+        self.end = self.width
 
     def keep(self, places: Sequence[int], width: int) -> None:
         """Keeps these rows, in this order, with as many columns as the longest of them has."""
@@ -233,9 +250,10 @@ class BatchCache:
 class BatchLayer(DynamicLayer):  # type: ignore[misc]
     """One layer of a BatchCache; its tensors have room for more rows and columns."""
 
-    def __init__(self, batch: BatchCache) -> None:
+    def __init__(self, batch: BatchCache, like: DynamicLayer) -> None:
         super().__init__()
         self._batch, self.is_initialized = batch, True
+        self.keys, self.values = like.keys[:0], like.values[:0]
 
     def get_seq_length(self) -> int:
         """Returns the columns in use."""
@@ -251,13 +269,13 @@ class BatchLayer(DynamicLayer):  # type: ignore[misc]
         used = slice(batch.end - batch.width, end)
         return self.keys[: batch.rows, :, used], self.values[: batch.rows, :, used]
 
-    def lay_out(self, rows: int, ahead: int) -> None:
-        """Moves the columns in use to the left end of tensors with room for `ahead` more."""
+    def move(self, rows: int) -> None:
+        """Does what the batch's `_move` says."""
         batch = self._batch
         for name in ("keys", "values"):
             before = getattr(self, name)
             used = before[: batch.rows, :, batch.end - batch.width : batch.end]
             # Zeros: what is masked must still be a number.
-            after = before.new_zeros(rows, before.shape[1], batch.width + ahead, before.shape[3])
+            after = before.new_zeros(rows, before.shape[1], batch.width + COLUMNS_AHEAD, before.shape[3])
             after[: len(used), :, : used.shape[2]] = used
             setattr(self, name, after)
