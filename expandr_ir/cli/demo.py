@@ -6,18 +6,25 @@ import logging
 import sys
 import textwrap
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from expandr_ir.collections import load_collection
-from expandr_ir.config import GeneratorConfig
+from expandr_ir.config import GeneratorConfig, generator_config
 from expandr_ir.demo import expansions_path
-from expandr_ir.errors import InputError
+from expandr_ir.errors import InputError, NotInstalledError, check_fields
 from expandr_ir.evaluate.compare import Comparison, compare
 from expandr_ir.expanders import ExpandOptions, load_expander
+from expandr_ir.generators.gguf import find_gguf
+from expandr_ir.generators.local import LocalGenerator
 from expandr_ir.io.expansions import read_expansions
 from expandr_ir.io.files import output_folder
-from expandr_ir.records import ExpandedTopic, Topic
+from expandr_ir.masking import printable
+from expandr_ir.progress import quiet
+from expandr_ir.records import Hits
 from expandr_ir.report import render
 from expandr_ir.retrievers import BM25, Hybrid, Retriever
 from expandr_ir.retrievers.dense import Dense
@@ -27,6 +34,7 @@ logger = logging.getLogger(__name__)
 MEASURES = ("nDCG@10", "R@100")
 BASELINE = "bm25"
 ENCODER = "all-MiniLM-L6-v2"
+LLM = "smollm2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +44,8 @@ class DemoOptions(ExpandOptions):
     Args:
         output: folder for the runs.
         dense: dense and hybrid searches as well, with all-MiniLM-L6-v2; the first time, a minute goes into encoding.
-        ask: one question, answered from the index.
-        generator: an LLM that expands the question first: a name, a YAML file, or engine:model.
+        ask: one question, answered from the index, alone and with what an LLM writes about it.
+        generator: that LLM: a name, a YAML file, or engine:model; None takes smollm2, where its package is installed.
         hits: documents shown for a question.
     """
 
@@ -49,7 +57,7 @@ class DemoOptions(ExpandOptions):
 
 
 def demo(options: DemoOptions) -> str:
-    """The comparison as text, or the documents for one question."""
+    """The comparison as text, or the documents for one question before and after an LLM expands it."""
     if options.ask is not None:
         return answer(options, options.ask)
     start = time.perf_counter()
@@ -95,28 +103,63 @@ def tour(folder: Path, *, dense: bool = True) -> Comparison:
 
 
 def answer(options: DemoOptions, question: str) -> str:
-    """The best documents for the question, below what an LLM wrote for it where one is named."""
+    """The best documents for the question alone and, where there is an LLM, with the text that it writes."""
     if not question.strip():
         raise InputError("the question is blank", expected="a question about the Python standard library")
-    plain = ExpandOptions()
-    changed = [field.name for field in fields(plain) if getattr(options, field.name) != getattr(plain, field.name)]
-    if options.generator is None and changed:
-        raise InputError(
-            f"--{changed[0].replace('_', '-')} says something to an LLM, and none is named",
-            remedy="--generator NAME, or leave it out",
-        )
+    check_fields(options, "hits", least=1)
+    llm = options.generator or _installed_llm(options)
     collection = load_collection("demo")
-    expanded = ExpandedTopic(Topic("ask", question))
-    if options.generator is not None:
-        with load_expander(generator=options.generator, collection=collection, options=options) as expander:
-            expanded = expander.expand({"ask": question})["ask"]
+    bm25, texts = BM25(collection), {document.doc_id: document.text for document in collection.documents()}
+    alone = bm25.search({"ask": question})["ask"]
+    if llm is None:
+        return "\n".join(_listed(alone, options.hits, texts))
+    is_terminal, streamed = sys.stdout.isatty(), dict[str, int]()
+    with load_expander(generator=llm, collection=collection, options=options) as expander, quiet(is_terminal):
+        if is_terminal and isinstance(expander.generator, LocalGenerator):
+            expander.generator.listener = partial(_show, streamed)
+        expanded = expander.expand({"ask": question})["ask"]
+    if streamed:
+        print("\n")
     lines = [
         textwrap.fill(expansion.text, 100, initial_indent="  | ", subsequent_indent="  | ") + "\n"
         for expansion in expanded.expansions
+        if expansion.key not in streamed
     ]
-    hits = BM25(collection, hits=options.hits).search({"ask": expanded})["ask"]
-    texts = {document.doc_id: document.text for document in collection.documents()}
-    for hit in hits:
-        lines.append(f"{hit.rank}. {hit.doc_id}  ({hit.score:.2f})")
-        lines.append(f"   {textwrap.shorten(texts[hit.doc_id], 160, placeholder=' ...')}")
-    return "\n".join(lines if hits else [*lines, "nothing was found"])
+    ranks, after = {hit.doc_id: hit.rank for hit in alone}, bm25.search({"ask": expanded})["ask"]
+    before, now = _listed(alone, options.hits, texts), _listed(after, options.hits, texts, ranks)
+    return "\n".join(["BM25:", *before, "", *lines, "BM25 with this text:", *now])
+
+
+def _listed(hits: Hits, n: int, texts: Mapping[str, str], ranks: Mapping[str, int] | None = None) -> Iterator[str]:
+    """The first documents in two lines each, with their ranks of before."""
+    for hit in islice(hits, n):
+        before = f", before {ranks.get(hit.doc_id, '-')}" if ranks is not None else ""
+        yield f"{hit.rank}. {hit.doc_id}  ({hit.score:.2f}{before})"
+        yield f"   {textwrap.shorten(texts[hit.doc_id], 160, placeholder=' ...')}"
+    if not len(hits):
+        yield "nothing was found"
+
+
+def _show(streamed: dict[str, int], key: str, text: str) -> None:
+    """Prints what is new of the text of the first sample; `streamed` has the characters that stand there by its key."""
+    if not streamed or key in streamed:
+        text = text.rstrip("\ufffd")  # the beginning of a character
+        print(printable(text[streamed.get(key, 0) :]), end="", flush=True)
+        streamed[key] = len(text)
+
+
+def _installed_llm(options: DemoOptions) -> GeneratorConfig | None:
+    """The LLM of the demo, if its package is installed."""
+    config, plain = generator_config(LLM), ExpandOptions()
+    try:
+        find_gguf(config)
+    except NotInstalledError as error:
+        changed = [field.name for field in fields(plain) if getattr(options, field.name) != getattr(plain, field.name)]
+        if changed:
+            raise InputError(
+                f"--{changed[0].replace('_', '-')} says something to an LLM, and {LLM} is not installed",
+                remedy=f"{error.remedy}, or --generator NAME",
+            ) from error
+        logger.info("an LLM expands the question after: %s", error.remedy)
+        return None
+    return config

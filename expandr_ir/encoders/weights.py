@@ -124,5 +124,8 @@ def _fetch(model: str, revision: str | None, patterns: tuple[str, ...], **option
         return Path(hub.snapshot_download(model, revision=revision, allow_patterns=list(patterns), **options))
     except (OSError, ValueError) as error:
         problem = f"{model} cannot be fetched from the hub: {str(error).splitlines()[0]}"
-        remedy = "name the folder of a copy as the encoder's model; for a gated model, run: hf auth login"
+        remedy = (
+            "name the folder of a copy as the encoder's model; for a gated model, run: hf auth login;"
+            " --encoder all-MiniLM-L6-v2 comes with pip"
+        )
         raise MissingResourceError(problem, expected=f"the model {model}, or a network", remedy=remedy) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -31,10 +31,14 @@ class LocalGenerator(chat.ChatGenerator):
 
     A sample depends on its prompt, its decoding and its own seed. In float32 its neighbours in the batch change logits
     by about 1e-6, which practically never changes a token; in bfloat16 they can.
+
+    Attributes:
+        listener: called with a sample's key and its text so far, after each token.
     """
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
+        self.listener: Callable[[str, str], None] | None = None
         self._batch_size = config.local.batch_size
 
     @cached_property
@@ -71,6 +75,7 @@ class LocalGenerator(chat.ChatGenerator):
             except torch.OutOfMemoryError:
                 ended = None
             if ended is not None:
+                self._tell([*getattr(writer, "drafts", ()), *ended])
                 yield from map(self._generation, ended)
                 continue
             rows = longest_first(writer.started)  # outside the handler: its traceback would keep the tensors alive
@@ -94,11 +99,19 @@ class LocalGenerator(chat.ChatGenerator):
         endings = Endings(decoding, self._tokenizer, self._model.generation_config.eos_token_id)
         return writer(self._model, Sampler(decoding, self._device), endings, self._batch_size)
 
+    def _tell(self, drafts: Sequence[Draft]) -> None:
+        if self.listener:
+            for draft in drafts:
+                self.listener(draft.row.sample.key, self._text(draft))
+
+    def _has_end(self, draft: Draft) -> bool:
+        return draft.ids[-1] in self._model.generation_config.eos_token_id
+
+    def _text(self, draft: Draft) -> str:
+        return chat.read_back(self._tokenizer, [draft.ids[:-1] if self._has_end(draft) else draft.ids])[0]
+
     def _generation(self, draft: Draft) -> Generation:
-        ends = self._model.generation_config.eos_token_id
-        has_end = draft.ids[-1] in ends
-        text = chat.read_back(self._tokenizer, [draft.ids[:-1] if has_end else draft.ids])[0]
-        reply = Reply(text, "stop" if has_end else "length")
+        reply = Reply(self._text(draft), "stop" if self._has_end(draft) else "length")
         return draft.row.generation(reply, len(draft.ids), draft.seconds, self._version)
 
     def close(self) -> None:

@@ -57,6 +57,7 @@ class Condition:
     baseline: str | None = None  # the condition that it is compared with
     search: dict[str, Any] = field(default_factory=dict)  # options of SearchOptions that are not its defaults
     expander: str | None = None  # a name of conf/expanders, where an LLM writes the expansions
+    generator: str | None = None  # of conf/generators: that LLM, where its figures are known; else --generator's
     expansions: str | None = None  # name of a file with recorded expansions
     topics_field: str | None = None  # the field of that file that is searched in place of the topic
     pyserini: str | None = None  # Pyserini's own command, of {topics}, {index} and {output}

@@ -52,8 +52,11 @@ class Records:
     records: tuple[Record, ...]
 
 
-def record(path: Path, results: Results, generator: str | None = None, seed: int | None = None) -> int:
-    """Adds the measured values (trainings are recorded in their own way); returns the number of the file's records."""
+def record(path: Path, results: Results, seed: int | None = None) -> int:
+    """Adds the measured values (trainings are recorded in their own way); returns the number of the file's records.
+
+    `seed` is that of an LLM's samples.
+    """
     records = {record.key: record for record in read_records(path)} if path.exists() else {}
     for result in results.results:
         live = result.tier == "live"
@@ -65,7 +68,7 @@ def record(path: Path, results: Results, generator: str | None = None, seed: int
             python=f"{sys.version_info[0]}.{sys.version_info[1]}",
             date=results.date,
             versions={name: results.versions[name] for name in packages if name in results.versions},
-            generator=generator if live else None,
+            generator=result.generator,
             seed=seed if live else None,
             values={value.metric: value.measured for value in result.values if value.measured is not None},
         )

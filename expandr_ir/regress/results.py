@@ -55,6 +55,7 @@ class Result:
     baseline: str | None = None  # the condition that it is compared with
     run: str | None = None  # the run's file, relative to the folder of results.json
     expansions: str | None = None  # their file
+    generator: str | None = None  # the LLM that wrote them for this run, with its revision
     command: str = ""  # what to type to get this run
     pyserini: tuple[str, ...] = ()  # the same with Pyserini's own commands, where there are any
     topics: int | None = None  # judged ones

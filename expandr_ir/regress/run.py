@@ -84,9 +84,7 @@ def regress(options: RegressOptions) -> RegressResult:
                 write_results(folder, _merged(earlier, done, regressions))
     results = Results(tuple(done), installed_versions())
     if record_path:
-        llm = options.generator
-        named = f"{llm.engine}:{llm.model}{f'@{llm.revision}' if llm.revision else ''}" if llm else None
-        record(record_path, results, named, options.seed)
+        record(record_path, results, options.seed)
     runs = {"searched": worker.searched, "kept": worker.kept, "seconds": round(time.perf_counter() - started, 3)}
     if options.format == "json":
         return RegressResult(

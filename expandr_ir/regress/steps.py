@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from expandr_ir.config import EncoderConfig, GeneratorConfig
+from expandr_ir.config import EncoderConfig, GeneratorConfig, generator_config
 from expandr_ir.encoders import encoder_config
 from expandr_ir.errors import InputError, unknown_name
 from expandr_ir.expanders import ExpanderConfig, expander_config
@@ -45,8 +45,8 @@ class RegressOptions:
         dry_run: print what would be done, and stop.
         commands: print the commands that give each run, Pyserini's own too where there are some, and stop.
         generator: the LLM of the tier `live`: a name of conf/generators, a YAML file, or engine:model; without one,
-            that tier is skipped.
-        seed: of that LLM's samples.
+            only conditions that name theirs are run, where --tier or --condition selects them.
+        seed: of the LLM's samples.
         record: also add the measured values, with versions, to this file of yours.
         promote: merge such a file into the regressions, and stop.
         regressions: a folder of regressions in place of the package's own.
@@ -85,6 +85,7 @@ class Step:
     options: SearchOptions | None = None  # None where nothing is searched
     collection: str = ""  # as `load_collection` takes it; "" where it is not here
     expansions: Path | None = None  # the file of recorded expansions, where it has some that are here
+    generator: GeneratorConfig | None = None  # the LLM, where one writes the expansions and it is known
     skip: str = ""  # why it cannot be run here
 
     @property
@@ -101,6 +102,12 @@ class Step:
     def expander(self) -> ExpanderConfig | None:
         """The expander, where an LLM writes the expansions."""
         return load_expander_config(self.condition.expander) if self.condition.expander else None
+
+    @property
+    def llm(self) -> str | None:
+        """The LLM that writes the expansions, as it is typed."""
+        given = self.generator
+        return self.condition.generator or (f"{given.engine}:{given.model}" if given else None)
 
     @property
     def encoder(self) -> EncoderConfig | None:
@@ -155,6 +162,9 @@ def _step(regression: Regression, condition: Condition, options: RegressOptions)
         search = replace(search, index=dense if search.retriever == "dense" else lucene, dense_index=dense)
     collection, expansions = _find_collection(regression, options), _find_expansions(regression, condition, options)
     step = replace(step, options=search, collection=collection, expansions=expansions)
+    if condition.expander:
+        given = generator_config(condition.generator) if condition.generator else options.generator
+        step = replace(step, generator=given)
     return replace(step, skip=_lack(step, options))
 
 
@@ -211,19 +221,21 @@ def _lack(step: Step, options: RegressOptions) -> str:
     if condition.expansions and not step.expansions:
         where = " or ".join(options.expansions) or "--expansions DIR"
         return f"expansions not here: {step.regression.expansions_folder}/{condition.expansions} in {where}"
-    if condition.expander and options.generator is None:
+    if condition.generator and not (options.tier or options.condition):
+        return f"not selected: {condition.generator} writes for minutes (--tier live)"
+    if condition.expander and step.generator is None:
         return "generator not named: an LLM writes these expansions (--generator NAME)"
     return ""
 
 
-def search_command(step: Step, run: str, generator: str | None = None) -> str:
+def search_command(step: Step, run: str) -> str:
     """The command that makes a step's run; "" where nothing is run. What is not here is named where it would be."""
     condition = step.condition
     if step.options is None:
         return getattr(condition, "command", "")
     if condition.expander:
         words = ["run", "--expander", condition.expander, *_collection_words(step)]
-        words += ["--generator", generator] if generator else []
+        words += ["--generator", step.llm] if step.llm else []
         return shlex.join(["expandr", *words, *_search_words(step), "--output", run])
     words = ["search", *_collection_words(step)]
     if condition.expansions:

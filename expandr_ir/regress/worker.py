@@ -93,7 +93,7 @@ class Worker:
 
     def _expand(self, step: Step, bench: Bench) -> Path:
         """The file of expansions by the LLM; from one command to the next the store keeps its texts."""
-        given, path = self.options.generator, self.folder / f"{step.name}.expansions.jsonl"
+        given, path = step.generator, self.folder / f"{step.name}.expansions.jsonl"
         assert given is not None
         generator = replace(given, decoding=replace(given.decoding, seed=self.options.seed))
         with load_expander(
@@ -131,8 +131,7 @@ class Worker:
         samples = max((len(topic.expansions) for topic in expansions.values()), default=0)
         written = {"empty_expansions": expansions.counts["empty"], "missing_topics": 0}
         written |= {"samples": samples} if samples else {}
-        llm = self.options.generator
-        with running(shlex.split(search_command(step, str(path), f"{llm.engine}:{llm.model}" if llm else None))):
+        with running(shlex.split(search_command(step, str(path)))):
             inputs = {"expansions": step.expansions}
             run.save(path, tag=step.condition.name, options=options, inputs=inputs, counts=written)
 
@@ -220,6 +219,7 @@ def make_result(
         baseline=condition.baseline,
         run=f"{step.name}.run" if manifest else None,
         expansions=str(step.expansions) if step.expansions else None,
+        generator=f"{step.llm}@{step.generator.revision}" if step.generator and step.generator.revision else step.llm,
         command=search_command(step, path),
         pyserini=pyserini_commands(step, path),
         topics=topics,

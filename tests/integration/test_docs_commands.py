@@ -25,7 +25,7 @@ NEEDS = {
     r"Qwen/|meta-llama/|local:my-model": "weights of an LLM",
     r"--config (dpo|preferences|rounds)-(expandr|reinforced-ir)|small|merged|--adapter": "LLMs and hours, or what "
     "tests/small_expander.py trains (tests/integration/test_cli_train_dpo.py and test_cli_rounds.py run the verbs)",
-    r"smollm2": "minutes of an LLM on a CPU (tests/integration/test_smollm2.py)",
+    r"smollm2|--ask": "minutes of an LLM on a CPU (tests/integration/test_smollm2.py)",
     r"vllm-server|http://": "a server at that address (tests/integration/test_cli_expand.py has one)",
     r"irds:msmarco-passage": "a gigabyte of MS MARCO",
     r"regress|report runs": "BEIR's SciFact or CACM themselves (tests/integration/test_cli_regress.py)",

@@ -4,6 +4,7 @@ import shutil
 import sys
 import time
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -260,6 +261,18 @@ def test_threads_are_those_of_the_options_while_texts_are_written(model):
     assert torch.get_num_threads() == before + 1
     generations.close()
     assert torch.get_num_threads() == before
+
+
+def test_a_listener_is_told_each_text_as_it_grows(model):
+    generator, told = local(model), []
+    generator.listener = lambda key, text: told.append((key, text))
+    requests = questions(samples=2)[:2]
+    written = texts(generator, requests)
+    for key, text in written.items():
+        parts = [part for name, part in told if name == key]
+        assert parts[-1] == text
+        assert len(parts) > 1
+        assert all(later.startswith(part.rstrip("\ufffd")) for part, later in pairwise(parts))
 
 
 def test_a_prompt_is_read_once_for_all_its_samples(model, monkeypatch):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from expandr_ir.config import EncoderConfig
+from expandr_ir.config import EncoderConfig, GeneratorConfig, generator_config
 from expandr_ir.errors import MissingResourceError
 from expandr_ir.io.manifest import manifest_path, write_manifest
 from expandr_ir.regress import run
 from expandr_ir.regress.catalogue import Regressions
 from expandr_ir.regress.downloads import Entry, Group, Item
 from expandr_ir.regress.reuse import model_sha256, why_stale
-from expandr_ir.regress.steps import RegressOptions, plan
+from expandr_ir.regress.steps import RegressOptions, plan, search_command
+from expandr_ir.regress.worker import make_result
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +57,20 @@ def test_what_is_not_here(tmp_path, steps):
         "hyde": "generator not named: an LLM writes these expansions (--generator NAME)",
         "other": "a published figure, not run",
     }
+
+
+def test_an_llm_that_a_condition_names_writes_where_the_condition_is_selected(tmp_path, steps, change):
+    make(tmp_path / "toy")
+    change("conditions.yaml", "tier: live, expander: hyde", "tier: live, expander: hyde, generator: smollm2")
+    given = {"data": [str(tmp_path)], "generator": GeneratorConfig("api", "m", revision="2")}
+    assert steps(data=[str(tmp_path)])["hyde"].skip == "not selected: smollm2 writes for minutes (--tier live)"
+    for selected in ({"tier": ["live"]}, {"condition": ["hyde"]}):
+        step = steps(**given, **selected)["hyde"]
+        assert (step.skip, step.llm, step.generator) == ("", "smollm2", generator_config("smollm2"))
+        assert "--generator smollm2 " in search_command(step, "x.run")
+    change("conditions.yaml", "expander: hyde, generator: smollm2", "expander: hyde")
+    step = steps(**given)["hyde"]
+    assert (step.llm, make_result(step, tmp_path).generator) == ("api:m", "api:m@2")
 
 
 @pytest.mark.parametrize("name", ["toy/a.x.jsonl", "toy/a.x.jsonl.gz", "a.x.jsonl"])
