@@ -117,7 +117,7 @@ class ReuseOptions:
         retry: ask anew for the stored samples that are "empty" once cleaned, "truncated" or "refused"; a text that
             comes takes their place.
         retry_refused: as --retry refused.
-        batch_samples: samples that one process takes at a time; None is a twentieth of the plan, but 32 to 1,024.
+        batch_samples: samples that one process takes at a time; None is a twentieth of the plan, but 128 to 1,024.
     """
 
     store: str | None = None

@@ -70,8 +70,8 @@ class Forecast:
 class Plan:
     """The requests of an expansion, and the state of their samples in the store when the plan was made.
 
-    The prompt's stop texts are added to the decoding's. A batch is a twentieth of the plan, at least 32 and at most
-    1,024 samples, where the options have no number: a broken-off run loses little, two processes find something to
+    The prompt's stop texts are added to the decoding's. A batch is a twentieth of the plan, at least 128 and at
+    most 1,024 samples, where the options have no number: a broken-off run loses little, two processes find something to
     share, and an engine with many requests in flight is busy.
 
     Attributes:
@@ -112,7 +112,7 @@ class Plan:
                 distinct[digest] = GenerationRequest(topic, messages, sample_keys, decoding)
             self.requests[topic_id] = distinct[digest]
         requests = list(distinct.values())
-        size = (self.options.batch_samples or min(1024, max(32, len(requests) * samples // 20))) // samples or 1
+        size = (self.options.batch_samples or min(1024, max(128, len(requests) * samples // 20))) // samples or 1
         self.batches: list[Batch] = [requests[start : start + size] for start in range(0, len(requests), size)]
         stored = self._stored()
         reasons = self.options.reasons()

@@ -91,7 +91,8 @@ class LocalGenerator(chat.ChatGenerator):
             writer = self._writer(decoding)
 
     def _writer(self, decoding: Decoding) -> DecodingLoop | WholeBatches:
-        from expandr_ir.generators.decoding_loop import DecodingLoop, Endings, can_drive
+        from expandr_ir.generators.batch_cache import can_drive
+        from expandr_ir.generators.decoding_loop import DecodingLoop, Endings
         from expandr_ir.generators.sampling import Sampler
         from expandr_ir.generators.whole_batches import WholeBatches
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from expandr_ir.errors import InputError
 from expandr_ir.records import Decoding
 
 
@@ -23,47 +24,58 @@ class Sampler:
         self._decoding, self._device = decoding, device
         self._noise_device = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
         self._draws: list[torch.Generator] = []
-        self._written: list[list[int]] = []  # prompts and new tokens, for the penalty
+        self._prompts: list[Sequence[int]] = []  # of rows that are not in `_is_written` yet
+        self._is_written = torch.zeros(0, 0, dtype=torch.bool, device=device)  # by row and token, for the penalty
 
     def add(self, prompt: Sequence[int], seed: int) -> None:
         """Adds a row at the end."""
         self._draws.append(torch.Generator(self._noise_device).manual_seed(seed))
-        self._written.append(list(dict.fromkeys(prompt)))
+        self._prompts.append(prompt)
 
     def keep(self, places: Sequence[int]) -> None:
-        """Keeps these rows, in this order."""
+        """Keeps these rows, in this order; tokens of all were picked."""
         self._draws = [self._draws[place] for place in places]
-        self._written = [self._written[place] for place in places]
+        if len(self._is_written):
+            self._is_written = self._is_written[list(places)]
 
     def pick(self, logits: torch.Tensor) -> list[int]:
         """Returns the next token of each row; `logits` are of shape (rows, vocabulary)."""
-        decoding, scores = self._decoding, logits.float()
+        decoding, scores, kept = self._decoding, logits.float(), None
         if decoding.repetition_penalty != 1.0:
             scores = self._penalize(scores)
-        if decoding.temperature == 0.0:
-            tokens = scores.argmax(-1)
-        else:
+        if decoding.temperature != 0.0:
             scores = scores / decoding.temperature
-            uniform = torch.empty(scores.shape, dtype=torch.float64, device=self._noise_device)
-            for row, draws in zip(uniform, self._draws, strict=True):
-                row.uniform_(generator=draws)
-            if decoding.top_p == 1.0:
-                tokens = add_noise(scores, uniform).argmax(-1)
-            else:
+            uniform = self._draw(scores.shape)
+            if decoding.top_p != 1.0:
                 kept, is_kept = nucleus(scores, decoding.top_p)
-                noisy = add_noise(scores.gather(1, kept), uniform.gather(1, kept.to(uniform.device)))
-                tokens = kept.gather(1, noisy.masked_fill(~is_kept, -torch.inf).argmax(-1, keepdim=True)).squeeze(1)
-        picked: list[int] = tokens.tolist()
+                scores = scores.gather(1, kept).masked_fill_(~is_kept, -torch.inf)
+                uniform = uniform.gather(1, kept.to(uniform.device))
+            scores = add_noise(scores, uniform)
+        best, tokens = scores.max(-1, keepdim=True)
+        if not best.isfinite().all():
+            raise InputError("the model's logits are no numbers", remedy="local.dtype: bfloat16 or float32")
+        if kept is not None:
+            tokens = kept.gather(1, tokens)
         if decoding.repetition_penalty != 1.0:
-            for written, token in zip(self._written, picked, strict=True):
-                written.append(token)
+            self._is_written.scatter_(1, tokens, value=True)
+        picked: list[int] = tokens.squeeze(1).tolist()
         return picked
 
     def _penalize(self, scores: torch.Tensor) -> torch.Tensor:
-        penalty, is_written = self._decoding.repetition_penalty, torch.zeros_like(scores, dtype=torch.bool)
-        rows = [row for row, written in enumerate(self._written) for _ in written]
-        is_written[rows, [token for written in self._written for token in written]] = True
-        return torch.where(is_written, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
+        if self._prompts:
+            new = torch.zeros(len(self._prompts), scores.shape[1], dtype=torch.bool, device=scores.device)
+            for row, prompt in zip(new, self._prompts, strict=True):
+                row[list(prompt)] = True
+            self._is_written = torch.cat([self._is_written, new]) if len(self._is_written) else new
+            self._prompts = []
+        penalty = self._decoding.repetition_penalty
+        return torch.where(self._is_written, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
+
+    def _draw(self, shape: torch.Size) -> torch.Tensor:
+        uniform = torch.empty(shape, dtype=torch.float64, device=self._noise_device)
+        for row, draws in zip(uniform, self._draws, strict=True):
+            row.uniform_(generator=draws)
+        return uniform
 
 
 def add_noise(scores: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
@@ -82,7 +94,7 @@ def nucleus(scores: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Ten
     counts = is_likely.sum(-1)
     rows, tokens = is_likely.nonzero(as_tuple=True)
     places = torch.arange(len(rows), device=scores.device) - (counts.cumsum(0) - counts)[rows]
-    likely = tokens.new_zeros(len(scores), int(counts.max()))
+    likely = tokens.new_zeros(len(scores), max(1, int(counts.max())))  # 1 where the scores are no numbers
     likely[rows, places] = tokens
     mass = scores.new_zeros(likely.shape)
     mass[rows, places] = probabilities[rows, tokens]

@@ -99,8 +99,8 @@ def test_batches_hold_whole_requests_and_do_not_depend_on_what_is_stored(store):
     ]
     run(store, Writer(), topics=TOPICS[1:4])
     assert planned(store, batch_samples=5).batches == before
-    for topics, samples, sizes in (  # a twentieth of the plan, but 32 samples at least
-        *((6, 2, [6]), (100, 1, [32, 32, 32, 4]), (2000, 1, [100] * 20), (400, 8, [20] * 20), (3, 50, [1, 1, 1])),
+    for topics, samples, sizes in (  # a twentieth of the plan, but 128 samples at least
+        *((6, 2, [6]), (300, 1, [128, 128, 44]), (4000, 1, [200] * 20), (400, 8, [20] * 20), (3, 150, [1, 1, 1])),
     ):
         made = planned(store, [Topic(str(number), f"text {number}") for number in range(topics)], samples)
         assert [len(batch) for batch in made.batches] == sizes

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from plain_generate import plain_generate
 from tiny_models import tiny_tokenizer
 
-from expandr_ir.generators import decoding_loop
+from expandr_ir.generators import batch_cache, decoding_loop
+from expandr_ir.generators.batch_cache import can_drive
 from expandr_ir.generators.chat import Row
-from expandr_ir.generators.decoding_loop import DecodingLoop, Endings, can_drive
+from expandr_ir.generators.decoding_loop import DecodingLoop, Endings
 from expandr_ir.generators.sampling import Sampler
 from expandr_ir.generators.whole_batches import WholeBatches
 from expandr_ir.records import Decoding, SampleKey
@@ -92,8 +93,9 @@ def test_a_row_depends_on_no_other(places, size, most, prompt_tokens, cpu_tokens
     """Nor on the size of the batch, on the prompts that are read with its own, or on the room for columns."""
     rows = rows_of([PROMPTS[place] for place in places], Decoding(max_new_tokens=most))
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("PROMPT_TOKENS", prompt_tokens), ("CPU_TOKENS", cpu_tokens), ("COLUMNS_AHEAD", columns)):
-            patch.setattr(decoding_loop, name, value)
+        patch.setattr(decoding_loop, "PROMPT_TOKENS", prompt_tokens)
+        patch.setattr(decoding_loop, "CPU_TOKENS", cpu_tokens)
+        patch.setattr(batch_cache, "COLUMNS_AHEAD", columns)
         written = write(DecodingLoop, LLAMA, rows, size)
     assert written == {str(seed): alone_on_llama(place, seed)[:most] for seed, place in enumerate(places)}
 

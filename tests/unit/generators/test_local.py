@@ -14,8 +14,9 @@ from tiny_models import BOS, CHAT_TEMPLATE, END_OF_TURN, EOS, tiny_adapter, tiny
 
 from expandr_ir.config import GeneratorConfig, LocalOptions
 from expandr_ir.errors import InputError, MissingResourceError, NotInstalledError
-from expandr_ir.generators import chat, decoding_loop, load_generator
-from expandr_ir.generators.decoding_loop import DecodingLoop, LastLogits
+from expandr_ir.generators import batch_cache, chat, load_generator
+from expandr_ir.generators.batch_cache import LastLogits
+from expandr_ir.generators.decoding_loop import DecodingLoop
 from expandr_ir.generators.replies import cut_at_stop
 from expandr_ir.generators.sampling import Sampler
 from expandr_ir.records import Decoding, Message
@@ -220,7 +221,7 @@ def test_a_prompt_that_does_not_fit_is_an_error_of_its_own(model):
 )
 def test_texts_are_those_of_generate(model, monkeypatch, writer, decoding):
     if writer == "WholeBatches":
-        monkeypatch.setattr(decoding_loop, "can_drive", lambda _: False)
+        monkeypatch.setattr(batch_cache, "can_drive", lambda _: False)
     generator, asked = local(model, batch_size=4), questions(**decoding)
     done = {generation.key: generation for generation in generator.generate(asked)}
     rows = [(question, sample) for question in asked for sample in question.samples]
@@ -294,7 +295,7 @@ def test_a_prompt_is_read_once_for_all_its_samples(model, monkeypatch):
 def test_a_batch_that_does_not_fit_the_memory_is_halved(model, monkeypatch, caplog, writer):
     expected = texts(local(model), questions())
     if writer == "WholeBatches":
-        monkeypatch.setattr(decoding_loop, "can_drive", lambda _: False)
+        monkeypatch.setattr(batch_cache, "can_drive", lambda _: False)
     generator, sizes, room, pick = local(model, batch_size=8), [], 3, Sampler.pick
 
     def small_memory(self, logits):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from plain_generate import processors
 from tiny_models import tiny_tokenizer
 
+from expandr_ir.errors import InputError
 from expandr_ir.generators.chat import Row, read_back
 from expandr_ir.generators.decoding_loop import Draft, Endings
 from expandr_ir.generators.sampling import Sampler, add_noise, nucleus
@@ -117,6 +118,12 @@ def test_noise_is_gumbels_and_excludes_what_is_excluded():
     scores = torch.tensor([[0.0, float("-inf")]]).expand(200, 2)
     for top_p in (0.9, 1.0):
         assert sampler_of(Decoding(top_p=top_p), range(200)).pick(scores) == [0] * 200
+
+
+@pytest.mark.parametrize("decoding", [Decoding(), Decoding(top_p=1.0), Decoding(temperature=0.0)])
+def test_logits_that_are_no_numbers_are_an_error(decoding):
+    with pytest.raises(InputError, match="no numbers"):
+        sampler_of(decoding, [0, 1]).pick(torch.tensor([[0.0, 1.0], [float("nan")] * 2]))
 
 
 def test_the_penalty_comes_before_the_temperature():
