@@ -101,19 +101,22 @@ class States:
         """The preferences among a state's candidates by these rewards; all rewards see the same candidates."""
         folder = self._folder(seed, state) / f"preferences-{rewards}"
         if not manifest_path(folder / "preferences.jsonl").is_file():
-            fixed = {
+            options = {
                 "rows": [str(self._rows / "dpo.jsonl")],
                 "generator": str(self._generator(seed, state)),
                 "prompt": str(self._prompt),
-                "encoder": self.recipe["encoder"],
-                "corpus": {"collection": str(self.world)},
                 "store": self._store,
                 "output": str(folder),
                 "seed": seed,
             }
-            options = laid_over(self.recipe["candidates"] | self.recipe["rewards"][rewards], fixed)
+            options |= self.recipe["candidates"] | self._rewards(rewards)
             self._verb("train", "preferences", options=options)
         return folder
+
+    def _rewards(self, name: str) -> dict[str, Any]:
+        """Options of rewards, with what they read."""
+        fixed = {"encoder": self.recipe["encoder"], "corpus": {"collection": str(self.world)}}
+        return laid_over(self.recipe["rewards"][name], fixed)
 
     def _folder(self, seed: int, state: str) -> Path:
         return self.output / f"seed-{seed}" / re.sub(r"\W+", "-", state)
@@ -131,7 +134,7 @@ class States:
             return
         collection, split = self.sets[name]
         began = time.perf_counter()
-        options = ExpandOptions(prompt=str(self._prompt), samples=self.recipe["samples"], store=self._store)
+        options = ExpandOptions(prompt=str(self._prompt), store=self._store, **self.recipe["expand"])
         with load_expander(generator=str(self._generator(seed, state)), options=options) as expander:
             expander.expand(load_collection(collection).topics(split)).save(path)
         print(f"expand {path.name}: {time.perf_counter() - began:.0f} s", flush=True)

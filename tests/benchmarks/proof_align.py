@@ -1,7 +1,7 @@
 """Does alignment turn a small LLM that harms a search into one that helps? SciFact and four other sets, one command.
 
     python tests/benchmarks/proof_align.py --data DIR --seeds 0 1 2 --output DIR
-        [--states [NAME ...]] [--sets [NAME ...]] [--retrievers sparse dense hybrid] [--record]
+        [--states NAME ...] [--sets [NAME ...]] [--retrievers sparse dense hybrid] [--record]
 
 SciFact's train topics are cut into three parts: "sft" is learnt with the openings of its positives, "dpo" gives
 preferences, whose candidates serve all rewards, and "heldout" chooses how often the topic is repeated for BM25. Each
@@ -63,7 +63,7 @@ class Proof:
         self.data, self.output = arguments.data.absolute(), arguments.output.absolute()
         self.recipe, self.seeds, self.retrievers = recipe, arguments.seeds, arguments.retrievers
         self.made = States(self.data, self.output, recipe)
-        self.states = [PLAIN, *(recipe["states"] if arguments.states is None else arguments.states)]
+        self.states = arguments.states or [PLAIN, *recipe["states"]]
         self.sets = list(self.made.sets) if arguments.sets is None else [HELDOUT, *arguments.sets]
         self.made.make(self.states, self.sets, self.seeds)
 
@@ -204,18 +204,18 @@ class Proof:
         return {key: after[key] - before[key] for key in before}
 
     def _examples(self) -> list[str]:
-        """The topics that gained and lost most by the last state, with a text of it and one of the LLM as it comes."""
+        """The topics that gained and lost most by the last state, with a text of it and one of the first state."""
         if TEST not in self.sets or "sparse" not in self.retrievers:
             return []
         state, seed = self.states[-1], self.seeds[0]
         gains = self._gains(state)
         order = sorted(gains, key=lambda key: (-gains[key], key))
-        plain, last = (self.made.written(seed, name, TEST) for name in (PLAIN, state))
+        first, last = (self.made.written(seed, name, TEST) for name in (self.states[0], state))
         rows = [
-            [plain[key].topic.text, f"{gains[key]:+.3f}", *(texts[key].expansions[0].text for texts in (plain, last))]
+            [first[key].topic.text, f"{gains[key]:+.3f}", *(texts[key].expansions[0].text for texts in (first, last))]
             for key in order[:SHOWN_TOPICS] + order[-SHOWN_TOPICS:]
         ]
-        return [f"### Topics helped and hurt, {state}", markdown(("topic", "gain", PLAIN, state), rows, 4)]
+        return [f"### Topics helped and hurt, {state}", markdown(("topic", "gain", self.states[0], state), rows, 4)]
 
     def plots(self) -> None:
         """Draws nDCG@10 of the held-out topics by repeats, and the gains of SciFact's test topics in their order."""
@@ -225,7 +225,7 @@ class Proof:
             "repeats of the topic",
             "nDCG@10 of BM25, held-out topics",
         )
-        if TEST in self.sets:
+        if TEST in self.sets and "sparse" in self.retrievers:
             gains = {state: sorted(self._gains(state).values()) for state in self.states}
             write_plot(
                 self.output / "gains.svg",
@@ -264,7 +264,7 @@ def describe(written: Expansions, max_new_tokens: int) -> dict[str, float]:
 
 def main() -> int:
     parser = proof_parser(__doc__.splitlines()[0], proof_path("align-smollm2"))
-    parser.add_argument("--states", nargs="*", help="besides plain; all by default")
+    parser.add_argument("--states", nargs="+", help="plain and those of the recipe; all by default")
     parser.add_argument("--sets", nargs="*", help="besides the held-out topics; all by default")
     parser.add_argument("--retrievers", nargs="+", choices=SEARCHES, default=list(SEARCHES))
     arguments = parser.parse_args()

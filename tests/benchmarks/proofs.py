@@ -206,7 +206,7 @@ def _p(value: float | None) -> str:
 
 
 def write_plot(path: Path, series: Mapping[str, Sequence[tuple[float, float]]], x_label: str, y_label: str) -> None:
-    """Draws lines, at most six, given by their points (x, y), as an SVG file that needs no page around it."""
+    """Draws lines, at most eight, given by their points (x, y), as an SVG file that needs no page around it."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -214,7 +214,7 @@ def write_plot(path: Path, series: Mapping[str, Sequence[tuple[float, float]]], 
         figure = Figure(figsize=(7, 5), layout="constrained")
         axes = figure.subplots()
         axes.set(xlabel=x_label, ylabel=y_label)
-        for marker, (name, points) in zip("soD^v*", series.items(), strict=False):
+        for marker, (name, points) in zip("soD^v*Px", series.items(), strict=False):
             axes.plot(*zip(*points, strict=True), marker=marker, label=name)
         axes.legend()
         with atomic_write(path) as stream:

@@ -132,7 +132,7 @@ def test_the_proof_of_alignment_and_that_it_goes_on(tmp_path, proof):
         generator.write_text(yaml.safe_dump({"engine": "local", "model": str(tiny_llama(tmp_path / "llama"))}))
         states = {name: recipe["states"][name] for name in ("sft", "sft, dpo retriever")}
         recipe |= {"generator": str(generator), "encoder": str(tiny_encoder(tmp_path)), "states": states}
-        recipe |= {"samples": 2, "repeats": [2, 5], "transfer": {"again": ["beir/scifact", "test"]}}
+        recipe |= {"expand": {"samples": 2}, "repeats": [2, 5], "transfer": {"again": ["beir/scifact", "test"]}}
         recipe["decoding"]["max_new_tokens"] = recipe["candidates"]["max_new_tokens"] = 12
         recipe["candidates"]["samples"] = 2
         recipe["answers"] = {"scifact": {"gpt-4.1": "query2doc-zs.gpt-4.1"}}
