@@ -14,13 +14,13 @@ from pathlib import Path
 
 from expandr_ir.collections import load_collection
 from expandr_ir.config import GeneratorConfig, generator_config
-from expandr_ir.demo import expansions_path
+from expandr_ir.demo import expansions_path, smollm2_path
 from expandr_ir.errors import InputError, NotInstalledError, check_fields
 from expandr_ir.evaluate.compare import Comparison, compare
 from expandr_ir.expanders import ExpandOptions, load_expander
 from expandr_ir.generators.gguf import find_gguf
 from expandr_ir.generators.local import LocalGenerator
-from expandr_ir.io.expansions import read_expansions
+from expandr_ir.io.expansions import Expansions, read_expansions
 from expandr_ir.io.files import output_folder
 from expandr_ir.masking import printable
 from expandr_ir.progress import quiet
@@ -67,26 +67,29 @@ def demo(options: DemoOptions) -> str:
 
 
 def tour(folder: Path, *, dense: bool = True) -> Comparison:
-    """Plain BM25 against searches of the recorded expansions; the topics helped and hurt are those of the best run."""
+    """Plain BM25 against searches of recorded expansions; the topics helped and hurt are those of the best run."""
     collection = load_collection("demo")
     topics = collection.topics()
-    logger.info("%d questions about the Python standard library, two recorded LLM expansions each", len(topics))
-    expansions = read_expansions(expansions_path(), topics)
-    searches: dict[str, Retriever] = {BASELINE: BM25(collection, aggregation="none")}
-    searches |= {f"bm25+{name}": BM25(collection, aggregation=name) for name in ("append", "repeat", "adaptive")}
+    logger.info("%d questions about the Python standard library, and what two LLMs wrote about each", len(topics))
+    large, small = ((path, read_expansions(path, topics)) for path in (expansions_path(), smollm2_path()))
+    bm25, minilm = BM25(collection, aggregation="repeat"), Dense(collection, ENCODER, aggregation="mean")
+    searches: dict[str, tuple[Retriever, tuple[Path, Expansions] | None]] = {
+        BASELINE: (replace(bm25, aggregation="none"), None),
+        **{f"bm25+{name}": (replace(bm25, aggregation=name), large) for name in ("append", "repeat", "adaptive")},
+        "bm25+smollm2": (bm25, small),
+    }
     if dense:
-        minilm = Dense(collection, ENCODER, aggregation="mean")
-        searches["minilm"] = replace(minilm, aggregation="none")
-        searches["minilm+mean"] = minilm
-        searches["hybrid"] = Hybrid(BM25(collection, aggregation="append"), minilm, fusion="rrf")
-    runs = {}
-    for label, retriever in searches.items():
+        searches["minilm"] = replace(minilm, aggregation="none"), None
+        searches["minilm+mean"] = minilm, large
+        searches["hybrid"] = Hybrid(replace(bm25, aggregation="append"), minilm, fusion="rrf"), large
+    runs, texts = {}, {}
+    for label, (retriever, recorded) in searches.items():
         path = folder / f"{label}.run"
-        is_plain = getattr(retriever, "aggregation", None) == "none"
-        runs[label] = retriever.search(topics if is_plain else expansions)
-        runs[label].save(path, tag=label, inputs={} if is_plain else {"expansions": expansions_path()})
+        runs[label] = retriever.search(recorded[1] if recorded else topics)
+        runs[label].save(path, tag=label, inputs={"expansions": recorded[0]} if recorded else {})
+        written = recorded[1] if recorded else {}
+        texts[label] = {i: [expansion.text for expansion in topic.expansions] for i, topic in written.items()}
         logger.info("%s", path)
-    texts = {topic_id: [expansion.text for expansion in topic.expansions] for topic_id, topic in expansions.items()}
     comparison = compare(
         runs.pop(BASELINE),
         runs,
@@ -94,7 +97,7 @@ def tour(folder: Path, *, dense: bool = True) -> Comparison:
         MEASURES,
         baseline_name=BASELINE,
         topics=topics,
-        expansions=dict.fromkeys(runs, texts),
+        expansions=texts,
     )
     best = max(comparison.runs, key=lambda run: run.scores.means[MEASURES[0]])
     return replace(

@@ -20,7 +20,7 @@ from expandr_ir.io.qrels import read_qrels
 from expandr_ir.io.topics import read_topics
 from expandr_ir.records import Document, Qrels, Topic
 
-__all__ = ["DemoCollection", "documents", "expansions_path", "qrels", "topics"]
+__all__ = ["DemoCollection", "documents", "expansions_path", "qrels", "smollm2_path", "topics"]
 
 _FOLDER = Path(__file__).parent
 
@@ -38,6 +38,11 @@ def qrels() -> Qrels:
 def expansions_path() -> Path:
     """The recorded LLM expansions: JSONL with topic_id, sample (0 and 1), topic_text and text."""
     return _FOLDER / "expansions.jsonl"
+
+
+def smollm2_path() -> Path:
+    """One expansion of each topic by the generator smollm2, as `expandr run` wrote them (docs/demo.md)."""
+    return _FOLDER / "smollm2.jsonl"
 
 
 class DemoCollection(Collection):

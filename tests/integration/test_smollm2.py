@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from small_scifact import small_data
 
+from expandr_ir.demo import smollm2_path
 from expandr_ir.io.manifest import read_manifest
 from expandr_ir.io.runs import read_run
 
@@ -42,6 +43,14 @@ def test_hyde_on_a_folder(expandr, workplace):
     writer = {"engine": "local", "model": "SmolLM2-135M-Instruct.Q4_1", "revision": GGUF[:16]}
     assert [row["generator"] for row in rows] == [writer] * 3
     assert len(read_run(Path("hyde.run"))) == 3
+
+
+@pytest.mark.java
+def test_the_demo_ships_what_it_writes_now(expandr, workplace):
+    expandr("run", "--expander", "query2doc-zs", *SMOL, "--collection", "demo", "--limit", 2, "--output", "smollm2.run")
+    now = [json.loads(line) for line in Path("smollm2.run.expansions.jsonl").read_text().splitlines()]
+    shipped = [json.loads(line) for line in smollm2_path().read_text().splitlines()]
+    assert [row | {"seconds": 0} for row in now] == [row | {"seconds": 0} for row in shipped[:2]]
 
 
 def test_it_is_trained_merged_and_adapted(expandr, workplace):

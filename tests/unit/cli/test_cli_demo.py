@@ -18,7 +18,7 @@ from expandr_ir.io.runs import read_run
 
 pytestmark = pytest.mark.java
 
-SPARSE = ["bm25+append", "bm25+repeat", "bm25+adaptive"]
+SPARSE = ["bm25+append", "bm25+repeat", "bm25+adaptive", "bm25+smollm2"]
 
 
 @pytest.mark.slow
@@ -40,6 +40,8 @@ def test_the_tour_writes_its_runs_and_compares_them(tmp_path):
     assert best.scores.means["nDCG@10"] == max(run.scores.means["nDCG@10"] for run in comparison.runs)
     assert len(best.helped) == len(best.hurt) == 3
     assert all(change.text and len(change.expansions) == 2 for change in (*best.helped, *best.hurt))
+    texts = {name: read_manifest(tmp_path / f"{name}.run").inputs["expansions"].path for name in SPARSE}
+    assert {name for name, path in texts.items() if str(path).endswith("smollm2.jsonl")} == {"bm25+smollm2"}
     for name in ("bm25", *SPARSE):
         path = tmp_path / f"{name}.run"
         manifest = read_manifest(path)

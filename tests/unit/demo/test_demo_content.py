@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -113,3 +114,11 @@ def test_two_expansions_of_every_question_written_for_that_text():
         assert row["topic_text"] == demo.topics()[row["topic_id"]].text
         assert 35 <= len(row["text"].split()) <= 100
     assert samples == {topic_id: [0, 1] for topic_id in demo.topics()}
+
+
+def test_the_small_llm_wrote_about_every_question():
+    rows = [row for _, row in read_jsonl(demo.smollm2_path())]
+    assert [(row["topic_id"], row["topic_text"]) for row in rows] == [(i, t.text) for i, t in demo.topics().items()]
+    assert {json.dumps(row["generator"], sort_keys=True) for row in rows} == {
+        '{"engine": "local", "model": "SmolLM2-135M-Instruct.Q4_1", "revision": "b179c9523d0e6a0f"}'
+    }
