@@ -61,6 +61,17 @@ expandr train dpo --config dpo-expandr --model small --preferences prefs --dpo.l
 accelerate launch --config_file conf/accelerate/zero2.yaml -m expandr_ir train dpo --config dpo-expandr ...
 """,
     ),
+    "train grpo": Verb(
+        "Align an LLM by GRPO: it learns from rewards, such as a search's, of the texts that it writes itself.",
+        "train.align.grpo:train_grpo",
+        """
+expandr train grpo --config grpo-opqe --model Qwen/Qwen2.5-3B-Instruct --rows beir/scifact \\
+    --corpus.collection beir/scifact --output aligned
+expandr train grpo --config grpo-small --model small --rows rows.jsonl --corpus.collection beir/scifact --output aligned
+expandr train grpo --config grpo-small --model small --rows beir/scifact --encoder all-MiniLM-L6-v2 \\
+    --rewards '{"search": 1, "retriever": 0.2}' --corpus.collection beir/scifact --output aligned
+""",
+    ),
     "train merge": Verb(
         "Merge an adapter into its base: a whole model, with tokenizer, generation configuration and model card.",
         "train.align.merge:merge",

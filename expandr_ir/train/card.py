@@ -20,6 +20,8 @@ CARD = "README.md"
 
 COLUMNS = {
     "loss": "loss",
+    "reward": "reward",
+    "completions/mean_length": "tokens",
     "rewards/margins": "margin",
     "rewards/accuracies": "accuracy",
     "heldout_reward": "held-out reward",
@@ -28,6 +30,19 @@ COLUMNS = {
     "gate": "gate",
 }
 """Metrics of an evaluation that the card shows, and their titles."""
+
+STEP_COLUMNS = {
+    "loss": "loss",
+    "grad_norm": "gradient norm",
+    "learning_rate": "learning rate",
+    "reward": "reward",
+    "kl": "KL",
+    "frac_reward_zero_std": "constant groups",
+    "completions/mean_length": "tokens",
+}
+"""The same of a training step."""
+
+METHODS = {"dpo": "DPO", "grpo": "GRPO", "sft": "supervised"}
 
 
 def evaluations(history: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, float]]:
@@ -65,7 +80,7 @@ def expander_card(name: str, manifest: Mapping[str, Any], curves: Sequence[Mappi
         [
             "An LLM that writes expansions of search topics, trained from"
             f" `{model.rpartition('/')[2] if is_local else model}` with expandr_ir"
-            f" ({'DPO' if kind == 'dpo' else 'supervised'})."
+            f" ({METHODS[kind]})."
             + (" The adapter is merged into the weights." if merged else " This is a LoRA adapter over that base."),
             *_curves(curves, counts.get("best_step")),
             "## Data\n\n" + "\n".join(data),
@@ -120,9 +135,10 @@ def _curves(curves: Sequence[Mapping[str, Any]], best_step: int | None) -> Itera
         yield "## Scores\n\nNothing was held out: no score was measured."
     steps = [point for point in curves if "loss" in point and "grad_norm" in point]
     if steps:
-        names = ("step", "loss", "grad_norm", "learning_rate")
-        rows = [tuple(point.get(name) for name in names) for point in steps[:: -(-len(steps) // 20)]]
-        yield "## Training\n\n" + markdown_table(("step", "loss", "gradient norm", "learning rate"), rows)
+        titles = {name: title for name, title in STEP_COLUMNS.items() if any(name in point for point in steps)}
+        some = steps[:: -(-len(steps) // 20)]
+        rows = [(point["step"], *(point.get(name) for name in titles)) for point in some]
+        yield "## Training\n\n" + markdown_table(("step", *titles.values()), rows)
 
 
 def _card(front: Mapping[str, Any], title: str, sections: Iterable[str]) -> str:

@@ -39,6 +39,7 @@ MARKER = "complete.json"
 
 SHOWN = (
     *("loss", "train_loss", "grad_norm", "learning_rate", "rewards/margins", "rewards/accuracies"),
+    *("reward", "kl", "frac_reward_zero_std", "completions/mean_length", "completions/empty", "reward_share"),
     *("heldout_reward", "heldout_mrr", "gate"),
 )
 """Logged figures that people look at, besides measures such as nDCG@10."""

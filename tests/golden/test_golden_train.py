@@ -55,7 +55,7 @@ def rounded(value):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", ["dpo-tiny", "retriever-tiny"])
+@pytest.mark.parametrize("name", ["dpo-tiny", "grpo-tiny", "retriever-tiny"])
 def test_trajectories(expandr, name):
     told = expandr("train", "trajectory", name).out
     assert told.count("ok   ") == len(told.splitlines()) > 1

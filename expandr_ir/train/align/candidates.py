@@ -20,6 +20,7 @@ from expandr_ir.expanders import Expander, ExpanderConfig, ReuseOptions, load_ex
 from expandr_ir.io.expansions import Expansions
 from expandr_ir.prompts import Prompt, load_prompt
 from expandr_ir.records import Document, Expansion, Message, Topic
+from expandr_ir.retrievers.base import select_fields
 from expandr_ir.train.align.rewards import Evidence, Floats
 from expandr_ir.train.data.rows import TrainingRow
 
@@ -29,7 +30,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CandidateOptions(ReuseOptions):
+class AnswerOptions(ReuseOptions):
+    """Options of the LLM's own answers to query and positive, which the reward `self` reads.
+
+    Args:
+        answer_prompt: of the answers, shown query and positive.
+        answer_generator: writes the answers; None is the candidates' generator.
+        answer_temperature: of the answers.
+    """
+
+    answer_prompt: str = "answer"
+    answer_generator: str | None = None
+    answer_temperature: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateOptions(AnswerOptions):
     """Options of the candidates and answers; what is None is the generator's own.
 
     Args:
@@ -40,9 +56,6 @@ class CandidateOptions(ReuseOptions):
         top_p: nucleus mass, of candidates and answers.
         max_new_tokens: most tokens of a candidate or answer.
         repetition_penalty: of candidates and answers.
-        answer_prompt: of the answers, shown query and positive.
-        answer_generator: writes the answers; None is the candidates' generator.
-        answer_temperature: of the answers.
         max_words: most words of a candidate or answer once it is cleaned; None is no limit.
     """
 
@@ -52,9 +65,6 @@ class CandidateOptions(ReuseOptions):
     top_p: float | None = None
     max_new_tokens: int | None = None
     repetition_penalty: float | None = None
-    answer_prompt: str = "answer"
-    answer_generator: str | None = None
-    answer_temperature: float = 1.0
     max_words: int | None = None
 
     def __post_init__(self) -> None:
@@ -177,6 +187,15 @@ class CandidateWriter:
         del writer["decoding"]["temperature"]
         answers = self.answerer and _llm(self.answerer, self.answer_prompt, temperature=options.answer_temperature)
         return writer | {"answers": answers}
+
+
+def write_answers(options: AnswerOptions, generator: GeneratorConfig, rows: Sequence[TrainingRow]) -> dict[str, str]:
+    """The LLM's own answer to each row's query and positive, by row_id; empty and failed ones are left out."""
+    with ExitStack() as stack:
+        given = CandidateOptions(**select_fields(options, AnswerOptions))
+        expander, call = CandidateWriter(given, generator, rows, stack, with_answers=True).calls()[-1]
+        answers = {row_id: topic.expansions[0].text for row_id, topic in expander.generate(**call).items()}
+    return {row_id: text for row_id, text in answers.items() if text}
 
 
 def _origin(expansion: Expansion, temperature: float) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from expandr_ir.errors import InputError, check_fields
 from expandr_ir.io.files import sha256_json
 from expandr_ir.io.runs import remove_own_document
 from expandr_ir.records import ExpandedTopic, Expansion, Hits, Topic
-from expandr_ir.retrievers import Hybrid, SearchOptions, load_retriever
+from expandr_ir.retrievers import Hybrid, Retriever, SearchOptions, load_retriever
+from expandr_ir.retrievers.base import SingleRetriever
 from expandr_ir.retrievers.dense import Dense
 from expandr_ir.train.align.candidates import Candidates
 from expandr_ir.train.align.parts import compute_once, in_parts
@@ -46,6 +47,17 @@ class CorpusOptions(SearchOptions):
         super().__post_init__()
         check_fields(self, "batch_queries", least=1)
         check_fields(self, "smoothing", least=0)
+        for part in parts_of(load_retriever(None, self)):  # opens nothing
+            if part.aggregation is not None:
+                part.find_aggregation(part.aggregation)
+
+
+def parts_of(retriever: Retriever) -> Sequence[SingleRetriever]:
+    """The retrievers of one index each that a retriever is made of."""
+    if isinstance(retriever, Hybrid):
+        return retriever.retrievers
+    assert isinstance(retriever, SingleRetriever)
+    return [retriever]
 
 
 class CorpusSearch:
@@ -65,13 +77,13 @@ class CorpusSearch:
 
     def identity(self) -> dict[str, Any]:
         """Everything that positions depend on besides rows and texts, as plain data."""
-        parts = self.retriever.retrievers if isinstance(self.retriever, Hybrid) else [self.retriever]
-        details: list[dict[str, Any]] = [part.details() for part in parts]  # type: ignore[attr-defined]
-        places = {"index", "vectors"}
+        parts, places, options = parts_of(self.retriever), {"index", "vectors"}, asdict(self.options)
+        for name in ("threads", "heap", "batch_queries"):  # which change nothing that is found
+            del options[name]
         return {
             "fingerprint": self.collection.fingerprint(),
-            "options": asdict(self.options),
-            "retrievers": [{name: part[name] for name in part.keys() - places} for part in details],
+            "options": options,
+            "retrievers": [{k: v for k, v in part.details().items() if k not in places} for part in parts],
             "encoders": [encoder_provenance(part.open_encoder) for part in parts if isinstance(part, Dense)],
         }
 

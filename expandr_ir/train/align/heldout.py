@@ -161,11 +161,12 @@ def gate(metrics: Mapping[str, float], scores: Scores | None, score: Literal["re
 
     Margins go on growing while the texts get worse, so they only open the gate: a checkpoint that prefers the rejected
     answers on held-out preferences counts as -1. (Before training the margin is 0.) Without held-out topics the gate is
-    the margin itself, or the negative loss where there are no preferences.
+    the margin itself, GRPO's mean reward on held-out rows, or else the negative loss.
     """
     margin = metrics.get("eval_rewards/margins")
     if scores is None:
-        return margin if margin is not None else -metrics["eval_loss"]
+        figure = margin if margin is not None else metrics.get("eval_reward")
+        return figure if figure is not None else -metrics["eval_loss"]
     if margin is not None and margin < 0:
         return -1.0
     return scores.reward if score == "reward" else scores.mrr

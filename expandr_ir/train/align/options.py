@@ -13,7 +13,7 @@ from expandr_ir.generators.gguf import load_base
 from expandr_ir.records import Decoding
 from expandr_ir.runtime import pick_device, pick_dtype, require
 
-Kind: TypeAlias = Literal["dpo", "sft"]
+Kind: TypeAlias = Literal["dpo", "grpo", "sft"]
 
 GATE = "eval_gate"
 """The metric by which the best checkpoint is kept; see `expandr_ir.train.align.heldout.gate`."""
@@ -25,11 +25,21 @@ NOT_HERE = {
     "trust_remote_code": "--trust-remote-code",
     "push_to_hub": "expandr train merge --push-to-hub REPOSITORY",
     "max_prompt_length": "--max-prompt-length N, which this package applies itself",
-    "max_completion_length": "max_length, of prompt and answer together",
     "dataset_kwargs": "nothing: rows are tokenized by this package",
     "chat_template_path": "--chat-template FILE",
 }
 """Options of TRL's that have a place of their own here, or none, and what to type."""
+
+NOT_HERE_OF: dict[Kind, dict[str, str]] = {
+    "dpo": {"max_completion_length": "max_length, of prompt and answer together"},
+    "sft": {"max_completion_length": "max_length, of prompt and answer together"},
+    "grpo": {
+        "chat_template_kwargs": "--chat-template FILE",
+        "reward_weights": """--rewards '{"search": 1.0, "retriever": 0.5}'""",
+        "dataloader_num_workers": "nothing: prompts need no workers, and Java, which searches, must not be forked",
+    },
+}
+"""The same of one trainer's."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +122,7 @@ class AlignOptions:
 
 
 def trl_config(kind: Kind, given: Mapping[str, Any], output: Path, *, evaluates: bool) -> Any:
-    """A DPOConfig or SFTConfig: TRL's defaults, what is given, and what follows from where it runs.
+    """A DPOConfig, GRPOConfig or SFTConfig: TRL's defaults, what is given, and what follows from where it runs.
 
     Not given, `bf16` and `fp16` follow from the device, two checkpoints are kept, and nothing is reported to a service.
     Where there are held-out rows (`evaluates`), each checkpoint is evaluated and the one with the highest gate kept.
@@ -148,9 +158,10 @@ def trl_config(kind: Kind, given: Mapping[str, Any], output: Path, *, evaluates:
 
 def trl_options(kind: Kind, given: Mapping[str, Any]) -> dict[str, Any]:
     """The given ones of TRL's options, in their types; unknown ones and those that have another place are errors."""
+    elsewhere = NOT_HERE | NOT_HERE_OF[kind]
     for name in given:
-        if name in NOT_HERE:
-            raise InputError(f"{kind}.{name} is not an option here", remedy=NOT_HERE[name])
+        if name in elsewhere:
+            raise InputError(f"{kind}.{name} is not an option here", remedy=elsewhere[name])
     return fitted_options(_block(kind), given, f"--{kind}")
 
 
@@ -168,6 +179,5 @@ def lora_config(given: Mapping[str, Any] | None) -> Any:
 
 
 def _block(kind: Kind) -> type[Any]:
-    trl = require("trl", "train")
-    block: type[Any] = trl.DPOConfig if kind == "dpo" else trl.SFTConfig
+    block: type[Any] = getattr(require("trl", "train"), f"{kind.upper()}Config")
     return block

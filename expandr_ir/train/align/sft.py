@@ -55,7 +55,7 @@ def train_sft(options: SftOptions) -> Summary | None:
         tokenizer,
         train,
         dev,
-        prompt=prompt if options.heldout.rows else None,
+        prompt=prompt,
         inputs={"rows": options.rows},
         provenance={"rows": options.rows, "split": options.split},
     )

@@ -29,12 +29,12 @@ class Example:
 
 @dataclass(frozen=True)
 class TokenRows:
-    """Rows of token ids, as TRL's collators take them, and their counts.
+    """Rows as TRL's collators take them, of token ids (GRPO's: of messages), and their counts.
 
     dropped_full_prompts fill the whole length; unended_answers get no end token from the chat template.
     """
 
-    rows: list[dict[str, list[int]]]
+    rows: list[dict[str, Any]]
     counts: dict[str, int]
 
 

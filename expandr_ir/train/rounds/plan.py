@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from expandr_ir.config import drop_none, generator_config
-from expandr_ir.errors import InputError
+from expandr_ir.errors import ComparisonFailedError, InputError, PartlyDoneError
 from expandr_ir.generators.gguf import PACKAGE
 from expandr_ir.io.manifest import Manifest, read_manifest
 from expandr_ir.train.rounds.config import RoundsOptions, block_options
 
 PARTIAL = ("train synthesize", "train preferences", "train order")
 """Verbs whose exit code 7, done in part, will do."""
+
+GATED = ("train dpo",)
+"""Verbs whose exit code 1, a model that the gate calls no better than before, will do: the rounds measure it."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,12 @@ class Command:
         if manifest and self.verb == "expand" and not self.may_be_partial:
             return None if manifest.counts["failed"] + manifest.counts["refused"] else manifest
         return manifest
+
+    def accepts(self, code: int) -> bool:
+        """Reports whether an exit code other than 0 will do; uncaught exceptions have 1, too, and leave no manifest."""
+        if code == ComparisonFailedError.exit_code:
+            return self.verb in GATED and self.manifest() is not None
+        return self.may_be_partial and code == PartlyDoneError.exit_code
 
 
 @dataclass(frozen=True)

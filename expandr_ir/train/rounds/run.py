@@ -139,7 +139,7 @@ def _perform(step: Step, options: RoundsOptions) -> Done:
     for command in step.commands:
         if command.manifest():
             continue
-        _run(_words(command, step.folder, options.launcher), step.folder, may_be_partial=command.may_be_partial)
+        _run(_words(command, step.folder, options.launcher), step.folder, command)
         if not command.manifest():
             raise InputError(
                 f"{command.verb} wrote no {command.output} with its manifest",
@@ -166,9 +166,9 @@ def _words(command: Command, folder: Path, launcher: Sequence[str]) -> list[str]
     return [*front, *command.verb.split(), *command.arguments, "--config", str(options)]
 
 
-def _run(argv: Sequence[str], folder: Path, *, may_be_partial: bool = False) -> None:
+def _run(argv: Sequence[str], folder: Path, command: Command | None = None) -> None:
     code, lines = run_child(argv, folder)
-    if code != 0 and not (may_be_partial and code == PartlyDoneError.exit_code):
+    if code != 0 and not (command and command.accepts(code)):
         raise StepFailedError(folder, code, lines)
 
 

@@ -249,6 +249,15 @@ def test_a_step_that_fails_is_named_with_its_error_and_goes_on(run, code, expect
     assert verbs.names[0] == "dpo"
 
 
+def test_a_model_that_the_gate_calls_no_better_is_measured(run, tmp_path):
+    class Gated(Verbs):
+        def write(self, verb, options):
+            code, lines = super().write(verb, options)
+            return (1 if verb == "dpo" else code), lines
+
+    assert run(Gated(), rounds=1).exit_code == 0
+
+
 @pytest.mark.parametrize(("lines", "message"), [("abcdefg", "c\nd\ne\nf\ng"), ("", "it said nothing")])
 def test_a_failure_without_error_has_its_last_lines(tmp_path, lines, message):
     assert StepFailedError(tmp_path, 1, lines).message == message

@@ -106,6 +106,7 @@ SCORES = Scores(reward=0.4, mrr=0.7, mrr_topic=0.6, spread=0.1, empty=0)
         ({"eval_rewards/margins": -0.1}, SCORES, "reward", -1.0),
         ({"eval_rewards/margins": 0.2}, None, "reward", 0.2),
         ({"eval_loss": 2.0}, None, "reward", -2.0),
+        ({"eval_loss": 2.0, "eval_reward": -0.01}, None, "reward", -0.01),  # GRPO
         ({"eval_loss": 2.0}, SCORES, "reward", 0.4),
     ],
 )
