@@ -79,7 +79,7 @@ class BatchCache:
         self.end, self.width = self.end + 1, self.width + 1
         return logits
 
-    def join(self, prompts: Cache, places: Sequence[int], size: int) -> None:
+    def join(self, prompts: Cache, places: torch.Tensor, size: int) -> None:
         """Adds rows with the keys and values of these prompts; `size` rows are expected soon."""
         columns = prompts.get_seq_length()
         if not self.rows:
@@ -87,10 +87,10 @@ class BatchCache:
             self._cache = Cache(layers=[BatchLayer(self, layer) for layer in prompts.layers])
         if self.rows + len(places) > len(self._cache.layers[0].keys):
             self._move(size)
-        rows = slice(self.rows, self.rows + len(places))
+        rows, ends = slice(self.rows, self.rows + len(places)), slice(self.end - columns, self.end)
         for mine, theirs in zip(self._cache.layers, prompts.layers, strict=True):
-            mine.keys[rows, :, self.end - columns : self.end] = theirs.keys[places]
-            mine.values[rows, :, self.end - columns : self.end] = theirs.values[places]
+            mine.keys[rows, :, ends] = theirs.keys[places]
+            mine.values[rows, :, ends] = theirs.values[places]
         self.rows += len(places)
 
     def _move(self, rows: int) -> None:
@@ -101,12 +101,12 @@ class BatchCache:
 
     def keep(self, places: Sequence[int], width: int) -> None:
         """Keeps these rows, in this order, with as many columns as the longest of them has."""
-        first = self.end - width
+        used = slice(self.end - width, self.end)
         for to, place in enumerate(places):
             if to != place:
                 for layer in self._cache.layers:
-                    layer.keys[to, :, first : self.end] = layer.keys[place, :, first : self.end]
-                    layer.values[to, :, first : self.end] = layer.values[place, :, first : self.end]
+                    layer.keys[to, :, used] = layer.keys[place, :, used]
+                    layer.values[to, :, used] = layer.values[place, :, used]
         self.rows, self.width = len(places), width
 
 

@@ -126,12 +126,13 @@ class DecodingLoop:
         """Adds rows whose prompts are read to a batch of at most `size` and returns their prompts' logits."""
         assert self._prompts is not None
         cache, logits = self._prompts
-        places = []
+        chosen = []
         while self._ready and len(self.drafts) < size:
             row, place = self._ready.popleft()
-            places.append(place)
+            chosen.append(place)
             self.drafts.append(Draft(row, seconds=-self._clock))
             self._sampler.add(row.ids, row.sample.seed)
+        places = torch.tensor(chosen, device=logits.device)
         self._cache.join(cache, places, size)
         if not self._ready:
             self._prompts = None
