@@ -16,7 +16,7 @@ from typing import Literal
 from expandr_ir import __version__
 from expandr_ir.errors import ExpandrError, NotInstalledError
 from expandr_ir.io.files import home
-from expandr_ir.runtime import install_command, pick_threads
+from expandr_ir.runtime import install_command, pick_threads, require
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,9 @@ def _smollm2() -> Finding:
 
     config = generator_config("smollm2")
     try:
-        return Finding("smollm2", "ok", str(find_gguf(config)))
+        path = find_gguf(config)
+        require("gguf", "gguf")
+        return Finding("smollm2", "ok", str(path))
     except NotInstalledError as error:
         return Finding("smollm2", "absent", f"{error.found} (an LLM for the demo)", error.remedy or "")
     except ExpandrError as error:

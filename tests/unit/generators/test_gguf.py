@@ -170,8 +170,10 @@ def test_a_missing_file_is_named(tmp_path):
         load_generator(f"local:{tmp_path}/none.gguf")
 
 
-def test_a_name_of_conf_is_trained_by_its_model(monkeypatch):
+def test_a_generator_is_trained_by_its_model(monkeypatch, tmp_path):
     monkeypatch.setattr(gguf, "with_weights", lambda config: config)
     assert gguf.load_base("smollm2", "v1") == replace(generator_config("smollm2"), revision="v1")
+    (tmp_path / "mine.yaml").write_text("engine: vllm\nmodel: org/model\nrevision: v2\n")
+    assert gguf.load_base(f"{tmp_path}/mine.yaml") == GeneratorConfig("local", "org/model", revision="v2")
     with pytest.raises(InputError, match="expandr-llm is no model to train"):
         gguf.load_base("expandr-llm")
