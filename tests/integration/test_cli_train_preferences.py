@@ -181,27 +181,41 @@ def beir_of(rows, folder):
 
 
 @pytest.mark.java
-@pytest.mark.parametrize("retriever", ["sparse", "dense"])
-def test_the_corpus_reward_is_what_a_search_gives(expandr, prefer, workplace, rows, encoder, retriever):
+@pytest.mark.parametrize("retriever", ["sparse", "dense", "hybrid"])
+def test_the_rewards_of_a_search_are_what_the_search_gives(expandr, prefer, workplace, rows, encoder, retriever):
     folder = beir_of(rows, workplace / "collection")
-    compare = ["--encoder", encoder] if retriever == "dense" else []
-    own = ["--corpus.encoder", encoder] if retriever == "dense" else []
-    options = ["--rewards", '{"corpus": 1}', "--corpus.collection", folder, "--corpus.retriever", retriever]
+    named = [] if retriever == "sparse" else ["--encoder", encoder]
+    options = [
+        "--rewards",
+        '{"corpus": 1, "search": 1}',
+        "--corpus.collection",
+        folder,
+        "--corpus.retriever",
+        retriever,
+    ]
+    own = [word.replace("--encoder", "--corpus.encoder") for word in map(str, named)]
     prefer(*options, *own, "--corpus.batch_queries", 7, llms=RECORDED[:2], compare=[])
     scores = {
-        row["row_id"]: {candidate["sample"]: candidate["reward"] for candidate in row["candidates"]}
+        row["row_id"]: {candidate["sample"]: candidate["rewards"] for candidate in row["candidates"]}
         for _, row in read_jsonl(workplace / "out" / "scores.jsonl")
     }
+
+    def reciprocal_ranks(*expansions):
+        search = ["--collection", folder, "--split", "train", *expansions, "--output", "one.run"]
+        expandr("search", *search, "--retriever", retriever, *named)
+        hits = [line.split() for line in (workplace / "one.run").read_text().splitlines()]
+        return {topic_id: 1 / int(rank) for topic_id, _, doc_id, rank, *_ in hits if doc_id == f"p{topic_id}"}
+
+    alone = reciprocal_ranks()
     for sample in (0, 5):  # all queries with their first, and with their last candidate
         texts = [text for _, text in read_jsonl(workplace / "candidates.jsonl") if text["sample"] == sample]
         write_jsonl(workplace / "texts.jsonl", (text | {"sample": 0} for text in texts))
-        search = ["--collection", folder, "--split", "train", "--expansions", "texts.jsonl", "--output", "one.run"]
-        expandr("search", *search, "--retriever", retriever, *compare)
-        hits = [line.split() for line in (workplace / "one.run").read_text().splitlines()]
-        ranks = {topic_id: int(rank) for topic_id, _, doc_id, rank, *_ in hits if doc_id == f"p{topic_id}"}
+        found = reciprocal_ranks("--expansions", "texts.jsonl")
         for row_id, rewards in scores.items():
-            expected = 1 / ranks[row_id] if row_id in ranks else 0.0
-            assert rewards[sample] == pytest.approx(expected, abs=1e-6), (row_id, sample)
+            expected = found.get(row_id, 0.0)
+            assert rewards[sample]["corpus"] == pytest.approx(expected, abs=1e-6), (row_id, sample)
+            gain = expected - alone.get(row_id, 0.0)
+            assert rewards[sample]["search"] == pytest.approx(gain, abs=1e-6), (row_id, sample)
 
 
 def kill_when(process, reached):
