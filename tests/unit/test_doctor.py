@@ -119,4 +119,4 @@ def test_the_small_llm_is_looked_for(quick, monkeypatch):
     monkeypatch.setattr("expandr_ir.generators.gguf.find_gguf", lambda config: Path("/x/y.gguf"))
     assert (found("smollm2").state, found("smollm2").found) == ("ok", "/x/y.gguf")
     monkeypatch.setitem(sys.modules, "gguf", None)
-    assert found("smollm2").remedy.startswith("pip install 'gguf")
+    assert "'gguf" in found("smollm2").remedy

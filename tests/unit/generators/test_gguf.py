@@ -122,12 +122,13 @@ def test_a_file_that_lacks_a_tensor_is_refused(tmp_path):
         gguf.convert(tmp_path / "lacking.gguf")
 
 
-def test_without_gguf_it_says_what_to_install_and_converted_models_load(file, tmp_path, monkeypatch):
+@pytest.mark.parametrize("package", ["gguf", "accelerate"])
+def test_what_reads_the_files_is_named_and_converted_models_load(file, tmp_path, monkeypatch, package):
     folder = gguf.convert(file)
-    monkeypatch.setitem(sys.modules, "gguf", None)
-    assert gguf.convert(file) == folder
     tiny_gguf(tmp_path / "new.gguf", seed=1)
-    with pytest.raises(NotInstalledError, match="gguf is not installed\nTry: pip install 'gguf"):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert gguf.convert(file) == folder
+    with pytest.raises(NotInstalledError, match=f"{package} is not installed\nTry: pip install .*'gguf"):
         gguf.convert(tmp_path / "new.gguf")
 
 
