@@ -120,7 +120,7 @@ def test_trainings_are_listed_and_proofs_are_skipped_with_their_command(capsys, 
     argv = ["regress", "--tier", "training", "--output", str(tmp_path), "--format", "json"]
     assert main([*argv, "--list"]) == 0
     rows = {row["condition"]: row for row in json.loads(capsys.readouterr().out)}
-    assert len(rows) == 11
+    assert len(rows) == 12
     assert rows["dpo-tiny.1x8"]["expected"]["loss max"]["tolerance"] == 0.01
     assert "66 figures" in rows["rounds-scifact"]["about"]
     assert main([*argv, "--condition", "*-scifact"]) == 0
