@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.demo
 	$(BIN)/expandr demo
 
+# One thread for each process: on two cores, torch's threads of two processes wait for each other.
+test: export OMP_NUM_THREADS = 1
 test: test-deps
 	$(BIN)/python -m pytest -n 2
 
