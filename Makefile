@@ -10,14 +10,14 @@ demo: $(VENV)/.demo
 	$(BIN)/expandr demo
 
 # One thread for each process: on two cores, torch's threads of two processes wait for each other.
-test: export OMP_NUM_THREADS = 1
+test test-slow: export OMP_NUM_THREADS = 1
 test: test-deps
 	$(BIN)/python -m pytest -n 2
 
 test-deps: $(VENV)/.test
 
 test-slow: test-deps
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 # What touches Pyserini, under Pyserini 2, which needs Python 3.12 or newer: an environment of its own, several GB.
 PYTHON2X ?= $(firstword $(foreach name,python3.13 python3.12,$(shell command -v $(name))))
