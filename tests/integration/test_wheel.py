@@ -68,4 +68,4 @@ def test_it_works_from_another_folder(installed, tmp_path):
     assert len(prompts.splitlines()) == len(list((CHECKOUT / "conf" / "prompts").glob("*.yaml")))
     told = run(installed / "expandr", "demo", cwd=tmp_path, EXPANDR_HOME=str(tmp_path / "home"))
     assert told.startswith("nDCG@10")
-    assert len(list((tmp_path / "runs" / "demo").glob("*.run"))) == 7
+    assert len(list((tmp_path / "runs" / "demo").glob("*.run"))) == 8
