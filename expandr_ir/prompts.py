@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from expandr_ir.blocks import load_block
@@ -59,7 +60,7 @@ class Prompt:
     context: dict[str, str] = field(default_factory=dict)
     notes: str = ""
 
-    @property
+    @cached_property
     def placeholders(self) -> tuple[str, ...]:
         """The names in braces, in the order of their first use, system message first."""
         return tuple(dict.fromkeys(_BRACES.findall(f"{self.system or ''}\n{self.user}")))

@@ -16,8 +16,7 @@ _CHANNEL = re.compile(r"<\|channel\|>\s?(\w{1,20})[^<]{0,80}(?:<\|message\|>|\Z)
 _OPEN_PROMPT = re.compile(rf"(?:{_OPENING}|<\|channel\|>\s?analysis<\|message\|>)\s*\Z", re.IGNORECASE)
 
 # Harmony without its special tokens: "analysisWe need ...assistantfinalFleas jump."
-_BARE_ANALYSIS = re.compile(r"(?:assistant)?analysis(?=[A-Z])")
-_BARE_FINAL = re.compile(r"(?:assistant)?final(?=[A-Z])")
+_BARE_CHANNEL = re.compile(r"(?:assistant)?(analysis|final)(?=[A-Z])")
 _BARE_BORDER = "assistantfinal"
 
 
@@ -38,16 +37,19 @@ def drop_reasoning(text: str, in_reasoning: bool = False) -> tuple[str, bool]:
     `in_reasoning`: the prompt ends within reasoning. Where that is not known, a closing mark without an opening one
     tells.
     """
+    bare = _BARE_CHANNEL.match(text)
+    if not (in_reasoning or bare or "<" in text or "[" in text or "◁" in text):  # most texts
+        return text, False
     if channels := list(_CHANNEL.finditer(text)):  # harmony: gpt-oss
         final = next((channel for channel in channels if channel[1] == "final"), None)
         return (text[final.end() :], False) if final else ("", True)
-    if bare := _BARE_ANALYSIS.match(text):
+    if bare and bare[1] == "final":
+        return text[bare.end() :], False
+    if bare:
         border = text.find(_BARE_BORDER, bare.end())
         return ("", True) if border < 0 else (text[border + len(_BARE_BORDER) :], False)
-    if bare := _BARE_FINAL.match(text):
-        return text[bare.end() :], False
     pieces, start, thinking = list[str](), 0, in_reasoning
-    for mark in _MARK.finditer(text) if any(sign in text for sign in "<[◁") else ():
+    for mark in _MARK.finditer(text):
         opening = mark[1] is not None
         if not thinking:
             pieces.append(text[start : mark.start()])
@@ -78,6 +80,8 @@ _LAST = ("</s>", "<eos>", "<pad>", "[/INST]", "<|eos|>")  # elsewhere they may b
 
 def drop_chat_tokens(text: str) -> str:
     """Returns the text of the first turn, without the tokens of chat templates that begin and end it."""
+    if "<" not in text and "[/INST]" not in text:  # most texts
+        return text
     header = _HEADER.match(text)
     start = header.end() if header and "<" in header[0] else 0
     turn = _TURN.search(text, start)

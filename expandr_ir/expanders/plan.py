@@ -232,8 +232,8 @@ class Plan:
                 elif (reason := row.generation.finish_reason) in FAILED:
                     errors[sample.key] = (reason == "refused", row.generation.error or reason)
                 else:
-                    expansion = _clean(sample.sample, row, request.messages[-1].content, self.options.max_words)
-                    expansions[sample.key] = replace(expansion, extra=origin | {"finish_reason": reason})
+                    prompt_text, extra = request.messages[-1].content, origin | {"finish_reason": reason}
+                    expansions[sample.key] = _clean(sample.sample, row, prompt_text, self.options.max_words, extra)
         samples = {topic_id: request.samples for topic_id, request in self.requests.items()}
         of_topic = {i: tuple(expansions[s.key] for s in samples[i] if s.key in expansions) for i in samples}
         texts = list(expansions.values())
@@ -266,14 +266,16 @@ def has_reason(row: StoredGeneration, reasons: Collection[str], prompt_text: str
         return reason in reasons
     if reason == "length" and "truncated" in reasons:
         return True
-    return "empty" in reasons and not _clean(0, row, prompt_text, None).text
+    return "empty" in reasons and not _clean(0, row, prompt_text, None, {}).text
 
 
-def _clean(sample: int, row: StoredGeneration, prompt_text: str, max_words: int | None) -> Expansion:
+def _clean(
+    sample: int, row: StoredGeneration, prompt_text: str, max_words: int | None, extra: Mapping[str, Any]
+) -> Expansion:
     generation, text = row.generation, row.generation.text
     reasons: tuple[str, ...] = ()
     if not row.verbatim:
         cleaned = clean(text, prompt_text=prompt_text, max_words=max_words)
         text, reasons = cleaned.text, cleaned.reasons
     cost = (generation.tokens_in, generation.tokens_out, generation.seconds)
-    return Expansion(sample, text, generation.text, reasons, generation.key, *cost)
+    return Expansion(sample, text, generation.text, reasons, generation.key, *cost, extra=extra)
