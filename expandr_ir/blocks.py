@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from datetime import date
 from pathlib import Path
 from string import Formatter
 from types import UnionType
@@ -190,6 +191,10 @@ def _located(path: Path, node: yaml.Node) -> Any:
             mapping[key] = _located(path, value_node)
         return mapping
     value = _construct(node, str(path))
+    if isinstance(value, date):
+        value = node.value  # as it was written: JSON has no dates
+    if isinstance(value, bytes):
+        raise InputError(f"{path}, line {node.start_mark.line + 1}: binary data", expected="text, a number or a list")
     return _text(path, node, value) if isinstance(value, str) else value
 
 

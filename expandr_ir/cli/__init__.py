@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -101,6 +102,8 @@ def _complain(error: ExpandrError | OSError) -> int:
         print(f"expandr: {error}", file=sys.stderr)
         return error.exit_code
     remedy = "Try: make room there, or name another folder (--output, or EXPANDR_HOME for what is cached)"
+    if error.errno == errno.ENAMETOOLONG:
+        remedy = "Try: a name of at most 255 bytes"
     print(
         printable(mask(f"expandr: {error.filename or 'writing'}: {error.strerror or error}\n{remedy}")), file=sys.stderr
     )

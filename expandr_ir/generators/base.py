@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import ExpandrError, MissingResourceError
 from expandr_ir.generators import gguf
-from expandr_ir.io.files import sha256_file, sha256_json
+from expandr_ir.io.files import is_folder, sha256_file, sha256_json
 from expandr_ir.masking import mask
 from expandr_ir.records import Generation, GenerationRequest, GeneratorId, Message
 
@@ -64,7 +64,7 @@ def identify(config: GeneratorConfig) -> GeneratorId:
 
 def _name(model: str, revision: str | None) -> tuple[str, str | None]:
     folder = Path(model)
-    if not folder.is_dir():
+    if not is_folder(folder):
         return model, revision
     if origin := gguf.origin(folder):
         return origin.name, origin.sha256[:16]

@@ -259,6 +259,11 @@ def _is_at(path: Path, descriptor: int) -> bool:
         return False
 
 
+def is_folder(name: str | Path) -> bool:
+    """Reports a folder; a name that no file system takes, such as a longer one, is none."""
+    return os.path.isdir(name)  # noqa: PTH112 - Path.is_dir raises OSError there
+
+
 def sha256_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as stream:

@@ -67,6 +67,7 @@ def test_a_block_is_read_with_its_inner_ones(tmp_path):
     path = written(tmp_path, "name: n\ninner: {depth: 3}\nwords: [a, b]\n")
     assert load_block(Block, path) == Block("n", Inner(3), ("a", "b"))
     assert load_block(Block, written(tmp_path, "name: n\n")) == Block("n", Inner(1), ())
+    assert load_block(Block, written(tmp_path, "name: 2024-01-31\n")).name == "2024-01-31"
     for rate, number in (("2e-5", 2e-5), ("3", 3.0), ("null", None)):
         assert load_block(Block, written(tmp_path, f"name: n\nrate: {rate}\n")).rate == number
 
@@ -85,6 +86,7 @@ def test_a_block_is_read_with_its_inner_ones(tmp_path):
         ("name: n\ninner: 3\n", "line 2: 'inner' is 3\nExpected: a mapping"),
         ("name: n\nkind: pla\n", "line 2: unknown kind 'pla'\nExpected: one of plain, rich\nTry: plain"),
         ("name: n\nrate: true\n", "line 2: 'rate' is True"),
+        ("name: n\nwords: [!!binary YQ==]\n", "line 2: binary data"),
         ("name: n\nrate: .nan\n", "line 2: 'rate' is nan"),
         (f"name: n\nrate: 1{'0' * 400}\n", "line 2: 'rate' is 10000"),
         (f"name: n\nrate: 1{'0' * 5000}\n", "line 2: '10*' is no int"),

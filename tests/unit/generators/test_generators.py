@@ -140,6 +140,7 @@ def test_hub_ids_are_taken_as_they_are():
     config = GeneratorConfig("local", "org/model", "main", adapter="org/lora", adapter_revision="v2")
     assert identify(config) == GeneratorId("local", "org/model", "main", "org/lora@v2")
     assert identify(GeneratorConfig("api", "m")) == GeneratorId("api", "m")
+    assert identify(GeneratorConfig("api", "m" * 999)).model == "m" * 999  # longer than a file's name can be
     assert identify(GeneratorConfig("vllm", "m", adapter="a")).adapter == "a"
 
 
