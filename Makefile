@@ -17,7 +17,7 @@ test: test-deps
 test-deps: $(VENV)/.test
 
 test-slow: test-deps
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder
 
 # What touches Pyserini, under Pyserini 2, which needs Python 3.12 or newer: an environment of its own, several GB.
 PYTHON2X ?= $(firstword $(foreach name,python3.13 python3.12,$(shell command -v $(name))))

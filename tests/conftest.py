@@ -28,3 +28,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if "EXPANDR_HOME" not in os.environ:
             patch.setenv("EXPANDR_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that may take longest, by their timeouts, go first, so that two processes of whole files end together."""
+    longest: dict[Path, float] = {}
+    for item in items:
+        timeout = item.get_closest_marker("timeout")
+        longest[item.path] = max(longest.get(item.path, 0), timeout.args[0] if timeout else 0)
+    items.sort(key=lambda item: -longest[item.path])
