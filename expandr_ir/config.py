@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from expandr_ir import registry
 from expandr_ir.blocks import load_block
 from expandr_ir.errors import InputError, unknown_name
+from expandr_ir.io.files import is_file
 from expandr_ir.records import Decoding
 
 JsonField: TypeAlias = str | int | float | bool | list[Any] | dict[str, Any] | None
@@ -259,12 +260,12 @@ def names(kind: str) -> list[str]:
 def conf_path(kind: str, name: str) -> Path:
     """The YAML file of a name in a folder of conf/ ("generators"); a name that looks like a path is that file."""
     if name.endswith((".yaml", ".yml")):
-        if not Path(name).is_file():
+        if not is_file(name):
             raise InputError(f"{name} is not there", expected=f"a YAML file or one of {', '.join(names(kind))}")
         return Path(name)
     if name not in names(kind):
         error = unknown_name(kind.removesuffix("s"), name, names(kind))
-        if Path(f"{name}.yaml").is_file():
+        if is_file(f"{name}.yaml"):
             raise InputError(error.found, expected=error.expected, remedy=f"{name}.yaml, the file")
         raise error
     return conf_dir() / kind / f"{name}.yaml"

@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors=replacement)
     handler = logging.StreamHandler()
     handler.setFormatter(MaskingFormatter("expandr: %(message)s"))
+    handler.addFilter(lambda record: not record.name.startswith("huggingface_hub"))  # it has a handler of its own
     logging.getLogger().addHandler(handler)
     logging.getLogger("expandr_ir").setLevel(logging.INFO)
     if os.environ.get("EXPANDR_VERBOSE"):

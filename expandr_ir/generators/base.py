@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import ExpandrError, MissingResourceError
 from expandr_ir.generators import gguf
-from expandr_ir.io.files import is_folder, sha256_file, sha256_json
+from expandr_ir.io.files import is_file, is_folder, sha256_file, sha256_json
 from expandr_ir.masking import mask
 from expandr_ir.records import Generation, GenerationRequest, GeneratorId, Message
 
@@ -78,7 +78,7 @@ def chat_template(config: GeneratorConfig) -> str | None:
     named = (config.vllm if config.engine == "vllm" else config.local).chat_template
     if named is None:
         return None
-    if not Path(named).is_file():
+    if not is_file(named):
         raise MissingResourceError(f"{config.engine}.chat_template: {named} is not there", expected="a Jinja file")
     return Path(named).read_text(encoding="utf-8")
 

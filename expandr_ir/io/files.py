@@ -264,6 +264,11 @@ def is_folder(name: str | Path) -> bool:
     return os.path.isdir(name)  # noqa: PTH112 - Path.is_dir raises OSError there
 
 
+def is_file(name: str | Path) -> bool:
+    """Reports a file, as `is_folder` does a folder."""
+    return os.path.isfile(name)  # noqa: PTH113
+
+
 def sha256_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as stream:

@@ -90,6 +90,9 @@ class States:
             }
             if verb == "sft":
                 options["rows"] = str(self._rows / "openings.jsonl")
+            elif verb == "grpo":
+                options |= {"rows": str(self._rows / "dpo.jsonl"), "store": self._store}
+                options |= self._rewards(settings["rewards"])
             else:
                 options["preferences"] = str(self._prefer(seed, base, settings["rewards"]))
             self._verb("train", verb, options=options | {"output": str(run)})

@@ -130,7 +130,7 @@ def test_the_proof_of_alignment_and_that_it_goes_on(tmp_path, proof):
         assert list(recipe["transfer"]) == ["cacm", "cranfield", "dl19", "dl20"]
         generator = tmp_path / "tiny.yaml"
         generator.write_text(yaml.safe_dump({"engine": "local", "model": str(tiny_llama(tmp_path / "llama"))}))
-        states = {name: recipe["states"][name] for name in ("sft", "sft, dpo retriever")}
+        states = {name: recipe["states"][name] for name in ("sft", "sft, dpo retriever", "sft, grpo search")}
         recipe |= {"generator": str(generator), "encoder": str(tiny_encoder(tmp_path)), "states": states}
         recipe |= {"expand": {"samples": 2}, "repeats": [2, 5], "transfer": {"again": ["beir/scifact", "test"]}}
         recipe["decoding"]["max_new_tokens"] = recipe["candidates"]["max_new_tokens"] = 12
@@ -138,12 +138,16 @@ def test_the_proof_of_alignment_and_that_it_goes_on(tmp_path, proof):
         recipe["answers"] = {"scifact": {"gpt-4.1": "query2doc-zs.gpt-4.1"}}
         for name in ("sft", "dpo"):
             recipe[name] |= {"max_steps": 2, "per_device_train_batch_size": 2}
+        recipe["grpo"] |= {"max_steps": 1, "num_generations": 2, "gradient_accumulation_steps": 1, "save_steps": 1}
+        recipe["grpo"] |= {"per_device_train_batch_size": 2, "max_completion_length": 12}
 
     file = proof_file("align-smollm2", tmp_path, smaller)
     first = proof("proof_align.py", file, "--seeds", "0", "--record")
-    assert [len(re.findall(f"^train {verb}", first, re.MULTILINE)) for verb in ("split", "sft", "dpo")] == [1, 1, 1]
+    assert [len(re.findall(f"^train {verb}", first, re.MULTILINE)) for verb in ("split", "sft", "dpo", "grpo")] == [
+        1
+    ] * 4
     table = (tmp_path / "out" / "table.md").read_text()
-    for row in ("topics alone", "RM3", "gpt-4.1", "plain", "sft", "sft, dpo retriever"):
+    for row in ("topics alone", "RM3", "gpt-4.1", "plain", "sft", "sft, dpo retriever", "sft, grpo search"):
         assert re.search(rf"^\| {row} \| [01]\.\d{{4}}", table, re.MULTILINE), table
     assert "| BM25, chosen repeats | sft | topics alone | " in table
     assert len(re.findall(r"^\| what of .* \| [+-]\d\.\d{3} \| ", table, re.MULTILINE)) == 6
@@ -153,7 +157,7 @@ def test_the_proof_of_alignment_and_that_it_goes_on(tmp_path, proof):
     assert figures["scifact, plain, cut off"] > 0.5  # a random network seldom ends
     assert figures["again, sft, MiniLM, R@100"] == figures["scifact, sft, MiniLM, R@100"]
     made = [path.stat().st_mtime_ns for path in sorted((tmp_path / "out").glob("seed-*/*/merged/model.safetensors"))]
-    assert len(made) == 2
+    assert len(made) == 3
     (tmp_path / "out" / "runs" / "again" / "sft.0.sparse.run").unlink()
     again = proof("proof_align.py", file, "--seeds", "0")
     assert f"{len(figures)} of {len(figures)} figures are within" in again

@@ -212,6 +212,12 @@ def test_an_entry_of_a_dictionary_in_a_block_is_typed_in_both_spellings():
     assert options("--generator", "api:m", *words.split()).generator.api.extra_body == {"bad_words": ["a", "b"]}
 
 
+def test_the_text_of_a_block_may_be_longer_than_a_file_s_name(tmp_path):
+    path = tmp_path / "o.yaml"
+    path.write_text(f"generator:\n  engine: api\n  model: m\n  api: '{{extra_body: {{field: {'x' * 300}}}}}'\n")
+    assert options("--config", str(path)).generator.api.extra_body == {"field": "x" * 300}
+
+
 def run_options(*words):
     _, options_class = VERBS["run"].load()
     return parse("run", VERBS["run"], options_class, ["--expander", "hyde", "--output", "o", *words])
