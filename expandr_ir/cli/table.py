@@ -135,6 +135,12 @@ expandr demo --ask "merge two sorted lists" --generator openai
         "doctor:doctor",
         "expandr doctor\nexpandr doctor --format json",
     ),
+    "cite": Verb(
+        "BibTeX of the papers of methods, trainers, encoders and fusion.",
+        "cli.cite:cite",
+        "expandr cite hyde expandr\nexpandr cite dpo-expandr dpo bm25 rrf > papers.bib",
+        positional="names",
+    ),
     "download": Verb(
         "Fetch collections and recorded expansions into a folder, checked and unpacked.",
         "regress.downloads:download",
