@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any, Literal, TypeAlias
 from expandr_ir import registry
 from expandr_ir.blocks import load_block
 from expandr_ir.errors import InputError, unknown_name
-from expandr_ir.io.files import is_file
 from expandr_ir.records import Decoding
 
 JsonField: TypeAlias = str | int | float | bool | list[Any] | dict[str, Any] | None
@@ -260,12 +260,12 @@ def names(kind: str) -> list[str]:
 def conf_path(kind: str, name: str) -> Path:
     """The YAML file of a name in a folder of conf/ ("generators"); a name that looks like a path is that file."""
     if name.endswith((".yaml", ".yml")):
-        if not is_file(name):
+        if not os.path.isfile(name):  # noqa: PTH113 - Path.is_file raises OSError where a name is too long
             raise InputError(f"{name} is not there", expected=f"a YAML file or one of {', '.join(names(kind))}")
         return Path(name)
     if name not in names(kind):
         error = unknown_name(kind.removesuffix("s"), name, names(kind))
-        if is_file(f"{name}.yaml"):
+        if os.path.isfile(f"{name}.yaml"):  # noqa: PTH113
             raise InputError(error.found, expected=error.expected, remedy=f"{name}.yaml, the file")
         raise error
     return conf_dir() / kind / f"{name}.yaml"
