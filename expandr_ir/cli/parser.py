@@ -90,6 +90,11 @@ def parse(name: str, verb: Verb, options_class: type[T], argv: Sequence[str]) ->
     return options_class(**{field.name: values[field.name] for field in dataclasses.fields(options_class)})  # type: ignore[arg-type]
 
 
+def values_by_flag(options_class: type[Any]) -> dict[str, list[str]]:
+    """The flags of a verb, those inside its blocks left out; each with its values, which are [] where any will do."""
+    return {_flag(name): _choices(option.hint) for name, option in _options(options_class) if "." not in name}
+
+
 def _options(options_class: type[Any], prefix: str = "") -> Iterator[tuple[str, Option]]:
     """Each option by its dotted name."""
     # jsonargparse looks for the names of postponed annotations in the modules of each first base alone, and takes any

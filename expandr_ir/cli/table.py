@@ -141,6 +141,16 @@ expandr demo --ask "merge two sorted lists" --generator openai
         "expandr cite hyde expandr\nexpandr cite dpo-expandr dpo bm25 rrf > papers.bib",
         positional="names",
     ),
+    "completion": Verb(
+        "The script by which bash, zsh or fish completes verbs, options and names.",
+        "cli.completion:completion",
+        """
+expandr completion bash > ~/.local/share/bash-completion/completions/expandr
+expandr completion zsh > ~/.expandr.zsh    # and in ~/.zshrc: source ~/.expandr.zsh
+expandr completion fish > ~/.config/fish/completions/expandr.fish
+""",
+        positional="shells",
+    ),
     "download": Verb(
         "Fetch collections and recorded expansions into a folder, checked and unpacked.",
         "regress.downloads:download",
