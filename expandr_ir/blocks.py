@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import itertools
 import re
+import typing
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import date
+from functools import cache
 from pathlib import Path
 from string import Formatter
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 
@@ -76,9 +78,15 @@ def fit(block: type[T], value: Any, place: str) -> T:
     return fitted
 
 
+@cache
+def get_type_hints(block: type[Any]) -> dict[str, Any]:
+    """The types of a dataclass's fields: evaluating them takes longer than a search."""
+    return typing.get_type_hints(block)
+
+
 def check_values(options: object, block: type[Any]) -> None:
     """Refuses values that Python code gave an options object: no choice, or no such block."""
-    for name, hint in get_type_hints(block).items():
+    for name, hint in get_type_hints(block).items():  # type: ignore[arg-type] # a class can be hashed
         value, members = getattr(options, name), get_args(hint) if get_origin(hint) in {UnionType, Union} else (hint,)
         choices = [choice for member in members if get_origin(member) is Literal for choice in get_args(member)]
         if isinstance(value, str) and choices and str not in members and value not in choices:

@@ -9,11 +9,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeAlias
 
 logger = logging.getLogger(__name__)
 
 LINE_EVERY_S = 30.0
 QUIET = "EXPANDR_QUIET"
+
+Watch: TypeAlias = Callable[[str, int, int | None], object]
+"""Called with a description, the things done and their total, if known."""
+_watch: ContextVar[Watch | None] = ContextVar("_watch", default=None)
 
 
 @contextmanager
@@ -23,6 +29,38 @@ def progress(description: str, total: int | None) -> Iterator[Callable[..., None
     Yields `advance(n=1, note="")`, to be called after each step. A terminal and a notebook get a bar on stderr,
     anything else a line every 30 s; with --quiet or the environment variable EXPANDR_QUIET nothing is shown.
     """
+    with _shown(description, total) as advance:
+        if (watch := _watch.get()) is None:
+            yield advance
+        else:
+            yield _watched(watch, advance, description, total)
+
+
+@contextmanager
+def watched(watch: Watch) -> Iterator[None]:
+    """Tells `watch` of all progress within the block, in this thread."""
+    before = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(before)
+
+
+def _watched(watch: Watch, advance: Callable[..., None], description: str, total: int | None) -> Callable[..., None]:
+    done = 0
+
+    def step(n: int = 1, note: str = "") -> None:
+        nonlocal done
+        done += n
+        watch(description, done, total)
+        advance(n, note)
+
+    watch(description, done, total)
+    return step
+
+
+@contextmanager
+def _shown(description: str, total: int | None) -> Iterator[Callable[..., None]]:
     if is_quiet():
         yield lambda n=1, note="": None  # noqa: ARG005
     elif shows_bars():

@@ -130,6 +130,15 @@ expandr demo --ask "keep only the last n lines of a log while reading it"
 expandr demo --ask "merge two sorted lists" --generator openai
 """,
     ),
+    "serve": Verb(
+        "Search collections with expansions from a browser, a program or an agent.",
+        "serve.server:serve",
+        """
+expandr serve
+expandr serve --collection beir/scifact --collection demo --generator smollm2 --encoder all-MiniLM-L6-v2 --port 8000
+expandr serve --generator openai --expander query2doc-zs --expander hyde --host 0.0.0.0
+""",
+    ),
     "doctor": Verb(
         "What is installed here, and what to type for what is missing.",
         "doctor:doctor",

@@ -79,6 +79,8 @@ class SingleRetriever(RetrieverOptions, Retriever):
 
     collection: Collection | None
     default_aggregation: str
+    opened: tuple[str, ...]
+    """The attributes that the first search opens."""
     find_aggregation: Callable[[str], Any]
     """Raises an InputError for an unknown aggregation."""
 
@@ -111,6 +113,10 @@ class SingleRetriever(RetrieverOptions, Retriever):
                 "own_documents_removed": sum(map(len, rankings.values())) - sum(map(len, remaining.values())),
             },
         )
+
+    def share(self, other: SingleRetriever) -> None:
+        """Searches with what `other` has open: a retriever of the same index and encoder, with the same parameters."""
+        vars(self).update({name: getattr(other, name) for name in self.opened})
 
     @abstractmethod
     def rank(self, topics: Mapping[str, ExpandedTopic], aggregation: str, clock: Clock) -> Rankings:

@@ -70,6 +70,7 @@ class BM25(BM25Options, SingleRetriever):
 
     label = "bm25"
     default_aggregation = "repeat"
+    opened = ("lucene_index", "searcher")
     find_aggregation = staticmethod(sparse_aggregation)
 
     def __post_init__(self) -> None:
@@ -85,6 +86,21 @@ class BM25(BM25Options, SingleRetriever):
         rankings = searcher.search(queries, hits=self.hits, threads=self.threads)
         clock.lap("search")
         return rankings
+
+    def explain(self, topic: ExpandedTopic, doc_id: str, aggregation: str | None = None) -> dict[str, float]:
+        """What each analysed term of the topic's query adds to the document's score, largest first.
+
+        Args:
+            topic: with the expansions to search with.
+            doc_id: a document of the index.
+            aggregation: goes before the retriever's own, as in `search`.
+
+        Raises:
+            InputError: the index has no such document.
+        """
+        topics = {topic.topic.topic_id: topic}
+        queries = sparse_queries(self.aggregation_for(topics, aggregation or self.aggregation), topics, self)
+        return self.searcher.explain(queries[topic.topic.topic_id], doc_id)
 
     def details(self) -> dict[str, Any]:
         """The index's folder, k1 and b."""

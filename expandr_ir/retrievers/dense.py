@@ -68,6 +68,7 @@ class Dense(DenseRetrieverOptions, SingleRetriever):
 
     label = "dense"
     default_aggregation = "mean"
+    opened = ("open_encoder", "dense_index")
     find_aggregation = staticmethod(dense_aggregation)
 
     def __post_init__(self) -> None:

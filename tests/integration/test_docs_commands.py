@@ -30,6 +30,7 @@ NEEDS = {
     r"irds:msmarco-passage": "a gigabyte of MS MARCO",
     r"regress|report runs": "BEIR's SciFact or CACM themselves (tests/integration/test_cli_regress.py)",
     r"store show": "a key of a store",
+    r"expandr serve": "a client, and somebody who ends it (tests/unit/serve)",
     r"demo$": "minutes of encoding (tests/unit/cli/test_cli_demo.py runs it without)",
     r"synthesize.* --generator": "an LLM whose queries find documents (tests/integration/test_cli_synthesize.py)",
 }

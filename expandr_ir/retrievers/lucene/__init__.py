@@ -5,13 +5,16 @@ Imports errors, records, jvm, progress, io and collections.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from expandr_ir.errors import InputError, MissingResourceError
 from expandr_ir.io.files import read_json
-from expandr_ir.jvm import LOCK, java_class, prebuilt_index
+from expandr_ir.jvm import LOCK, java_class, java_text, prebuilt_index
+from expandr_ir.records import Document
 
 Fields: TypeAlias = Literal["flat", "multifield"]
 """Which index of a collection: title and text in one field, or in two."""
@@ -58,6 +61,13 @@ class LuceneIndex:
             counts = java_class("io.anserini.index.IndexReaderUtils").getIndexStats(self.reader, "contents")
             return IndexStats(counts.get("documents"), counts.get("non_empty_documents"), counts.get("total_terms"))
 
+    def documents(self, doc_ids: Iterable[str]) -> dict[str, Document]:
+        """Those of the documents that the index has, as it stores them, by doc_id."""
+        with LOCK:
+            read = java_class("io.anserini.index.IndexReaderUtils").documentRaw
+            stored = {doc_id: read(self.reader, java_text(doc_id)) for doc_id in doc_ids}
+        return {doc_id: _document(doc_id, raw) for doc_id, raw in stored.items() if raw is not None}
+
     def close(self) -> None:
         """Lets go of the index's files."""
         with LOCK:
@@ -79,6 +89,18 @@ def open_named(name: str) -> LuceneIndex:
 def read_index_manifest(path: Path) -> dict[str, Any]:
     """The manifest of an index that was built here; {} for any other folder."""
     return dict(read_json(path / MANIFEST, REBUILD)) if (path / MANIFEST).is_file() else {}
+
+
+def _document(doc_id: str, raw: str) -> Document:
+    """The document that an index stores as JSON with a title and a text, or with `contents`, or as a bare text."""
+    try:
+        row = json.loads(raw)
+    except json.JSONDecodeError:
+        row = None
+    if not isinstance(row, dict):
+        return Document(doc_id, "", raw)
+    text = next((row[name] for name in ("text", "contents", "segment") if isinstance(row.get(name), str)), raw)
+    return Document(doc_id, title if isinstance(title := row.get("title"), str) else "", text)
 
 
 def _open_reader(path: Path) -> Any:

@@ -77,7 +77,9 @@ def mapper(step: Any) -> Any:
 
 
 def run_in_threads(handle: Any, value: Any, threads: int) -> Any:
-    """The result of a handle of one parameter, such as a mapper, run in that many Java threads."""
+    """The result of a handle of a collection, such as a mapper, run in that many Java threads; one item needs none."""
+    if value.size() == 1:
+        return call(handle, value)
     descriptor = "(Ljava/util/concurrent/Callable;)Ljava/util/concurrent/ForkJoinTask;"
     submit = method("java.util.concurrent.ForkJoinPool", "submit", descriptor)
     # A parallel stream that a thread of a pool starts runs in that pool.

@@ -19,7 +19,7 @@ from expandr_ir.collections import Collection, load_collection
 from expandr_ir.errors import ExpandrError, InputError
 from expandr_ir.io.files import exclusive, home, sha256_json, write_json
 from expandr_ir.io.manifest import installed_versions
-from expandr_ir.jvm import REMEDIES, anserini_version, in_java, java_class, java_text
+from expandr_ir.jvm import LOCK, REMEDIES, anserini_version, in_java, java_class, java_text
 from expandr_ir.progress import progress
 from expandr_ir.records import Document
 from expandr_ir.retrievers.lucene import MANIFEST, Fields, LuceneIndex, open_index, read_index_manifest
@@ -141,25 +141,28 @@ def _run_anserini(corpus: Path, folder: Path, fields: Fields, threads: int, coun
 
     Ctrl-C takes effect when the documents are committed.
     """
-    with in_java(f"indexing into {folder}"), _captured_stderr() as trace:
-        indexer = java_class("io.anserini.index.IndexCollection")(_arguments(corpus, folder, fields, threads))
-        task = java_class("java.util.concurrent.FutureTask")(indexer, None)
-        thread = java_class("java.lang.Thread")(task, signature="(Ljava/lang/Runnable;)V")
-        thread.setDaemon(True)
-        thread.start()
-        counters, indexed, is_done = indexer.getCounters(), 0, False
+    with _captured_stderr() as trace:
+        with in_java(doing := f"indexing into {folder}"):
+            indexer = java_class("io.anserini.index.IndexCollection")(_arguments(corpus, folder, fields, threads))
+            task = java_class("java.util.concurrent.FutureTask")(indexer, None)
+            thread = java_class("java.lang.Thread")(task, signature="(Ljava/lang/Runnable;)V")
+            thread.setDaemon(True)
+            thread.start()
+            counters, indexed, is_done = indexer.getCounters(), 0, False
         try:
             with progress("documents indexed", count) as advance:
                 while not is_done:
-                    time.sleep(POLL_S)
-                    is_done, before, indexed = task.isDone(), indexed, int(counters.indexed.get())
+                    time.sleep(POLL_S)  # without the lock: other threads may search meanwhile
+                    with LOCK:
+                        is_done, before, indexed = task.isDone(), indexed, int(counters.indexed.get())
                     advance(indexed - before)
         finally:
             while not task.isDone():
                 time.sleep(POLL_S)
-        task.get()
-        empty = int(counters.empty.get())
-        _check_count(indexed, empty, count, next(iter(trace().splitlines()), "Anserini says nothing about it"))
+        with in_java(doing):
+            task.get()
+            empty = int(counters.empty.get())
+            _check_count(indexed, empty, count, next(iter(trace().splitlines()), "Anserini says nothing about it"))
         return empty
 
 

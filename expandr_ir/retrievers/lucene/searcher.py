@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from expandr_ir.errors import InputError
@@ -22,6 +24,9 @@ TOPICS_AT_ONCE, HITS_AT_ONCE = 200, 200_000
 """Bounds of a chunk, which stands in Java's memory as a whole; between two chunks Ctrl-C is heard."""
 
 TEXTS_AT_ONCE = 10_000
+
+_TERM = re.compile(r"weight\(\w+:(.*) in \d+\)", re.DOTALL)
+"""The description of a term's part in Lucene's explanation of a score."""
 
 
 def default_analyzer() -> Any:
@@ -95,6 +100,7 @@ class LuceneSearcher:
                     expected="an index built with -storeDocvectors, as `expandr index` builds it",
                 )
             self._reranker: Any = _reranker(feedback) if feedback else None
+        self._top = lru_cache(16)(self._make_top)
 
     def search(
         self, queries: Mapping[str, SparseQuery], hits: int = 1000, threads: int | None = None
@@ -116,6 +122,23 @@ class LuceneSearcher:
                 ids, scores = (handles.run_in_threads(part(), top_docs, threads).toArray() for part in (_ids, _scores))
             run.update(zip(chunk, self._hits(ids, scores), strict=True))
         return run
+
+    def explain(self, query: SparseQuery, doc_id: str) -> dict[str, float]:
+        """What each analysed term of the query adds to the document's score, largest first, as Lucene explains it."""
+        with in_java(f"searching {self.index.path}"):
+            reader = java_class("io.anserini.index.IndexReaderUtils")
+            number = reader.convertDocidToLuceneDocid(self.index.reader, java_text(doc_id))
+            if number < 0:
+                raise InputError(f"the index has no document {doc_id!r}", expected="the id of one of its documents")
+            shares: defaultdict[str, float] = defaultdict(float)
+            waiting = [self._searcher.explain(self._query(doc_id, query, 1), number)]
+            while waiting:
+                part = waiting.pop()
+                if leaf := _TERM.match(part.getDescription()):
+                    shares[leaf[1]] += float(part.getValue().doubleValue())
+                else:
+                    waiting.extend(part.getDetails())
+        return dict(sorted(shares.items(), key=lambda share: (-share[1], share[0])))
 
     def _query(self, topic_id: str, query: SparseQuery, hits: int) -> Any:
         """Lucene's query, as Anserini makes it of a bag of words."""
@@ -148,7 +171,7 @@ class LuceneSearcher:
         self._reranker.rerank(documents, context)
         return context.feedbackTerms
 
-    def _top(self, hits: int) -> Any:
+    def _make_top(self, hits: int) -> Any:
         """A handle from a collection of queries to the list of their hits, by score and then by document id.
 
         Lucene leaves the score out of each hit unless asked to compute it a second time; the sort has kept the first.
