@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-deps test-slow test-pyserini2 lint types docs reproductions fuzz bench clean
+.PHONY: demo test test-deps test-slow test-adapters test-pyserini2 lint types docs reproductions fuzz bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/expandr demo
@@ -18,6 +18,12 @@ test-deps: $(VENV)/.test
 
 test-slow: test-deps
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder
+
+# The adapters under LangChain, LlamaIndex and Haystack themselves, 42 packages and 100 MB that no other test needs.
+ADAPTERS := langchain llama-index haystack
+
+test-adapters: test-deps $(ADAPTERS:%=$(VENV)/.%)
+	$(BIN)/python -m pytest $(foreach name,$(subst -,_,$(ADAPTERS)),tests/unit/test_$(name).py)
 
 # What touches Pyserini, under Pyserini 2, which needs Python 3.12 or newer: an environment of its own, several GB.
 PYTHON2X ?= $(firstword $(foreach name,python3.13 python3.12,$(shell command -v $(name))))

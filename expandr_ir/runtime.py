@@ -25,9 +25,9 @@ def require(package: str, extra: str | None = None) -> ModuleType:
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
-        if error.name != package:
-            raise
-        raise NotInstalledError(f"{package} is not installed", remedy=install_command(extra or package)) from error
+        if not f"{package}.".startswith(f"{error.name}."):
+            raise  # something that the package itself imports
+        raise NotInstalledError(f"{error.name} is not installed", remedy=install_command(extra or package)) from error
 
 
 def install_command(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -67,6 +68,7 @@ class Expander(AbstractContextManager["Expander"]):
             self.generator = generator  # a caller's own, which is not closed here
         self._store = store if store is not None else self.options.store
         self._servers_named: set[str] = set()
+        self._turn = threading.RLock()
         self._calls: list[Expansions] | None = None
         self._forecasts: list[Forecast] | None = None
 
@@ -107,7 +109,7 @@ class Expander(AbstractContextManager["Expander"]):
         return load_prompt(self.config.prompts[call])
 
     def expand(self, topics: Topics) -> Expansions:
-        """The expansions of the topics; what is stored is not generated again.
+        """The expansions of the topics; what is stored is not generated again. Calls from several threads take turns.
 
         Args:
             topics: a mapping, texts, one text, a file or a DataFrame, see `as_topics`.
@@ -117,9 +119,10 @@ class Expander(AbstractContextManager["Expander"]):
             ExpandrError: the generator or the store fails, or no topic got a text; what was generated is stored.
         """
         topics = as_topics(topics)
-        self._calls = []
-        expansions = gather(topics, self.expand_topics(topics), self._calls)
-        self._calls = None
+        with self._turn:
+            self._calls = []
+            expansions = gather(topics, self.expand_topics(topics), self._calls)
+            self._calls = None
         if not expansions:
             first = expansions.failures[0]
             retry = "--retry-refused asks again what was refused" if first.refused else "the same command tries again"
@@ -135,11 +138,12 @@ class Expander(AbstractContextManager["Expander"]):
 
     def forecast(self, topics: Topics) -> Forecast:
         """The work that `expand` would be; nothing is generated. Calls that depend on texts to come are not counted."""
-        self._forecasts = forecasts = list[Forecast]()
-        try:
-            self.expand_topics(as_topics(topics))
-        finally:
-            self._forecasts = None
+        with self._turn:
+            self._forecasts = forecasts = list[Forecast]()
+            try:
+                self.expand_topics(as_topics(topics))
+            finally:
+                self._forecasts = None
         n_topics = [forecast.topics for forecast in forecasts]
         # a call with fewer topics waits for texts of earlier ones
         waits = min(n_topics) < max(n_topics) and any(forecast.to_generate for forecast in forecasts[:-1])

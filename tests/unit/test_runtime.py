@@ -6,7 +6,8 @@ from importlib import metadata
 import pytest
 
 from expandr_ir import runtime
-from expandr_ir.runtime import cpu_threads, install_command, pick_threads
+from expandr_ir.errors import NotInstalledError
+from expandr_ir.runtime import cpu_threads, install_command, pick_threads, require
 
 STATED = [
     "torch<2.14,>=2.9",
@@ -42,6 +43,18 @@ def test_without_an_installation_the_checkout_is_what_pip_takes(monkeypatch):
 
     monkeypatch.setattr(metadata, "requires", nothing)
     assert install_command("vllm") == "pip install '.[vllm]' in a checkout of expandr_ir"
+
+
+@pytest.mark.flash
+def test_a_missing_part_names_the_extra_and_a_missing_dependency_itself(tmp_path, monkeypatch):
+    (tmp_path / "fleas").mkdir()
+    (tmp_path / "fleas/jump.py").write_text("import dogs")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, missing in {"ticks.core": "ticks", "fleas.core": "fleas.core"}.items():
+        with pytest.raises(NotInstalledError, match=f"^{missing} is not installed\nTry: pip install"):
+            require(name, "ticks")
+    with pytest.raises(ModuleNotFoundError, match="'dogs'"):
+        require("fleas.jump")
 
 
 @pytest.fixture
