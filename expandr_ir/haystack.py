@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from expandr_ir.errors import InputError
 from expandr_ir.expanders import Expander
-from expandr_ir.records import Document
 from expandr_ir.retrievers import Retriever
 from expandr_ir.runtime import require
-from expandr_ir.single_query import expand_query, search_query
+from expandr_ir.single_query import Documents, expand_query, search_query
 
 haystack: Any = require("haystack", "haystack")
 component: Any = haystack.component
@@ -39,13 +37,11 @@ class ExpandRRetriever:
 
     Args:
         retriever: its `hits` are the most documents of a query.
-        documents: the collection's documents by doc_id; any mapping, such as one that reads them from a database.
+        documents: reads documents by their ids, such as `BM25(collection).lucene_index.documents`.
         expander: None searches the query alone.
     """
 
-    def __init__(
-        self, retriever: Retriever, documents: Mapping[str, Document], expander: Expander | None = None
-    ) -> None:
+    def __init__(self, retriever: Retriever, documents: Documents, expander: Expander | None = None) -> None:
         self.retriever, self.documents, self.expander = retriever, documents, expander
 
     @component.output_types(documents=list[haystack.Document])  # type: ignore[untyped-decorator]

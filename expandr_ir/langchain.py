@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, SkipValidation
-
 from expandr_ir.expanders import Expander
-from expandr_ir.records import Document
 from expandr_ir.retrievers import Retriever
 from expandr_ir.runtime import require
-from expandr_ir.single_query import search_query
+from expandr_ir.single_query import Documents, search_query
 
 lc_documents: Any = require("langchain_core.documents", "langchain")
 lc_retrievers: Any = require("langchain_core.retrievers", "langchain")
@@ -24,12 +20,12 @@ class ExpandRRetriever(lc_retrievers.BaseRetriever):  # type: ignore[misc]
 
     Args:
         retriever: its `hits` are the most documents of a query.
-        documents: the collection's documents by doc_id; any mapping, such as one that reads them from a database.
+        documents: reads documents by their ids, such as `BM25(collection).lucene_index.documents`.
         expander: None searches the query alone.
     """
 
     retriever: Retriever
-    documents: SkipValidation[Mapping[str, Document]] = Field(repr=False)
+    documents: Documents
     expander: Expander | None = None
 
     def _get_relevant_documents(self, query: str) -> list[Any]:

@@ -5,13 +5,17 @@ Imports expanders, retrievers and io.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
 
 from expandr_ir.errors import InputError
 from expandr_ir.expanders import Expander
 from expandr_ir.io.topics import as_topics
 from expandr_ir.records import Document
 from expandr_ir.retrievers import Retriever
+
+Documents: TypeAlias = Callable[[Iterable[str]], Mapping[str, Document]]
+"""Reads documents by their doc_ids, such as `BM25(collection).lucene_index.documents`."""
 
 TOPIC_ID = "user-query"
 """Not the id of a document: where a collection leaves out the document with the topic's own id, "1" could be lost."""
@@ -29,25 +33,25 @@ def expand_query(expander: Expander, query: str) -> list[str]:
 
 
 def search_query(
-    retriever: Retriever, documents: Mapping[str, Document], query: str, expander: Expander | None = None
+    retriever: Retriever, documents: Documents, query: str, expander: Expander | None = None
 ) -> list[tuple[Document, float]]:
     """The documents that a retriever finds for a query, with their scores, best first.
 
     Args:
         retriever: its `hits` are the most documents.
-        documents: the collection's documents by doc_id.
+        documents: reads the documents of the hits.
         query: searched with the expander's texts by the retriever's aggregation; alone where all of them are empty.
         expander: None searches the query alone.
 
     Raises:
-        InputError: the query is blank, or a hit is not among the documents.
+        InputError: the query is blank, or a hit is none of the documents.
         ExpandrError: the expander has no text for the query.
     """
     topics = as_topics({TOPIC_ID: query})
     (hits,) = retriever.search(expander.expand(topics) if expander else topics).values()
-    if unknown := [doc_id for doc_id in hits.doc_ids if doc_id not in documents]:
+    by_id = documents(hits.doc_ids)
+    if unknown := [doc_id for doc_id in hits.doc_ids if doc_id not in by_id]:
         raise InputError(
-            f"the document {unknown[0]!r} was found and is not among the {len(documents)} documents",
-            expected="the documents of the retriever's collection, by doc_id",
+            f"`documents` does not have the hit {unknown[0]!r}", expected="the documents of the retriever's collection"
         )
-    return [(documents[hit.doc_id], hit.score) for hit in hits]
+    return [(by_id[hit.doc_id], hit.score) for hit in hits]

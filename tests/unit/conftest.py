@@ -19,11 +19,6 @@ def demo_bm25():
     return ex.BM25(ex.load_collection("demo"), hits=5, aggregation="append")
 
 
-@pytest.fixture(scope="session")
-def demo_documents(demo_bm25):
-    return {document.doc_id: document for document in demo_bm25.collection.documents()}
-
-
 @pytest.fixture
 def demo_expander(demo_bm25, tmp_path):
     """Serves the two recorded texts of each of the demo's topics, from the store; it knows no other query."""

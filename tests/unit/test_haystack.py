@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import expandr_ir as ex
-from expandr_ir import records
 from expandr_ir.errors import InputError
+from expandr_ir.records import Document
 
 pytestmark = pytest.mark.java
 
@@ -20,10 +20,10 @@ def without_telemetry():
 
 
 @pytest.fixture
-def retriever(demo_bm25, demo_documents, demo_expander):
+def retriever(demo_bm25, demo_expander):
     from expandr_ir.haystack import ExpandRRetriever
 
-    return ExpandRRetriever(demo_bm25, demo_documents, demo_expander)
+    return ExpandRRetriever(demo_bm25, demo_bm25.lucene_index.documents, demo_expander)
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def question(demo_bm25):
     return demo_bm25.collection.topics()["d001"].text
 
 
-def test_a_pipeline_has_the_documents_of_the_run(retriever, question, demo_bm25, demo_documents, demo_expander):
+def test_a_pipeline_has_the_documents_of_the_run(retriever, question, demo_bm25, demo_expander):
     from haystack import Pipeline
     from haystack.components.builders import PromptBuilder
 
@@ -45,12 +45,12 @@ def test_a_pipeline_has_the_documents_of_the_run(retriever, question, demo_bm25,
     run = demo_bm25.search(demo_expander.expand(demo_bm25.collection.topics()))["d001"]
     assert [document.id for document in documents] == run.doc_ids
     assert [document.score for document in documents] == run.scores
-    assert documents[0].meta == {"title": demo_documents[run.doc_ids[0]].title}
+    assert documents[0].meta == {"title": run.doc_ids[0]}
     assert answer["prompt"]["prompt"].startswith(documents[0].content)
 
 
 def test_several_queries_for_haystacks_own_retrievers(question, demo_expander):
-    from haystack import Document, Pipeline
+    import haystack
     from haystack.components.retrievers import MultiQueryTextRetriever
     from haystack.components.retrievers.in_memory import InMemoryBM25Retriever
     from haystack.document_stores.in_memory import InMemoryDocumentStore
@@ -59,8 +59,8 @@ def test_several_queries_for_haystacks_own_retrievers(question, demo_expander):
 
     store = InMemoryDocumentStore()
     texts = [e.text for e in demo_expander.expand({"d001": question})["d001"].expansions]
-    store.write_documents([Document(id=text[:9], content=text) for text in texts])
-    pipeline = Pipeline()
+    store.write_documents([haystack.Document(id=text[:9], content=text) for text in texts])
+    pipeline = haystack.Pipeline()
     pipeline.add_component("expander", ExpandRQueryExpander(demo_expander))
     pipeline.add_component("retriever", MultiQueryTextRetriever(retriever=InMemoryBM25Retriever(store, top_k=1)))
     pipeline.connect("expander.queries", "retriever.queries")
@@ -69,12 +69,12 @@ def test_several_queries_for_haystacks_own_retrievers(question, demo_expander):
     assert {document.content for document in answer["retriever"]["documents"]} == set(texts)
 
 
-def test_several_threads_and_top_k(demo_bm25, demo_documents):
+def test_several_threads_and_top_k(demo_bm25):
     from haystack.components.retrievers import MultiQueryTextRetriever
 
     from expandr_ir.haystack import ExpandRRetriever
 
-    plain = ExpandRRetriever(ex.BM25(demo_bm25.collection, hits=5), demo_documents)
+    plain = ExpandRRetriever(ex.BM25(demo_bm25.collection, hits=5), demo_bm25.lucene_index.documents)
     queries = [topic.text for topic in demo_bm25.collection.topics().values()][:20]
     several = MultiQueryTextRetriever(retriever=plain, max_workers=8)
     documents = several.run(queries, retriever_kwargs={"top_k": 1})["documents"]
@@ -82,7 +82,7 @@ def test_several_threads_and_top_k(demo_bm25, demo_documents):
     assert [len(plain.run(queries[0], top_k)["documents"]) for top_k in (0, 2, 9)] == [0, 2, 5]
 
 
-def test_bad_input(retriever, demo_bm25, demo_documents, demo_expander):
+def test_bad_input(retriever, demo_bm25, demo_expander):
     from haystack import Pipeline
     from haystack.core.errors import PipelineRuntimeError
 
@@ -97,8 +97,8 @@ def test_bad_input(retriever, demo_bm25, demo_documents, demo_expander):
     pipeline.add_component("expander", ExpandRQueryExpander(demo_expander))
     with pytest.raises(PipelineRuntimeError, match="none of the 1 topics got an expansion"):
         pipeline.run({"expander": {"query": "a question nobody recorded"}})
-    blank = dict.fromkeys(demo_documents, records.Document("d", "a title", ""))
-    plain = ExpandRRetriever(ex.BM25(demo_bm25.collection, hits=1), blank)
+    bm25 = ex.BM25(demo_bm25.collection, hits=1)
+    plain = ExpandRRetriever(bm25, lambda ids: dict.fromkeys(ids, Document("d", "a title", "")))
     (document,) = plain.run("merge two sorted lists")["documents"]
     assert (document.content, document.meta) == ("", {"title": "a title"})
 

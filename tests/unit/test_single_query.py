@@ -16,6 +16,10 @@ from expandr_ir.single_query import TOPIC_ID, expand_query, search_query
 DOCUMENTS = {"1": Document("1", "Fleas", ""), "2": Document("2", "", "Dogs bark.")}
 
 
+def documents(doc_ids):
+    return {doc_id: DOCUMENTS[doc_id] for doc_id in doc_ids}
+
+
 class AllButOwn(Retriever):
     """Finds every document but the one whose id is the topic's, as BEIR's collections are searched."""
 
@@ -36,25 +40,26 @@ def writer(tmp_path, *texts):
 
 
 @pytest.mark.java
-def test_a_query_finds_what_its_topic_finds(demo_bm25, demo_documents, demo_expander):
+def test_a_query_finds_what_its_topic_finds(demo_bm25, demo_expander):
     topics = demo_bm25.collection.topics()
     expansions = demo_expander.expand(topics)
     expected = demo_bm25.search(expansions)["d001"]
     query = topics["d001"].text
-    pairs = search_query(demo_bm25, demo_documents, query, demo_expander)
-    assert [document.doc_id for document, _ in pairs] == expected.doc_ids
+    pairs = search_query(demo_bm25, demo_bm25.lucene_index.documents, query, demo_expander)
+    by_id = {document.doc_id: document for document in demo_bm25.collection.documents()}
+    assert [document for document, _ in pairs] == [by_id[doc_id] for doc_id in expected.doc_ids]
     assert [score for _, score in pairs] == expected.scores
     assert expand_query(demo_expander, query) == [expansion.text for expansion in expansions["d001"].expansions]
 
 
 def test_no_document_is_the_query_itself():
-    assert search_query(AllButOwn(), DOCUMENTS, "fleas") == [(DOCUMENTS["1"], 1.5), (DOCUMENTS["2"], 1.5)]
+    assert search_query(AllButOwn(), documents, "fleas") == [(DOCUMENTS["1"], 1.5), (DOCUMENTS["2"], 1.5)]
 
 
 def test_a_query_that_ends_like_a_file_is_a_query(tmp_path):
     (tmp_path / "secret.txt").write_text("1\tsecret\n")
     retriever = AllButOwn()
-    search_query(retriever, DOCUMENTS, str(tmp_path / "secret.txt"))
+    search_query(retriever, documents, str(tmp_path / "secret.txt"))
     assert retriever.topics[TOPIC_ID].text == str(tmp_path / "secret.txt")
 
 
@@ -64,7 +69,7 @@ def test_empty_texts_are_left_out_and_the_query_is_searched(tmp_path):
     with writer(tmp_path, "") as expander:
         retriever = AllButOwn()
         assert expand_query(expander, "dogs") == []
-        assert len(search_query(retriever, DOCUMENTS, "dogs", expander)) == 2
+        assert len(search_query(retriever, documents, "dogs", expander)) == 2
         assert isinstance(retriever.topics[TOPIC_ID], ExpandedTopic)
 
 
@@ -73,7 +78,7 @@ def test_empty_texts_are_left_out_and_the_query_is_searched(tmp_path):
 )
 def test_a_query_without_text_is_refused(tmp_path, query, message):
     with writer(tmp_path, "Fleas jump.") as expander:
-        for call in (lambda: expand_query(expander, query), lambda: search_query(AllButOwn(), DOCUMENTS, query)):
+        for call in (lambda: expand_query(expander, query), lambda: search_query(AllButOwn(), documents, query)):
             with pytest.raises(InputError, match=message):
                 call()
 
@@ -82,11 +87,11 @@ def test_no_text_and_an_unknown_document_are_errors(tmp_path):
     path = tmp_path / "others.jsonl"
     path.write_text('{"topic_id": "other", "text": "Fleas jump."}\n')
     with ex.load_expander(generator=f"replay:{path}", store=tmp_path / "s.sqlite") as expander:
-        for call in (expand_query, lambda *given: search_query(AllButOwn(), DOCUMENTS, given[1], given[0])):
+        for call in (expand_query, lambda *given: search_query(AllButOwn(), documents, given[1], given[0])):
             with pytest.raises(ExpandrError, match="none of the 1 topics got an expansion"):
                 call(expander, "fleas")
-    with pytest.raises(InputError, match="the document '2' was found and is not among the 1 documents"):
-        search_query(AllButOwn(), {"1": DOCUMENTS["1"]}, "fleas")
+    with pytest.raises(InputError, match="`documents` does not have the hit '2'"):
+        search_query(AllButOwn(), lambda _: {"1": DOCUMENTS["1"]}, "fleas")
 
 
 def test_threads_share_an_expander(tmp_path):
