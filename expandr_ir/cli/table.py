@@ -137,6 +137,7 @@ expandr demo --ask "merge two sorted lists" --generator openai
 expandr serve
 expandr serve --collection beir/scifact --collection demo --generator smollm2 --encoder all-MiniLM-L6-v2 --port 8000
 expandr serve --generator openai --expander query2doc-zs --expander hyde --host 0.0.0.0
+expandr serve --collection beir/scifact --transport stdio
 """,
     ),
     "doctor": Verb(

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import resources
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from expandr_ir import __version__
 from expandr_ir.errors import ExpandrError
-from expandr_ir.masking import printable
 from expandr_ir.serve import wire
 from expandr_ir.serve.faults import RequestError, body_of, headers_of, status_of
 from expandr_ir.serve.guard import Guard
 from expandr_ir.serve.service import Service
+from expandr_ir.serve.tools import make_tools
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +40,13 @@ FAULTS: dict[int | str, dict[str, Any]] = {
 
 def create_app(service: Service, token: str = "") -> FastAPI:
     """The application; it opens the service's indexes when it starts, and closes them when it ends."""
+    tools = make_tools(service).http_app(path="/mcp", stateless_http=True)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.start()
-        yield
+        async with tools.lifespan(app):
+            yield
         service.close()
 
     app = FastAPI(
@@ -57,8 +60,22 @@ def create_app(service: Service, token: str = "") -> FastAPI:
     )
     app.add_middleware(Guard, token=token)
     _answer_errors(app)
+    app.router.routes.extend(tools.routes)
+    _add_page(app)
     _add_routes(app, service)
     return app
+
+
+def _add_page(app: FastAPI) -> None:
+    """The page at / and its two files; they hold no data, and load nothing from elsewhere."""
+    files = resources.files(__package__).joinpath("static")
+    for path, kind in (("/", "html"), ("/static/page.css", "css"), ("/static/page.js", "javascript")):
+        text = files.joinpath(path.rpartition("/")[2] or "page.html").read_text(encoding="utf-8")
+
+        async def answer(_: Request, text: str = text, kind: str = kind) -> Response:
+            return Response(text, media_type=f"text/{kind}")
+
+        app.add_route(path, answer, include_in_schema=False)
 
 
 def _add_routes(app: FastAPI, service: Service) -> None:
@@ -103,6 +120,11 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         """What each term of the query, with the texts of the request, adds to a document's BM25 score."""
         return await service.explain(index, request)
 
+    @app.post("/v1/{index}/snippets")
+    async def as_code(index: str, request: wire.TextsRequest) -> dict[str, str]:
+        """The commands, and the Python, that repeat a search with texts."""
+        return service.snippets(index, request)
+
     @app.post("/v1/expand", response_class=StreamingResponse)
     async def expand(request: wire.ExpandRequest) -> StreamingResponse:
         """Streams JSON lines: each text so far by call and sample, at the end all `expansions`, or an `error`."""
@@ -128,7 +150,7 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def of_values(_: Request, error: RequestValidationError) -> JSONResponse:
-        return JSONResponse({"error": "; ".join(map(_fault, error.errors()[:5]))}, 400)
+        return JSONResponse({"error": "; ".join(map(wire.fault, error.errors()[:5]))}, 400)
 
     @app.exception_handler(HTTPException)
     async def of_routes(_: Request, error: HTTPException) -> JSONResponse:
@@ -137,8 +159,3 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def of_others(_: Request, error: Exception) -> JSONResponse:
         return JSONResponse({"error": f"the server failed ({type(error).__name__})"}, 500)
-
-
-def _fault(error: dict[str, Any]) -> str:
-    place: Sequence[Any] = [part for part in error["loc"] if part not in {"query", "body"}] or error["loc"][-1:]
-    return printable(f"{'.'.join(map(str, place))}: {error['msg']}")[:300]

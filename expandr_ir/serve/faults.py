@@ -57,7 +57,7 @@ def body_of(error: ExpandrError) -> dict[str, Any]:
     parts = {"error": error.found, "expected": error.expected, "remedy": error.remedy}
     body: dict[str, Any] = {name: without_places(text) for name, text in parts.items() if text}
     progress = getattr(error, "progress", None)
-    return body | ({"progress": progress} if progress else {})
+    return body if progress is None else body | {"progress": progress}
 
 
 def without_places(text: str) -> str:

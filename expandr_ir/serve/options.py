@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Literal
 
 from expandr_ir.errors import InputError, check_fields
 from expandr_ir.masking import read_secret
@@ -21,6 +22,7 @@ class ServeOptions:
         generator: an LLM that a request may name, a name of conf/generators, a YAML file or engine:model; may be
             repeated, and the first is the default. None named: smollm2, where it is installed.
         encoder: of dense and hybrid searches; None searches by BM25 alone.
+        transport: http is the page, REST, and MCP at /mcp; stdio is MCP alone, for an agent that starts this command.
         host: the address to listen at; any but this machine's own (127.0.0.1, ::1, localhost) needs a token.
         port: 0 takes a free one.
         token_env: the environment variable that holds the token, which requests send as `Authorization: Bearer TOKEN`;
@@ -36,6 +38,7 @@ class ServeOptions:
     expander: list[str] = field(default_factory=list)
     generator: list[str] = field(default_factory=list)
     encoder: str | None = None
+    transport: Literal["http", "stdio"] = "http"
     host: str = "127.0.0.1"
     port: int = 8081
     token_env: str = "EXPANDR_TOKEN"  # noqa: S105 (a name)

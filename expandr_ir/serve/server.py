@@ -17,9 +17,17 @@ MOST_CONNECTIONS = 256
 
 def serve(options: ServeOptions) -> None:
     """Answers requests until it is interrupted."""
-    token = options.token()
     collections = [load_collection(spec) for spec in options.collection]
-    listener = listen(options.host, options.port)
+    if options.transport == "stdio":
+        from expandr_ir.serve.service import Service
+        from expandr_ir.serve.tools import make_tools
+
+        service = Service(options, collections)
+        service.start()
+        make_tools(service).run(transport="stdio", show_banner=False)
+        service.close()
+        return
+    token, listener = options.token(), listen(options.host, options.port)
 
     import uvicorn
 

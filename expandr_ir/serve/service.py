@@ -12,16 +12,17 @@ from expandr_ir.aggregate import DENSE, SPARSE
 from expandr_ir.collections import Collection
 from expandr_ir.errors import InputError
 from expandr_ir.io.expansions import Expansions
-from expandr_ir.records import Document
-from expandr_ir.serve import wire
+from expandr_ir.records import Document, Topic
+from expandr_ir.serve import snippets, wire
 from expandr_ir.serve.faults import UnknownError
-from expandr_ir.serve.index import ServedIndex, expanded
+from expandr_ir.serve.index import QUERY_ID, ServedIndex, expanded
 from expandr_ir.serve.options import ServeOptions
 from expandr_ir.serve.pools import Pool
 from expandr_ir.serve.writers import Drafts, Writers
 
 NEWS_EVERY_S = 0.1
 MOST_TOPICS = 200
+SNIPPETS = {"command": snippets.command, "python": snippets.python}
 
 
 class Service:
@@ -147,6 +148,12 @@ class Service:
         topic = expanded(served.topic(request.query), request.expansions)
         terms = await self.searches.run(served.explain, topic, options, request.docid)
         return wire.Explained(index=index, docid=request.docid, terms=[wire.Term(**term) for term in terms])
+
+    def snippets(self, index: str, request: wire.TextsRequest) -> dict[str, str]:
+        """A search as commands and as Python."""
+        served, options = self.index(index), self._options(request)
+        topic = expanded(Topic(QUERY_ID, request.query), request.expansions)
+        return {name: make(served.collection, topic, options) for name, make in SNIPPETS.items()}
 
     async def expand(self, request: wire.ExpandRequest) -> AsyncIterator[dict[str, Any]]:
         """Events of an expansion: texts so far, then the expansions as they are searched. A closed iterator ends it."""

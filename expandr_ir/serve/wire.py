@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -144,3 +145,9 @@ class Fault(BaseModel):
     expected: str | None = None
     remedy: str | None = None
     progress: dict[str, Any] | None = None
+
+
+def fault(error: Mapping[str, Any]) -> str:
+    """One of pydantic's errors in a line: the name, and what it should be."""
+    place = [part for part in error["loc"] if part not in {"query", "body"}] or error["loc"][-1:]
+    return printable(f"{'.'.join(map(str, place))}: {error['msg']}")[:300]

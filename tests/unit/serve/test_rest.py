@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -132,3 +133,14 @@ def test_the_api_is_described_without_loading_anything_from_elsewhere(client):
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/v1/{index}/search", "/v1/{index}/doc/{docid}", "/v1/expand", "/v1/expanders", "/health"} <= paths.keys()
     assert client.get("/docs").status_code == 404
+
+
+def test_the_page_loads_its_own_two_files_and_nothing_else(client):
+    page = client.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    addresses = re.findall(r'(?:src|href)="([^"#]+)"', page.text)
+    assert addresses == ["data:,", "static/page.css", "static/page.js", "openapi.json"]
+    for address in addresses[1:]:
+        assert client.get(f"/{address}").status_code == 200
+    script = client.get("/static/page.js").text
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|https?://", script)
