@@ -25,8 +25,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-OPEN_PATHS = ("/", "/health", "/static/")
-"""What needs no token: the page itself, which holds no data."""
+OPEN_PATHS = ("/", "/health", "/openapi.json", "/static/")
+"""What needs no token, and holds no data."""
 
 
 class RefusedError(RequestError):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from expandr_ir import registry
 from expandr_ir.aggregate import DENSE, SPARSE
 from expandr_ir.collections import Collection
 from expandr_ir.errors import InputError
-from expandr_ir.io.expansions import Expansions
 from expandr_ir.records import Document, Topic
 from expandr_ir.serve import snippets, wire
 from expandr_ir.serve.faults import UnknownError
@@ -54,7 +54,7 @@ class Service:
 
     def close(self) -> None:
         """Gives up what is under way, and closes LLMs and store."""
-        for drafts in self._drafts:
+        for drafts in list(self._drafts):
             drafts.is_abandoned = True
         for pool in (self.searches, self.expansions):
             pool.close()
@@ -105,11 +105,8 @@ class Service:
                 raise InputError(f"{given} without an expander", expected="expander=NAME, see /v1/expanders")
             return await self.search_with(index, request, [])
         self._options(request)  # what can be refused is refused before an LLM is paid
-        drafts = Drafts()
-        try:
+        with self._draft() as drafts:
             expansions = await self.expansions.run(*self._expansion(index, request, drafts))
-        finally:
-            drafts.is_abandoned = True
         (topic,) = expansions.values()
         return await self.search_with(index, request, [expansion.text for expansion in topic.expansions])
 
@@ -158,25 +155,32 @@ class Service:
     async def expand(self, request: wire.ExpandRequest) -> AsyncIterator[dict[str, Any]]:
         """Events of an expansion: texts so far, then the expansions as they are searched. A closed iterator ends it."""
         index = request.index or next(iter(self.indexes))
-        drafts = Drafts()
-        writing = self.expansions.submit(*self._expansion(index, request, drafts))
-        self._drafts.add(drafts)
-        try:
-            async with asyncio.timeout(self.options.timeout_s):
-                while not writing.done():
-                    await asyncio.wait([writing], timeout=NEWS_EVERY_S)
-                    for event in drafts.news():
-                        yield event
-            expansions: Expansions = writing.result()
-        except TimeoutError as error:
-            raise self.expansions.late() from error
-        finally:
-            drafts.is_abandoned = True
-            self._drafts.discard(drafts)
-            writing.cancel()
+        with self._draft() as drafts:
+            writing = self.expansions.submit(*self._expansion(index, request, drafts))
+            try:
+                async with asyncio.timeout(self.options.timeout_s):
+                    while not writing.done():
+                        await asyncio.wait([writing], timeout=NEWS_EVERY_S)
+                        for event in drafts.news():
+                            yield event
+            except TimeoutError as error:
+                raise self.expansions.late() from error
+            finally:
+                writing.cancel()
+            expansions = writing.result()
         (topic,) = expansions.values()
         texts = [{"sample": text.sample, "text": text.text} for text in topic.expansions]
         yield {"expansions": texts, "counts": expansions.counts, "seconds": expansions.seconds}
+
+    @contextmanager
+    def _draft(self) -> Iterator[Drafts]:
+        """Drafts that are given up when the block ends, or the server."""
+        self._drafts.add(drafts := Drafts())
+        try:
+            yield drafts
+        finally:
+            drafts.is_abandoned = True
+            self._drafts.discard(drafts)
 
     def _expansion(
         self, index: str, request: wire.SearchRequest | wire.ExpandRequest, drafts: Drafts
