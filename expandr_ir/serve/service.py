@@ -12,7 +12,7 @@ from expandr_ir import registry
 from expandr_ir.aggregate import DENSE, SPARSE
 from expandr_ir.collections import Collection
 from expandr_ir.errors import InputError
-from expandr_ir.records import Document, Topic
+from expandr_ir.records import Document, ExpandedTopic, Topic
 from expandr_ir.serve import snippets, wire
 from expandr_ir.serve.faults import UnknownError
 from expandr_ir.serve.index import QUERY_ID, ServedIndex, expanded
@@ -107,18 +107,19 @@ class Service:
         self._options(request)  # what can be refused is refused before an LLM is paid
         with self._draft() as drafts:
             expansions = await self.expansions.run(*self._expansion(index, request, drafts))
-        (topic,) = expansions.values()
-        return await self.search_with(index, request, [expansion.text for expansion in topic.expansions])
+        return await self._search(index, request, *expansions.values())
 
     async def search_with(self, index: str, request: wire.SearchRequest, texts: Sequence[str]) -> wire.Found:
         """The ranking of a query with these texts."""
+        return await self._search(index, request, expanded(self.index(index).topic(request.query), texts))
+
+    async def _search(self, index: str, request: wire.SearchRequest, topic: ExpandedTopic) -> wire.Found:
         served, options = self.index(index), self._options(request)
-        topic = served.topic(request.query)
-        grades = served.judgements(topic)
+        grades = served.judgements(topic.topic)
 
         def search() -> wire.Found:
-            run, hits = served.search(expanded(topic, texts), options)
-            documents = served.documents(hits.doc_ids)
+            run, hits = served.search(topic, options)
+            documents, texts = served.documents(hits.doc_ids), [expansion.text for expansion in topic.expansions]
             candidates = [
                 wire.Candidate(
                     docid=hit.doc_id,
@@ -129,8 +130,8 @@ class Service:
                 )
                 for hit in hits
             ]
-            query = wire.Query(text=request.query, topic_id=topic.topic_id if grades else None)
-            return wire.Found(index=index, query=query, candidates=candidates, run=run, expansions=list(texts))
+            query = wire.Query(text=request.query, topic_id=topic.topic.topic_id if grades else None)
+            return wire.Found(index=index, query=query, candidates=candidates, run=run, expansions=texts)
 
         return await self.searches.run(search)
 
@@ -170,7 +171,7 @@ class Service:
             expansions = writing.result()
         (topic,) = expansions.values()
         texts = [{"sample": text.sample, "text": text.text} for text in topic.expansions]
-        yield {"expansions": texts, "counts": expansions.counts, "seconds": expansions.seconds}
+        yield {"expansions": texts, "repeats": topic.query_repeats, "counts": expansions.counts}
 
     @contextmanager
     def _draft(self) -> Iterator[Drafts]:

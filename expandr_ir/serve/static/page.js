@@ -7,6 +7,7 @@ const fields = ["index", "query", "expander", "generator", "samples", "retriever
 const EDIT_PAUSE_MS = 300;
 let names = null; // what the server allows
 let running = null; // the AbortController of the work under way
+let counted = ""; // the repeats that an expander counted for its texts
 let edited = false; // whether a text is another one than the LLM's
 let shown = null; // the rankings on the page, and the request that gave them
 
@@ -129,6 +130,7 @@ function showTexts(list) {
 
 async function write(signal) {
   const { index, query, expander, generator, samples } = request();
+  if (value("repeats") === String(counted)) byId("repeats").value = counted = "";
   const areas = new Map();
   byId("texts").replaceChildren();
   byId("expansions").hidden = false;
@@ -137,6 +139,7 @@ async function write(signal) {
     if (event.error) throw new Error(event.error);
     if (event.expansions) {
       showTexts(event.expansions.map(({ text }) => text));
+      if (event.repeats && !value("repeats")) byId("repeats").value = counted = event.repeats;
       edited = false;
       return;
     }

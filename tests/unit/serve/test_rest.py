@@ -50,6 +50,16 @@ def test_an_expander_writes_the_texts_and_says_how_they_are_searched(client):
     assert (changed["run"], changed["expansions"]) == ("bm25-interleave", answer["expansions"])
 
 
+def test_an_expander_that_counts_repeats_is_searched_with_them(client):
+    asked = {"query": "merge lists", "expander": "csqe"}
+    answer = client.get("/v1/demo/search", params=asked).json()
+    *_, last = map(json.loads, client.post("/v1/expand", json=asked).text.splitlines())
+    texts = {"expansions": [text["text"] for text in last["expansions"]], "repeats": last["repeats"]}
+    assert client.post("/v1/demo/search", json=asked | texts).json() == answer
+    uncounted = client.post("/v1/demo/search", json=asked | texts | {"repeats": None})
+    assert (uncounted.status_code, "query_repeats" in uncounted.text) == (400, True)
+
+
 def test_an_expansion_is_streamed(client):
     with client.stream("POST", "/v1/expand", json={"query": "merge lists", "expander": "query2e"}) as stream:
         assert stream.headers["content-type"] == "application/x-ndjson"
