@@ -30,6 +30,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def common_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """EXPANDR_HOME that all processes of a session share: SciFact is encoded once, by the code under test."""
+    folder = tmp_path_factory.getbasetemp()
+    home = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "common_home"
+    home.mkdir(exist_ok=True)
+    return home
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that may take longest, by their timeouts, go first, so that two processes of whole files end together."""
     longest: dict[Path, float] = {}

@@ -15,16 +15,10 @@ def golden():
     return Golden()
 
 
-@pytest.fixture(scope="session")
-def golden_home(tmp_path_factory):
-    """EXPANDR_HOME of all golden tests: each collection is indexed once, by the code under test."""
-    return tmp_path_factory.mktemp("golden")
-
-
 @pytest.fixture
-def expandr(golden_home, tmp_path, monkeypatch, capsys):
+def expandr(common_home, tmp_path, monkeypatch, capsys):
     """Runs `expandr ...` in an empty folder with an empty store; it must end with this exit code."""
-    monkeypatch.setenv("EXPANDR_HOME", str(golden_home))
+    monkeypatch.setenv("EXPANDR_HOME", str(common_home))
     monkeypatch.setenv("EXPANDR_STORE", str(tmp_path / "store.sqlite"))
     monkeypatch.chdir(tmp_path)
 

@@ -196,7 +196,8 @@ def test_an_llm_writes(regress, workplace, own):
 
 
 @pytest.mark.slow
-def test_dense_figures_of_scifact(regress):
+def test_dense_figures_of_scifact(regress, common_home, monkeypatch):
+    monkeypatch.setenv("EXPANDR_HOME", str(common_home))
     told = regress("--collection", "scifact", "--tier", "near")
     dense = {
         name: verdict for (name, metric), verdict in verdicts(told).items() if "minilm" in name and metric == "nDCG@10"

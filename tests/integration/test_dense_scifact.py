@@ -25,9 +25,10 @@ def ties_by_id(hits):
 
 
 @pytest.mark.java
-def test_figures_and_the_run_of_pyserini_on_our_export(test_data, tmp_path):
+def test_figures_and_the_run_of_pyserini_on_our_export(test_data, tmp_path, common_home, monkeypatch):
+    monkeypatch.setenv("EXPANDR_HOME", str(common_home))
     scifact, encoder = load_collection(test_data / "beir" / "scifact"), load_encoder("all-MiniLM-L6-v2")
-    vectors = encode_corpus(scifact, encoder, tmp_path / "vectors")
+    vectors = encode_corpus(scifact, encoder)
     assert (len(vectors), vectors.check()) == (5183, 0)
     assert vectors.counts == {"documents": 5183, "truncated": 3681, "empty": 0, "zero": 0}
     lengths = np.concatenate([np.linalg.norm(shard, axis=1) for shard in vectors.shards()])
