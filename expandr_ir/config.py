@@ -260,12 +260,12 @@ def names(kind: str) -> list[str]:
 def conf_path(kind: str, name: str) -> Path:
     """The YAML file of a name in a folder of conf/ ("generators"); a name that looks like a path is that file."""
     if name.endswith((".yaml", ".yml")):
-        if not os.path.isfile(name):  # noqa: PTH113 - Path.is_file raises OSError where a name is too long
+        if not os.path.isfile(name):
             raise InputError(f"{name} is not there", expected=f"a YAML file or one of {', '.join(names(kind))}")
         return Path(name)
     if name not in names(kind):
         error = unknown_name(kind.removesuffix("s"), name, names(kind))
-        if os.path.isfile(f"{name}.yaml"):  # noqa: PTH113
+        if os.path.isfile(f"{name}.yaml"):
             raise InputError(error.found, expected=error.expected, remedy=f"{name}.yaml, the file")
         raise error
     return conf_dir() / kind / f"{name}.yaml"

@@ -12,6 +12,7 @@ import argparse
 import copy
 import dataclasses
 import json
+import os
 import re
 import types
 import typing
@@ -26,7 +27,7 @@ from expandr_ir.blocks import KINDS, LARGEST_NUMBER, parse_mapping
 from expandr_ir.cli.verb import Verb
 from expandr_ir.config import conf_path, generator_block, names
 from expandr_ir.errors import InputError, MissingResourceError, unknown_name
-from expandr_ir.io.files import is_file, parse_json
+from expandr_ir.io.files import parse_json
 from expandr_ir.runtime import require
 
 T = TypeVar("T")
@@ -261,7 +262,7 @@ def _read_mapping(text: str | bytes, where: str, prefix: str, options: Mapping[s
 
 def _block(value: str, where: str, name: str, options: Mapping[str, Option]) -> dict[str, Any]:
     """The options of a block: a YAML file, or their text."""
-    text = Path(value).read_bytes() if is_file(value) else value
+    text = Path(value).read_bytes() if os.path.isfile(value) else value
     return _read_mapping(text, f"{where} {value}", f"{name}.", options)
 
 

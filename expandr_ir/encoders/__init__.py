@@ -6,6 +6,7 @@ Imports records, errors, config, runtime, registry and io.
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +20,6 @@ from expandr_ir.encoders.assemble import assemble
 from expandr_ir.encoders.batching import EncoderPool, Forward, Vectors
 from expandr_ir.encoders.weights import PACKAGE, fingerprint, model_folder
 from expandr_ir.errors import InputError, unknown_name
-from expandr_ir.io.files import is_folder
 from expandr_ir.records import Document
 from expandr_ir.runtime import pick_device, pick_dtype
 
@@ -44,7 +44,7 @@ def encoder_config(name: str) -> EncoderConfig:
     """
     if name in names("encoders") or name.endswith((".yaml", ".yml")):
         return load_block(EncoderConfig, conf_path("encoders", name))
-    if "/" in name or name.startswith(PACKAGE) or is_folder(name):
+    if "/" in name or name.startswith(PACKAGE) or os.path.isdir(name):
         return EncoderConfig(model=name)
     installed = registry.names(GROUP, {})
     if name in installed:

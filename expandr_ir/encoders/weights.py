@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from expandr_ir.config import EncoderConfig
 from expandr_ir.errors import InputError, MissingResourceError
-from expandr_ir.io.files import home, is_folder, read_json, sha256_file, sha256_json
+from expandr_ir.io.files import home, read_json, sha256_file, sha256_json
 from expandr_ir.runtime import require
 
 PACKAGE = "package:"
@@ -67,7 +68,7 @@ def convert(model: str, revision: str | None = None) -> Path:
     from safetensors.torch import save_file
 
     folder, target = Path(model).expanduser(), converted_folder(model, revision)
-    is_hub_id = not is_folder(folder)
+    is_hub_id = not os.path.isdir(folder)
     if is_hub_id and target.is_dir():
         return target
     if is_hub_id:

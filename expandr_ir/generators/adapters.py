@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import InputError
 from expandr_ir.generators.chat import model_errors
-from expandr_ir.io.files import is_folder, read_json
+from expandr_ir.io.files import read_json
 from expandr_ir.runtime import require
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ def adapter_folder(config: GeneratorConfig) -> Path | None:
     if config.adapter is None:
         return None
     folder = Path(config.adapter)
-    if not is_folder(folder):
+    if not os.path.isdir(folder):
         with model_errors(config.adapter):
             fetch = require("huggingface_hub").snapshot_download
             folder = Path(fetch(config.adapter, revision=config.adapter_revision, allow_patterns=[CONFIG, WEIGHTS]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Literal, Protocol
 from expandr_ir.config import GeneratorConfig
 from expandr_ir.errors import ExpandrError, MissingResourceError
 from expandr_ir.generators import gguf
-from expandr_ir.io.files import is_file, is_folder, sha256_file, sha256_json
+from expandr_ir.io.files import sha256_file, sha256_json
 from expandr_ir.masking import mask
 from expandr_ir.records import Generation, GenerationRequest, GeneratorId, Message
 
@@ -64,7 +65,7 @@ def identify(config: GeneratorConfig) -> GeneratorId:
 
 def _name(model: str, revision: str | None) -> tuple[str, str | None]:
     folder = Path(model)
-    if not is_folder(folder):
+    if not os.path.isdir(folder):
         return model, revision
     if origin := gguf.origin(folder):
         return origin.name, origin.sha256[:16]
@@ -78,7 +79,7 @@ def chat_template(config: GeneratorConfig) -> str | None:
     named = (config.vllm if config.engine == "vllm" else config.local).chat_template
     if named is None:
         return None
-    if not is_file(named):
+    if not os.path.isfile(named):
         raise MissingResourceError(f"{config.engine}.chat_template: {named} is not there", expected="a Jinja file")
     return Path(named).read_text(encoding="utf-8")
 

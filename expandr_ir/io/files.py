@@ -259,16 +259,6 @@ def _is_at(path: Path, descriptor: int) -> bool:
         return False
 
 
-def is_folder(name: str | Path) -> bool:
-    """Reports a folder; a name that no file system takes, such as a longer one, is none."""
-    return os.path.isdir(name)  # noqa: PTH112 - Path.is_dir raises OSError there
-
-
-def is_file(name: str | Path) -> bool:
-    """Reports a file, as `is_folder` does a folder."""
-    return os.path.isfile(name)  # noqa: PTH113
-
-
 def sha256_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as stream:

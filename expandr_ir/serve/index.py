@@ -16,11 +16,10 @@ from expandr_ir.retrievers.base import SingleRetriever
 from expandr_ir.retrievers.dense import Dense
 from expandr_ir.retrievers.lucene.searcher import analyze
 from expandr_ir.serve.faults import BusyError, UnknownError, without_places
+from expandr_ir.single_query import TOPIC_ID
 
 logger = logging.getLogger(__name__)
 
-QUERY_ID = "query"
-"""The id of a query that is no topic of the collection."""
 OPENING_S = 5
 
 
@@ -78,7 +77,7 @@ class ServedIndex:
 
     def topic(self, query: str) -> Topic:
         """The collection's topic of this text, whose judgements are known, or a topic of its own."""
-        return self._topics.get(_squeezed(query)) or Topic(QUERY_ID, query)
+        return self._topics.get(_squeezed(query)) or Topic(TOPIC_ID, query)
 
     def topics(self) -> list[Topic]:
         """The topics with judgements, in their order."""

@@ -15,10 +15,11 @@ from expandr_ir.errors import InputError
 from expandr_ir.records import Document, ExpandedTopic, Topic
 from expandr_ir.serve import snippets, wire
 from expandr_ir.serve.faults import UnknownError
-from expandr_ir.serve.index import QUERY_ID, ServedIndex, expanded
+from expandr_ir.serve.index import ServedIndex, expanded
 from expandr_ir.serve.options import ServeOptions
 from expandr_ir.serve.pools import Pool
 from expandr_ir.serve.writers import Drafts, Writers
+from expandr_ir.single_query import TOPIC_ID
 
 NEWS_EVERY_S = 0.1
 MOST_TOPICS = 200
@@ -150,7 +151,7 @@ class Service:
     def snippets(self, index: str, request: wire.TextsRequest) -> dict[str, str]:
         """A search as commands and as Python."""
         served, options = self.index(index), self._options(request)
-        topic = expanded(Topic(QUERY_ID, request.query), request.expansions)
+        topic = expanded(Topic(TOPIC_ID, request.query), request.expansions)
         return {name: make(served.collection, topic, options) for name, make in SNIPPETS.items()}
 
     async def expand(self, request: wire.ExpandRequest) -> AsyncIterator[dict[str, Any]]:
