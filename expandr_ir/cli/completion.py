@@ -101,7 +101,7 @@ def script(shell: str) -> str:
 
 
 def words() -> Iterator[tuple[str, list[str]]]:
-    """What may follow the command, a group and a verb, each with its words."""
+    """The words that may follow the command, a group and a verb."""
     yield "", [*(name for name in VERBS if " " not in name), *GROUPS, "--help", "--version"]
     for group in GROUPS:
         yield group, [name.split()[1] for name in VERBS if name.startswith(f"{group} ")]

@@ -13,12 +13,12 @@ from itertools import islice
 from pathlib import Path
 
 from expandr_ir.collections import load_collection
-from expandr_ir.config import GeneratorConfig, generator_config
+from expandr_ir.config import GeneratorConfig
 from expandr_ir.demo import expansions_path, smollm2_path
 from expandr_ir.errors import InputError, NotInstalledError, check_fields
 from expandr_ir.evaluate.compare import Comparison, compare
 from expandr_ir.expanders import ExpandOptions, load_expander
-from expandr_ir.generators.gguf import find_gguf
+from expandr_ir.generators.gguf import SMALL_LLM, small_llm
 from expandr_ir.generators.local import LocalGenerator
 from expandr_ir.io.expansions import Expansions, read_expansions
 from expandr_ir.io.files import output_folder
@@ -34,7 +34,6 @@ logger = logging.getLogger(__name__)
 MEASURES = ("nDCG@10", "R@100")
 BASELINE = "bm25"
 ENCODER = "all-MiniLM-L6-v2"
-LLM = "smollm2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,16 +152,15 @@ def _show(streamed: dict[str, int], key: str, text: str) -> None:
 
 def _installed_llm(options: DemoOptions) -> GeneratorConfig | None:
     """The LLM of the demo, if its package is installed."""
-    config, plain = generator_config(LLM), ExpandOptions()
+    plain = ExpandOptions()
     try:
-        find_gguf(config)
+        return small_llm()
     except NotInstalledError as error:
         changed = [field.name for field in fields(plain) if getattr(options, field.name) != getattr(plain, field.name)]
         if changed:
             raise InputError(
-                f"--{changed[0].replace('_', '-')} says something to an LLM, and {LLM} is not installed",
+                f"--{changed[0].replace('_', '-')} says something to an LLM, and {SMALL_LLM} is not installed",
                 remedy=f"{error.remedy}, or --generator NAME",
             ) from error
         logger.info("an LLM expands the question after: %s", error.remedy)
         return None
-    return config

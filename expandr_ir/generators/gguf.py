@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 PACKAGE = "package:"
 ENDING = ".gguf"
+SMALL_LLM = "smollm2"
 ORIGIN = "gguf.json"
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
@@ -81,6 +82,17 @@ def find_gguf(config: GeneratorConfig) -> Path:
         found = found if len(paths) != 1 else f"{paths[0]} of the installed package {name} is not there"
         raise MissingResourceError(found, expected="one", remedy=f"{remedy} --force-reinstall")
     return paths[0]
+
+
+def small_llm() -> GeneratorConfig:
+    """Returns the small LLM that comes as a package.
+
+    Raises:
+        NotInstalledError: the package is missing; the message says what to type.
+    """
+    config = generator_config(SMALL_LLM)
+    find_gguf(config)
+    return config
 
 
 def install_package(name: str, package: ModelPackage) -> str:

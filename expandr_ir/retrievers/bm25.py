@@ -88,7 +88,7 @@ class BM25(BM25Options, SingleRetriever):
         return rankings
 
     def explain(self, topic: ExpandedTopic, doc_id: str, aggregation: str | None = None) -> dict[str, float]:
-        """What each analysed term of the topic's query adds to the document's score, largest first.
+        """The share of each analysed term of the topic's query in the document's score, largest first.
 
         Args:
             topic: with the expansions to search with.

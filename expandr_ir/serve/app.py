@@ -117,7 +117,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/{index}/explain")
     async def explain(index: str, request: wire.ExplainRequest) -> wire.Explained:
-        """What each term of the query, with the texts of the request, adds to a document's BM25 score."""
+        """The share of each term of the query and the texts in a document's BM25 score."""
         return await service.explain(index, request)
 
     @app.post("/v1/{index}/snippets")

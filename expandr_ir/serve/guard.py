@@ -1,4 +1,4 @@
-"""What a request passes before it is read: who asks, from where, and how much; and the headers of every answer."""
+"""The checks of a request before it is read (sender, origin, size), and the headers of every answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 OPEN_PATHS = ("/", "/health", "/openapi.json", "/static/")
-"""What needs no token, and holds no data."""
+"""Paths that need no token, and hold no data."""
 
 
 class RefusedError(RequestError):

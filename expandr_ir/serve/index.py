@@ -109,7 +109,7 @@ class ServedIndex:
         raise UnknownError(f"{self.name} has no document {doc_id!r}", expected="the id of one of its documents")
 
     def explain(self, topic: ExpandedTopic, options: SearchOptions, doc_id: str) -> list[dict[str, Any]]:
-        """What each term of the query adds to the document's BM25 score: the term, a word of it, its origin."""
+        """The share of each term of the query in the document's BM25 score: the term, a word of it, its origin."""
         self.check_ready()
         retriever = self._retriever(options)
         parts = retriever.retrievers if isinstance(retriever, Hybrid) else [retriever]

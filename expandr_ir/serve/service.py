@@ -62,7 +62,7 @@ class Service:
         self.writers.close()
 
     def names(self) -> dict[str, Any]:
-        """What requests may name; the first generator is the default."""
+        """The names that requests may use; the first generator is the default."""
         return {
             "expanders": [
                 {
@@ -142,7 +142,7 @@ class Service:
         return wire.Stored(index=index, docid=doc_id, doc=_stored(document))
 
     async def explain(self, index: str, request: wire.ExplainRequest) -> wire.Explained:
-        """What each term of the query and the texts adds to a document's score."""
+        """The share of each term of the query and the texts in a document's score."""
         served, options = self.index(index), self._options(request)
         topic = expanded(served.topic(request.query), request.expansions)
         terms = await self.searches.run(served.explain, topic, options, request.docid)

@@ -122,7 +122,7 @@ class Stored(BaseModel):
 
 
 class Term(BaseModel):
-    """What a term adds to a document's BM25 score."""
+    """The share of a term in a document's BM25 score."""
 
     term: str
     word: str

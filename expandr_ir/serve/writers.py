@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from expandr_ir.collections import Collection
-from expandr_ir.config import GeneratorConfig, generator_config, names
+from expandr_ir.config import generator_config, names
 from expandr_ir.errors import ExpandrError, InputError, NotInstalledError, unknown_name
 from expandr_ir.expanders import ExpanderConfig, ExpandOptions, expander_config, load_expander
 from expandr_ir.generators import Generator, load_generator
-from expandr_ir.generators.gguf import find_gguf
+from expandr_ir.generators.gguf import SMALL_LLM, small_llm
 from expandr_ir.io.expansions import Expansions
 from expandr_ir.records import Generation, GenerationRequest, Topic
 from expandr_ir.serve.options import ServeOptions, public_name
 from expandr_ir.store import Store
 
 T = TypeVar("T")
-
-LLM = "smollm2"
-"""The LLM where none is named: it comes as a package."""
 
 
 class AbandonedError(ExpandrError):
@@ -88,15 +86,16 @@ class Listened:
 
 
 class Writers:
-    """What requests may name, by public name; an LLM is loaded when it is first needed, and stays."""
+    """The expanders and LLMs that requests may name, by public name; an LLM is loaded when first needed, and stays."""
 
     def __init__(self, options: ServeOptions) -> None:
         expanders = {name: expander_config(name) for name in options.expander or names("expanders")}
         cheapest = sorted(expanders, key=lambda name: (expanders[name].method != "prompt", expanders[name].samples))
         self.expanders = _by_public_name("expander", {name: expanders[name] for name in options.expander or cheapest})
         self.generators = _by_public_name("generator", {spec: generator_config(spec) for spec in options.generator})
-        if not options.generator and (llm := _installed_llm()):
-            self.generators[LLM] = llm
+        if not options.generator:
+            with suppress(NotInstalledError):  # then a request for texts says so
+                self.generators[SMALL_LLM] = small_llm()
         self._loaded: dict[str, tuple[Generator, threading.Lock]] = {}
         self._loading = threading.Lock()
         self.store = Store.open(options.store)
@@ -158,15 +157,6 @@ class Writers:
                 self._loaded[name] = load_generator(self.generators[name]), threading.Lock()
         generator, turn = self._loaded[name]
         return generator, drafts, turn
-
-
-def _installed_llm() -> GeneratorConfig | None:
-    config = generator_config(LLM)
-    try:
-        find_gguf(config)
-    except NotInstalledError:
-        return None
-    return config
 
 
 def _by_public_name(kind: str, configs: Mapping[str, T]) -> dict[str, T]:

