@@ -57,6 +57,7 @@ def test_it_holds_all_that_is_read_at_run_time(wheel):
     assert len(conf) > 50
     page = {str(path.relative_to(CHECKOUT)) for path in (CHECKOUT / "expandr_ir/report/templates").iterdir()}
     assert len(page) > 10
+    page |= {f"expandr_ir/serve/static/page.{kind}" for kind in ("html", "css", "js")}
     assert conf | regressions | demo | page | {"expandr_ir/py.typed", "expandr_ir/CITATION.cff"} <= held
     assert not [name for name in held if name.startswith(("tests/", "docs/"))]
 
